@@ -1,0 +1,290 @@
+"""Email addresses: parsing what users of Django write, formatting what providers expect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from email._parseaddr import AddressList  # type: ignore[import-not-found]
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.utils import quote
+from functools import cached_property
+from typing import Any, Generic, Literal, TypeVar
+
+from .datastructures import force_non_lazy
+from .exceptions import AnymailInvalidAddress
+from .headers import has_control_chars, quote_string, rfc2047_encode, unquote_string
+
+IdnaEncoder = Callable[[str], str]
+
+# RFC 5322 dot-atom, extended by RFC 6531 to any non-ASCII character.
+_DOT_ATOM = re.compile(
+    r"[^\s()<>@,:;.\"\[\]\\\x00-\x1f\x7f]+(?:\.[^\s()<>@,:;.\"\[\]\\\x00-\x1f\x7f]+)*\Z"
+)
+
+# What can hide a comma that does not separate addresses.
+_QUOTED_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)|\[(?:[^\[\]\\]|\\.)*\]')
+
+T = TypeVar("T")
+
+
+class EmailAddress(Address):
+    """An email address: display name, and addr-spec (local part @ domain).
+
+    Like its base class from :mod:`email.headerregistry`, it is read-only, holds the parts
+    unquoted and unencoded, and is equal to any Address with the same parts. Unlike that, it
+    handles non-ASCII local parts and domains, and formats without folding.
+
+    Raises AnymailInvalidAddress for what can't be an address.
+    """
+
+    def __init__(
+        self,
+        display_name: str | None = "",
+        addr_spec: str | None = None,
+        *,
+        username: str = "",
+        domain: str | None = None,
+    ) -> None:
+        display_name = display_name or ""
+        if any("\0" in part for part in (display_name, addr_spec, username, domain) if part):
+            raise AnymailInvalidAddress(
+                f"{_describe_invalid(addr_spec, display_name)}: address parts cannot contain NUL"
+            )
+        if addr_spec is not None and not addr_spec.isascii():
+            # The stdlib can't parse these, but holds them well.
+            username, domain = _split_addr_spec(addr_spec, display_name)
+            addr_spec_arg = None
+        else:
+            addr_spec_arg = addr_spec
+        try:
+            super().__init__(
+                display_name=display_name,
+                username=username,
+                domain=domain or "",
+                addr_spec=addr_spec_arg,
+            )
+        except (ValueError, MessageError, AttributeError, IndexError) as err:
+            # The stdlib's parser is documented to raise ValueError, but has others for junk.
+            raise AnymailInvalidAddress(_describe_invalid(addr_spec, display_name)) from err
+        if addr_spec is not None and not (self.username and self.domain):
+            raise AnymailInvalidAddress(_describe_invalid(addr_spec, display_name))
+
+    def __str__(self) -> str:
+        return self.address
+
+    def __repr__(self) -> str:
+        return f"EmailAddress({self.display_name!r}, {self.addr_spec!r})"
+
+    @cached_property
+    def address(self) -> str:
+        """The address with its display name, as in a header, Unicode left as characters."""
+        return self.format()
+
+    @cached_property
+    def addr_spec(self) -> str:
+        """The bare address: local part, quoted if need be, @ and domain. Nothing is encoded."""
+        return self.format_addr_spec()
+
+    @property
+    def uses_eai(self) -> bool:
+        """Whether the local part is internationalized (RFC 6530)."""
+        return not self.username.isascii()
+
+    def format(self, *, use_rfc2047: bool = False, idna_encode: IdnaEncoder | None = None) -> str:
+        """Return ``display name <addr-spec>``, or the addr-spec if there is no display name.
+
+        The display name is quoted if it has specials; Unicode is left as characters unless
+        use_rfc2047. A non-ASCII domain is encoded with idna_encode, if given. Never folds.
+        """
+        addr_spec = self.format_addr_spec(idna_encode=idna_encode)
+        if not self.display_name:
+            return addr_spec
+        name = self.format_display_name(use_rfc2047=use_rfc2047, use_quotes=True)
+        return f"{name} <{addr_spec}>"
+
+    def format_display_name(
+        self,
+        *,
+        use_rfc2047: bool | Literal["force"] = False,
+        use_quotes: bool | Literal["force"] = False,
+    ) -> str:
+        """Return the display name.
+
+        use_rfc2047 True: as an encoded-word if it is not ASCII; "force": always.
+        use_quotes True: quoted if it has specials; "force": always. Encoded-words never are.
+        """
+        name = self.display_name
+        if use_rfc2047 == "force" or (use_rfc2047 and not name.isascii()):
+            return rfc2047_encode(name)
+        if use_quotes:
+            return quote_string(name, force=use_quotes == "force")
+        return name
+
+    def format_addr_spec(self, *, idna_encode: IdnaEncoder | None = None) -> str:
+        """Return the bare address, a non-ASCII domain encoded with idna_encode, if given."""
+        username = self.username
+        if not _DOT_ATOM.match(username):
+            username = f'"{quote(username)}"'
+        domain = self.domain
+        if not domain:
+            return username if self.username else "<>"
+        if idna_encode is not None and not domain.isascii():
+            domain = idna_encode(domain)
+        return f"{username}@{domain}"
+
+    def as_dict(
+        self,
+        *,
+        name: str = "name",
+        email: str = "email",
+        use_rfc2047: bool | Literal["force"] = False,
+        quote_name: bool | Literal["force"] = False,
+        idna_encode: IdnaEncoder | None = None,
+    ) -> dict[str, str]:
+        """Return ``{"email": addr-spec, "name": display name}``, without an empty name.
+
+        ``name`` and ``email`` are the dict's keys; the rest as in the format methods.
+        """
+        result = {email: self.format_addr_spec(idna_encode=idna_encode)}
+        if self.display_name:
+            result[name] = self.format_display_name(use_rfc2047=use_rfc2047, use_quotes=quote_name)
+        return result
+
+
+def _describe_invalid(addr_spec: str | None, display_name: str) -> str:
+    text = f"Invalid email address {addr_spec!r}"
+    return f"{text} (display_name={display_name!r})" if display_name else text
+
+
+def _split_addr_spec(addr_spec: str, display_name: str) -> tuple[str, str]:
+    """Split an internationalized addr-spec into its unquoted local part and its domain."""
+    username, at, domain = addr_spec.rpartition("@")
+    problem = None
+    if not at:
+        problem = "missing domain"
+    elif not domain:
+        problem = "empty domain"
+    elif not _DOT_ATOM.match(domain):
+        problem = "invalid domain"
+    elif username.startswith('"') and username.endswith('"') and len(username) > 2:
+        username = unquote_string(username)
+    elif not _DOT_ATOM.match(username):
+        problem = "invalid local part" if username else "empty local part"
+    if problem:
+        raise AnymailInvalidAddress(f"{_describe_invalid(addr_spec, display_name)}: {problem}")
+    return username, domain
+
+
+def parse_address_list(address_list: Any, field: str | None = None) -> list[EmailAddress]:
+    """Parse a string or an iterable of strings into a flat list of EmailAddress.
+
+    Each string can hold several comma-separated addresses, or a group. Lazy strings are
+    resolved; None, and a list of just None, give []. Encoded-words in display names are not
+    decoded.
+
+    Raises AnymailInvalidAddress, naming ``field`` (the message attribute) if given.
+    """
+    if address_list is None:
+        return []
+    if isinstance(address_list, str) or not isinstance(address_list, Iterable):
+        address_list = [address_list]
+    items = [force_non_lazy(item) for item in address_list]
+    if items in ([], [None]):
+        return []
+
+    result: list[EmailAddress] = []
+    for item in map(str, items):
+        if has_control_chars(item):
+            where = f" in `{field}`" if field else ""
+            raise AnymailInvalidAddress(
+                f"Invalid email address {item!r}{where}: addresses cannot contain CR or LF, or NUL"
+            )
+        for name, addr_spec in _split_address_list(item):
+            try:
+                result.append(EmailAddress(name, addr_spec))
+            except AnymailInvalidAddress as err:
+                # The cause says more than err about what is wrong.
+                raise AnymailInvalidAddress(_describe_list_error(addr_spec, items, field)) from (
+                    err.__cause__ or err
+                )
+    return result
+
+
+def parse_single_address(address: str, field: str | None = None) -> EmailAddress:
+    """Parse a string that must hold exactly one address.
+
+    Raises AnymailInvalidAddress, naming ``field`` (the message attribute) if given.
+    """
+    parsed = parse_address_list([address], field=field)
+    if len(parsed) != 1:
+        where = f" in `{field}`" if field else ""
+        raise AnymailInvalidAddress(
+            f"Only one email address is allowed; found {len(parsed)} in {str(address)!r}{where}"
+        )
+    return parsed[0]
+
+
+def _split_address_list(text: str) -> list[tuple[str, str]]:
+    """Split text into (display name, addr-spec) pairs, neither of them validated."""
+    pairs: list[tuple[str, str]] = AddressList(text).addresslist
+    # The stdlib's parser is lenient: it drops empty elements, and goes on after junk as if there
+    # had been a comma. Whatever it did not see as one address per element is one bad address.
+    elements = _QUOTED_OR_COMMENT.sub("", text).count(",") + 1
+    if len(pairs) != elements:
+        if text.rstrip().endswith(",") and len(pairs) == elements - 1:
+            return [*pairs, ("", "")]
+        return [("", text)]
+    return pairs
+
+
+def _describe_list_error(addr_spec: str, items: list[Any], field: str | None) -> str:
+    text = f"Invalid email address {addr_spec!r}"
+    if field:
+        text += f" in `{field}`"
+    text += " parsed from {!r}.".format(", ".join(map(str, items)))
+    if any("," in str(item) for item in items):
+        text += " (maybe missing quotes around a display-name?)"
+    return text
+
+
+class RecipientMap(Generic[T]):
+    """Finds a recipient's entry in ``{address: entry}``, such as message.merge_data.
+
+    The keys are addresses as the sender wrote them. Domains match in any case, local parts
+    exactly. Both sides are compared before IDNA encoding. Entries for others are ignored.
+    """
+
+    def __init__(self, entries: Mapping[str, T]) -> None:
+        self._entries = {self._key(str(address)): value for address, value in entries.items()}
+
+    @staticmethod
+    def _key(addr_spec: str) -> str:
+        local_part, at, domain = addr_spec.strip().rpartition("@")
+        return f"{local_part}{at}{domain.lower()}"
+
+    def get(self, recipient: EmailAddress) -> T | None:
+        """Return the entry for the recipient, or None."""
+        return self._entries.get(self._key(recipient.addr_spec))
+
+
+class ReportedAddresses:
+    """Finds out which recipient a provider means by an address in its answer.
+
+    Providers report addresses in lower case, or IDNA-encoded; users look for the addresses that
+    they wrote.
+    """
+
+    def __init__(
+        self, recipients: Iterable[EmailAddress], idna_encode: IdnaEncoder | None = None
+    ) -> None:
+        self._addr_specs: dict[str, str] = {}
+        for recipient in recipients:
+            addr_spec = recipient.addr_spec
+            on_the_wire = recipient.format_addr_spec(idna_encode=idna_encode)
+            self._addr_specs.setdefault(addr_spec.lower(), addr_spec)
+            self._addr_specs.setdefault(on_the_wire.lower(), addr_spec)
+
+    def addr_spec(self, reported: str) -> str:
+        """Return the addr-spec of the recipient; ``reported`` itself if it is none of them."""
+        return self._addr_specs.get(reported.lower(), reported)

@@ -1,0 +1,18 @@
+"""The app to put into INSTALLED_APPS: "anymail"."""
+
+from django.apps import AppConfig
+from django.core import checks
+
+from .checks import check_deprecated_settings, check_insecure_settings
+
+
+class AnymailBaseConfig(AppConfig):
+    """Registers Anymail's system checks. There are no models."""
+
+    name = "anymail"
+    label = "anymail"
+    verbose_name = "Anymail"
+
+    def ready(self) -> None:
+        checks.register(check_deprecated_settings)
+        checks.register(check_insecure_settings)

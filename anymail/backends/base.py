@@ -1,0 +1,627 @@
+"""What all email backends share: the flow of sending, and the walk through a message."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime, time, timezone
+from typing import Any, ClassVar, TypeAlias
+
+from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+from django.utils.module_loading import import_string
+from django.utils.timezone import get_current_timezone, is_naive, make_aware
+from requests.structures import CaseInsensitiveDict
+
+from .. import _idna
+from ..addresses import EmailAddress, IdnaEncoder, parse_address_list, parse_single_address
+from ..attachments import Attachment
+from ..conf import get_anymail_setting
+from ..datastructures import (
+    UNSET,
+    concat_lists,
+    force_non_lazy,
+    force_non_lazy_dict,
+    force_non_lazy_list,
+    is_lazy,
+    last,
+    merge_dicts_deep,
+    merge_dicts_one_level,
+    merge_dicts_shallow,
+)
+from ..exceptions import (
+    AnymailCancelSend,
+    AnymailConfigurationError,
+    AnymailError,
+    AnymailInvalidAddress,
+    AnymailInvalidHeader,
+    AnymailInvalidMailer,
+    AnymailRecipientsRefused,
+    AnymailSerializationError,
+    AnymailUnsupportedFeature,
+)
+from ..headers import check_header_text
+from ..message import AnymailRecipientStatus, AnymailStatus
+from ..signals import post_send, pre_send
+
+DEFAULT_IDNA_ENCODER = "idna2008"
+
+Combiner: TypeAlias = Callable[..., Any]
+Converter: TypeAlias = Callable[..., Any]
+MessageAttr: TypeAlias = tuple[str, Combiner | None, Converter | str | None]
+"""(attribute, combiner with SEND_DEFAULTS, converter or the name of a payload method)"""
+
+
+def _not_implemented(obj: object, method: str) -> NotImplementedError:
+    cls = type(obj)
+    return NotImplementedError(f"{cls.__module__}.{cls.__qualname__} must implement {method}()")
+
+
+class AnymailBaseBackend(BaseEmailBackend):
+    """Base of all Anymail email backends.
+
+    Subclasses set ``esp_name`` and implement :meth:`build_message_payload`, :meth:`post_to_esp`
+    and :meth:`parse_recipient_status`.
+
+    Keyword arguments (and Django's MAILERS OPTIONS): ``ignore_unsupported_features``,
+    ``ignore_recipient_status``, ``debug_api_requests``, ``send_defaults`` and ``idna_encoder``;
+    where one isn't given, the setting of that name applies. All others go to Django's base class,
+    which knows what to do with unknown options.
+    """
+
+    fail_silently: bool
+
+    def __init__(self, fail_silently: bool = False, **kwargs: Any) -> None:
+        self.ignore_unsupported_features = get_anymail_setting(
+            "ignore_unsupported_features", kwargs=kwargs, default=False
+        )
+        self.ignore_recipient_status = get_anymail_setting(
+            "ignore_recipient_status", kwargs=kwargs, default=False
+        )
+        self.debug_api_requests = get_anymail_setting(
+            "debug_api_requests", kwargs=kwargs, default=False
+        )
+        self.send_defaults: dict[str, Any] = {
+            **(get_anymail_setting("send_defaults", default=None) or {}),
+            **(
+                get_anymail_setting(
+                    "send_defaults", esp_name=self.esp_name, kwargs=kwargs, default=None
+                )
+                or {}
+            ),
+        }
+        self.idna_encoder = get_anymail_setting(
+            "idna_encoder", esp_name=self.esp_name, kwargs=kwargs, default=None
+        ) or get_anymail_setting("idna_encoder", default=DEFAULT_IDNA_ENCODER)
+        self._idna_encoder = _resolve_idna_encoder(self.idna_encoder, kwargs)
+
+        if fail_silently:
+            warnings.warn(
+                "Anymail will drop support for fail_silently after Django 6.2.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        super().__init__(**kwargs)
+        # After super: Django's own handling of fail_silently is deprecated.
+        self.fail_silently = fail_silently
+
+    @property
+    def esp_name(self) -> str:
+        """Name of the provider, in its own capitalization. Subclasses set a class attribute."""
+        raise NotImplementedError(
+            f"{type(self).__module__}.{type(self).__qualname__} must declare esp_name"
+        )
+
+    # -- Connection ---------------------------------------------------------------------------
+
+    def open(self) -> bool | None:
+        """Open a connection, unless there is one. Returns whether this call opened it.
+
+        Whoever gets True must call :meth:`close`. Subclasses keep the connection in an instance
+        attribute, and suppress operational errors if ``fail_silently``.
+        """
+        return False
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+
+    # -- Sending ------------------------------------------------------------------------------
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        """Send the messages, one after the other. Returns how many were sent.
+
+        The first AnymailError ends it, unless ``fail_silently``; other errors always do.
+        """
+        if not email_messages:
+            return 0
+        sent_count = 0
+        created_session = self.open()
+        try:
+            for message in email_messages:
+                try:
+                    sent = self._send(message)
+                except AnymailError:
+                    if not self.fail_silently:
+                        raise
+                else:
+                    sent_count += bool(sent)
+        finally:
+            if created_session:
+                self.close()
+        return sent_count
+
+    def _send(self, message: EmailMessage) -> bool:
+        """Send one message. Returns whether it was sent (rather than canceled)."""
+        status = AnymailStatus()
+        message.anymail_status = status  # type: ignore[attr-defined]
+        if not self.run_pre_send(message):
+            return False
+        if not message.recipients():
+            return False
+
+        payload = self.build_message_payload(message, self.send_defaults)
+        response = self.post_to_esp(payload, message)
+        status.esp_response = response
+        status.set_recipient_status(self.parse_recipient_status(response, payload, message))
+
+        self.run_post_send(message)
+        self.raise_for_recipient_status(status, response, payload, message)
+        return True
+
+    def run_pre_send(self, message: EmailMessage) -> bool:
+        """Send the pre_send signal. Returns False if a receiver raised AnymailCancelSend."""
+        try:
+            pre_send.send(self.__class__, message=message, esp_name=self.esp_name)
+        except AnymailCancelSend:
+            return False
+        return True
+
+    def run_post_send(self, message: EmailMessage) -> None:
+        """Send the post_send signal to all receivers, then raise the first error among them."""
+        results = post_send.send_robust(
+            self.__class__,
+            message=message,
+            status=message.anymail_status,  # type: ignore[attr-defined]
+            esp_name=self.esp_name,
+        )
+        for _receiver, result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def idna_encode(self, domain: str) -> str:
+        """Encode a domain as the IDNA_ENCODER setting says.
+
+        Raises AnymailInvalidAddress if the encoder refuses the domain.
+        """
+        try:
+            return self._idna_encoder(domain)
+        except ValueError as err:
+            raise AnymailInvalidAddress(
+                f"Cannot encode {domain!r} using IDNA_ENCODER={self.idna_encoder!r}", backend=self
+            ) from err
+
+    # -- For subclasses -----------------------------------------------------------------------
+
+    def build_message_payload(
+        self, message: EmailMessage, defaults: Mapping[str, Any]
+    ) -> BasePayload:
+        """Return a payload that expresses the message to the provider's API.
+
+        Raises AnymailUnsupportedFeature for what the API does not offer.
+        """
+        raise _not_implemented(self, "build_message_payload")
+
+    def post_to_esp(self, payload: Any, message: EmailMessage) -> Any:
+        """Hand the payload to the provider, and return its raw answer.
+
+        Raises AnymailAPIError if that fails.
+        """
+        raise _not_implemented(self, "post_to_esp")
+
+    def parse_recipient_status(
+        self, response: Any, payload: Any, message: EmailMessage
+    ) -> dict[str, AnymailRecipientStatus]:
+        """Return ``{addr-spec: status}`` for the recipients, from the provider's answer.
+
+        Raises AnymailAPIError if the answer can't be understood.
+        """
+        raise _not_implemented(self, "parse_recipient_status")
+
+    def raise_for_recipient_status(
+        self, anymail_status: AnymailStatus, response: Any, payload: Any, message: EmailMessage
+    ) -> None:
+        """Raise AnymailRecipientsRefused if no recipient's status is better than rejected.
+
+        Not with the IGNORE_RECIPIENT_STATUS setting.
+        """
+        if self.ignore_recipient_status:
+            return
+        if (anymail_status.status or set()).issubset({"invalid", "rejected"}):
+            raise AnymailRecipientsRefused(
+                email_message=message, payload=payload, response=response, backend=self
+            )
+
+
+def _resolve_idna_encoder(encoder: Any, kwargs: Mapping[str, Any]) -> IdnaEncoder:
+    if callable(encoder):
+        return encoder  # type: ignore[no-any-return]
+    try:
+        if not isinstance(encoder, str):
+            raise TypeError("it must be the name of an encoder, or a callable")
+        path = encoder if "." in encoder else f"{_idna.__name__}.{encoder}"
+        return import_string(path)  # type: ignore[no-any-return]
+    except (ImportError, TypeError) as err:
+        text = f"Cannot use IDNA_ENCODER={encoder!r}: {err}"
+        if "alias" in kwargs:
+            raise AnymailInvalidMailer(text, alias=kwargs["alias"]) from err
+        raise AnymailConfigurationError(text) from err
+
+
+class BasePayload:
+    """Expresses one EmailMessage as one call of a provider's API.
+
+    Construction walks the attribute tables below in order. Each attribute's value is combined
+    with that of SEND_DEFAULTS, converted, and handed to the method ``set_<attribute>``, unless it
+    is unset. Subclasses override those for what their provider supports; the rest are reported
+    as unsupported features.
+    """
+
+    base_message_attrs: ClassVar[tuple[MessageAttr, ...]] = (
+        ("from_email", last, parse_address_list),
+        ("to", concat_lists, parse_address_list),
+        ("cc", concat_lists, parse_address_list),
+        ("bcc", concat_lists, parse_address_list),
+        ("subject", last, force_non_lazy),
+        ("reply_to", concat_lists, parse_address_list),
+        ("extra_headers", merge_dicts_shallow, force_non_lazy_dict),
+        ("body", last, force_non_lazy),
+        ("alternatives", concat_lists, "prepped_alternatives"),
+        ("attachments", concat_lists, "prepped_attachments"),
+    )
+    anymail_message_attrs: ClassVar[tuple[MessageAttr, ...]] = (
+        ("envelope_sender", last, parse_single_address),
+        ("metadata", merge_dicts_shallow, force_non_lazy_dict),
+        ("send_at", last, "aware_datetime"),
+        ("tags", concat_lists, force_non_lazy_list),
+        ("track_clicks", last, None),
+        ("track_opens", last, None),
+        ("template_id", last, force_non_lazy),
+        ("merge_data", merge_dicts_one_level, force_non_lazy_dict),
+        ("merge_global_data", merge_dicts_shallow, force_non_lazy_dict),
+        ("merge_headers", None, None),
+        ("merge_metadata", merge_dicts_one_level, force_non_lazy_dict),
+        ("esp_extra", merge_dicts_deep, force_non_lazy_dict),
+    )
+    esp_message_attrs: ClassVar[tuple[MessageAttr, ...]] = ()
+
+    batch_attrs: ClassVar[tuple[str, ...]] = ("merge_data", "merge_headers", "merge_metadata")
+    """Attributes that ask for an individual message to each recipient, even if empty."""
+
+    def __init__(
+        self, message: EmailMessage, defaults: Mapping[str, Any], backend: AnymailBaseBackend
+    ) -> None:
+        # Any: the attributes of Anymail can be on any EmailMessage
+        self.message: Any = message
+        self.defaults = defaults
+        self.backend = backend
+        self.esp_name = backend.esp_name
+        self._batch_attrs_used: dict[str, bool | None] = dict.fromkeys(self.batch_attrs)
+
+        self.init_payload()
+        for attr, combiner, converter in (
+            *self.base_message_attrs,
+            *self.anymail_message_attrs,
+            *self.esp_message_attrs,
+        ):
+            self._process_attr(attr, combiner, converter)
+
+    def _process_attr(
+        self, attr: str, combiner: Combiner | None, converter: Converter | str | None
+    ) -> None:
+        value = getattr(self.message, attr, UNSET)
+        self._validate_type(attr, value)
+        if combiner is not None:
+            default_value = self.defaults.get(attr, UNSET)
+            value = combiner(default_value, value)
+        elif value is None:
+            value = UNSET
+        is_set = value is not UNSET
+        if is_set:
+            self._apply_attr(attr, self._convert(attr, converter, value))
+        if attr in self._batch_attrs_used:
+            self._batch_attrs_used[attr] = is_set
+
+    def _convert(self, attr: str, converter: Converter | str | None, value: Any) -> Any:
+        if converter is None:
+            return value
+        if converter is parse_address_list or converter is parse_single_address:
+            return converter(value, field=attr)
+        convert: Converter = getattr(self, converter) if isinstance(converter, str) else converter
+        return convert(value)
+
+    def _apply_attr(self, attr: str, value: Any) -> None:
+        # Nothing that can inject headers gets to a provider, whether or not that would care.
+        if attr == "subject":
+            self.check_header_value("subject", value)
+        elif attr == "merge_headers":
+            for headers in value.values():
+                self._check_headers("merge_headers", headers)
+
+        if attr == "from_email":
+            self.set_from_email_list(value)
+        elif attr == "extra_headers":
+            self.process_extra_headers(value)
+        else:
+            getattr(self, f"set_{attr}")(value)
+
+    # -- Validation ---------------------------------------------------------------------------
+
+    def _validate_type(self, attr: str, value: Any) -> None:
+        """Raise TypeError for what Python would otherwise misread or complain about elsewhere."""
+        if value is UNSET or value is None:
+            return
+        if attr in ("to", "cc", "bcc", "reply_to"):
+            self.validate_not_bare_string(attr, value)
+        elif attr in ("tags", "attachments", "alternatives"):
+            if isinstance(value, str) or is_lazy(value) or not isinstance(value, Iterable):
+                raise TypeError(f'"{attr}" attribute must be a list or other iterable')
+        elif attr in ("metadata", "merge_global_data", "esp_extra", "extra_headers"):
+            if not isinstance(value, Mapping):
+                raise TypeError(f'"{attr}" attribute must be a dict')
+        elif attr in self.batch_attrs and not (
+            isinstance(value, Mapping) and all(isinstance(item, Mapping) for item in value.values())
+        ):
+            raise TypeError(f'"{attr}" attribute must be a dict of address: dict')
+
+    def validate_not_bare_string(self, attr: str, value: Any) -> None:
+        """Raise TypeError if a str is given where a list is expected."""
+        if isinstance(value, str) or is_lazy(value) or not isinstance(value, Iterable):
+            raise TypeError(f'"{attr}" attribute must be a list or other iterable')
+
+    def check_header_value(self, field: str, value: Any) -> None:
+        """Raise AnymailInvalidHeader naming the field if value has CR, LF or NUL.
+
+        For payloads that turn other attributes, such as tags, into headers.
+        """
+        check_header_text(value, field, **self._error_context())
+
+    def _check_headers(self, attr: str, headers: Mapping[str, Any]) -> None:
+        for name, value in headers.items():
+            if not (isinstance(name, str) or is_lazy(name)):
+                raise AnymailInvalidHeader(
+                    f"{attr}: header name {name!r} must be a str", **self._error_context()
+                )
+            self.check_header_value(f"{attr}: header name {name!r}", name)
+            self.check_header_value(f"{attr}[{name!r}]", value)
+
+    def unsupported_feature(self, feature: str) -> None:
+        """Raise AnymailUnsupportedFeature, unless IGNORE_UNSUPPORTED_FEATURES is set."""
+        if not self.backend.ignore_unsupported_features:
+            raise AnymailUnsupportedFeature(
+                f"{self.esp_name} does not support {feature}", **self._error_context()
+            )
+
+    def _error_context(self) -> dict[str, Any]:
+        return {"email_message": self.message, "payload": self, "backend": self.backend}
+
+    # -- Converters ---------------------------------------------------------------------------
+
+    def prepped_alternatives(self, alternatives: Iterable[Any]) -> list[tuple[Any, str]]:
+        """Return [(content, mimetype)] with lazy strings resolved."""
+        return [(force_non_lazy(content), mimetype) for content, mimetype in alternatives]
+
+    def prepped_attachments(self, attachments: Iterable[Any]) -> list[Attachment]:
+        """Return the attachments normalized."""
+        return [Attachment(attachment) for attachment in attachments]
+
+    def aware_datetime(self, value: Any) -> Any:
+        """Return an aware datetime.
+
+        A naive datetime is in Django's current time zone, a date means its midnight there, and
+        a number is a POSIX timestamp. Anything else is left unchanged.
+        Raises ValueError for timestamps beyond what a datetime can hold.
+        """
+        if isinstance(value, datetime):
+            return make_aware(value, get_current_timezone()) if is_naive(value) else value
+        if isinstance(value, date):
+            midnight = datetime.combine(value, time.min)
+            return make_aware(midnight, get_current_timezone())
+        if isinstance(value, (int, float)):
+            try:
+                return datetime.fromtimestamp(value, tz=timezone.utc)
+            except (OverflowError, OSError, ValueError) as err:
+                raise ValueError(f"send_at timestamp {value!r} is out of range") from err
+        return value
+
+    # -- State --------------------------------------------------------------------------------
+
+    def is_batch(self) -> bool:
+        """Tell whether each of the ``to`` recipients must get an individual message.
+
+        Only works once all attributes are processed, for example in serialize_data.
+        """
+        used = self._batch_attrs_used.values()
+        assert None not in used, "Cannot call is_batch before all attributes processed"
+        return any(used)
+
+    # -- Setters: what subclasses must implement ----------------------------------------------
+
+    def init_payload(self) -> None:
+        """Prepare for the set_ methods."""
+        raise _not_implemented(self, "init_payload")
+
+    def set_from_email(self, email: EmailAddress) -> None:
+        raise _not_implemented(self, "set_from_email")
+
+    def add_recipient(self, recipient_type: str, email: EmailAddress) -> None:
+        """Add one recipient; recipient_type is "to", "cc" or "bcc"."""
+        raise _not_implemented(self, "add_recipient")
+
+    def set_subject(self, subject: str) -> None:
+        raise _not_implemented(self, "set_subject")
+
+    def set_text_body(self, body: str) -> None:
+        raise _not_implemented(self, "set_text_body")
+
+    def set_html_body(self, body: str) -> None:
+        raise _not_implemented(self, "set_html_body")
+
+    def add_attachment(self, attachment: Attachment) -> None:
+        raise _not_implemented(self, "add_attachment")
+
+    # -- Setters: what subclasses can override -------------------------------------------------
+
+    def set_from_email_list(self, emails: list[EmailAddress]) -> None:
+        if len(emails) > 1:
+            self.unsupported_feature("multiple from emails")
+        if emails:
+            self.set_from_email(emails[0])
+
+    def set_to(self, emails: list[EmailAddress]) -> None:
+        self.set_recipients("to", emails)
+
+    def set_cc(self, emails: list[EmailAddress]) -> None:
+        self.set_recipients("cc", emails)
+
+    def set_bcc(self, emails: list[EmailAddress]) -> None:
+        self.set_recipients("bcc", emails)
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        """Set all recipients of one type: "to", "cc" or "bcc"."""
+        for email in emails:
+            self.add_recipient(recipient_type, email)
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        """Set the addresses for replies. Most messages have none: the list can be empty."""
+        self.unsupported_feature("reply_to")
+
+    def process_extra_headers(self, headers: Mapping[str, Any]) -> None:
+        """Hand headers with a meaning of their own to their set_ methods. Not to be overridden.
+
+        These work as in Django's SMTP backend. What is left goes to set_extra_headers.
+        """
+        self._check_headers("extra_headers", headers)
+        # A copy, since the special headers are taken out.
+        headers = CaseInsensitiveDict(headers)
+
+        reply_to = headers.pop("Reply-To", None)
+        if reply_to:
+            self.set_reply_to(parse_address_list(reply_to, field="extra_headers['Reply-To']"))
+
+        if "From" in headers:
+            # With a From header, message.from_email is the envelope sender.
+            header_from = parse_address_list(headers.pop("From"), field="extra_headers['From']")
+            self.set_from_email_list(header_from)
+            if self.message.from_email is not None:
+                self.set_envelope_sender(
+                    parse_single_address(self.message.from_email, field="from_email")
+                )
+
+        if "To" in headers:
+            self.set_spoofed_to_header(headers.pop("To"))
+
+        if headers:
+            self.set_extra_headers(headers)
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        """Set headers other than those that have setters of their own. Never empty."""
+        self.unsupported_feature("extra_headers")
+
+    def set_spoofed_to_header(self, header_to: str) -> None:
+        """Show another To header than the real recipients."""
+        self.unsupported_feature("spoofing `To` header")
+
+    def set_body(self, body: str) -> None:
+        content_subtype = self.message.content_subtype
+        if content_subtype == "plain":
+            self.set_text_body(body)
+        elif content_subtype == "html":
+            self.set_html_body(body)
+        else:
+            self.add_alternative(body, f"text/{content_subtype}")
+
+    def set_alternatives(self, alternatives: list[tuple[Any, str]]) -> None:
+        """Take the first plain and HTML alternatives as the bodies if those are still missing."""
+        content_subtype = self.message.content_subtype
+        has_text = content_subtype == "plain" and bool(self.message.body)
+        has_html = content_subtype == "html" and bool(self.message.body)
+        for content, mimetype in alternatives:
+            if mimetype == "text/plain" and not has_text:
+                self.set_text_body(content)
+                has_text = True
+            elif mimetype == "text/html" and not has_html:
+                self.set_html_body(content)
+                has_html = True
+            else:
+                self.add_alternative(content, mimetype)
+
+    def add_alternative(self, content: Any, mimetype: str) -> None:
+        """Add a body part beyond one text and one HTML body."""
+        if mimetype == "text/plain":
+            self.unsupported_feature("multiple plaintext parts")
+        elif mimetype == "text/html":
+            self.unsupported_feature("multiple html parts")
+        else:
+            self.unsupported_feature(f"alternative part with type '{mimetype}'")
+
+    def set_attachments(self, attachments: list[Attachment]) -> None:
+        for attachment in attachments:
+            self.add_attachment(attachment)
+
+    def set_envelope_sender(self, email: EmailAddress) -> None:
+        self.unsupported_feature("envelope_sender")
+
+    def set_metadata(self, metadata: dict[str, Any]) -> None:
+        self.unsupported_feature("metadata")
+
+    def set_send_at(self, send_at: Any) -> None:
+        """Schedule the message. send_at is an aware datetime, or a str as the user gave it."""
+        self.unsupported_feature("send_at")
+
+    def set_tags(self, tags: list[str]) -> None:
+        self.unsupported_feature("tags")
+
+    def set_track_clicks(self, track_clicks: bool) -> None:
+        self.unsupported_feature("track_clicks")
+
+    def set_track_opens(self, track_opens: bool) -> None:
+        self.unsupported_feature("track_opens")
+
+    def set_template_id(self, template_id: Any) -> None:
+        self.unsupported_feature("template_id")
+
+    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
+        self.unsupported_feature("merge_data")
+
+    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
+        self.unsupported_feature("merge_headers")
+
+    def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
+        self.unsupported_feature("merge_global_data")
+
+    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
+        self.unsupported_feature("merge_metadata")
+
+    def set_esp_extra(self, extra: dict[str, Any]) -> None:
+        self.unsupported_feature("esp_extra")
+
+    # -- Serialization ------------------------------------------------------------------------
+
+    def serialize_json(self, data: Any) -> str:
+        """Return data as JSON text.
+
+        Raises AnymailSerializationError for values that have no JSON equivalent.
+        """
+        try:
+            return json.dumps(data, default=self._json_default)
+        except (TypeError, ValueError, RecursionError) as err:
+            # The original error says it all: its text is included.
+            raise AnymailSerializationError(orig_err=err, **self._error_context()) from None
+
+    @staticmethod
+    def _json_default(o: Any) -> Any:
+        """Return a JSON-serializable equivalent of o. Raises TypeError if there is none."""
+        if isinstance(o, CaseInsensitiveDict):
+            return dict(o)
+        raise TypeError(f"Object of type {type(o).__name__} is not JSON serializable")

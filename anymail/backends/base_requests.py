@@ -1,0 +1,234 @@
+"""What email backends share whose provider's API is called with ``requests``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+from django.core.mail import EmailMessage
+from requests.utils import default_user_agent
+
+from .._version import __version__
+from ..conf import get_anymail_setting
+from ..exceptions import AnymailRequestsAPIError
+from .base import AnymailBaseBackend, BasePayload
+
+_CREDENTIAL_NAME = re.compile(
+    r"authorization|api[-_]?key|auth[-_]?key|secret|token|password|cookie", re.IGNORECASE
+)
+_MASK = "*****"
+
+
+class AnymailRequestsBackend(AnymailBaseBackend):
+    """Base of the email backends that call an HTTP API.
+
+    ``api_url`` is the base URL of the API: end it with a "/". The keyword arguments ``timeout``
+    and ``requests_timeout``, and the REQUESTS_TIMEOUT setting, are what requests accepts:
+    seconds, a (connect, read) tuple, or None for no limit. Default 30.
+    """
+
+    def __init__(self, api_url: str, **kwargs: Any) -> None:
+        self.api_url = api_url
+        requests_timeout = get_anymail_setting("requests_timeout", kwargs=kwargs, default=30)
+        self.timeout = kwargs.pop("timeout", requests_timeout)
+        super().__init__(**kwargs)
+        self.session: requests.Session | None = None
+
+    def open(self) -> bool | None:
+        if self.session is not None:
+            return False
+        try:
+            self.session = self.create_session()
+        except Exception:
+            if not self.fail_silently:
+                raise
+        return True
+
+    def close(self) -> None:
+        if self.session is None:
+            return
+        try:
+            self.session.close()
+        except requests.RequestException:
+            if not self.fail_silently:
+                raise
+        finally:
+            self.session = None
+
+    def create_session(self) -> requests.Session:
+        """Return a new requests Session.
+
+        Override it to mount adapters (for example, one that retries) or to add headers.
+        """
+        session = requests.Session()
+        session.headers["User-Agent"] = (
+            f"django-anymail/{__version__}-{self.esp_name.lower()} {default_user_agent()}"
+        )
+        if self.debug_api_requests:
+            session.hooks["response"].append(
+                partial(self._dump_api_request, credentials=self._credentials())
+            )
+        return session
+
+    def _send(self, message: EmailMessage) -> bool:
+        if self.session is not None:
+            return super()._send(message)
+        if self.fail_silently:
+            # open() failed, silently.
+            return False
+        cls = type(self)
+        raise RuntimeError(
+            f"{cls.__module__}.{cls.__qualname__}._send() needs an open session: call open() first"
+        )
+
+    def post_to_esp(self, payload: Any, message: EmailMessage) -> requests.Response:
+        """Call the API, and return its response if that is a success.
+
+        Raises AnymailRequestsAPIError: for HTTP errors see raise_for_status; if there was no
+        answer, the error is also an instance of the requests exception that caused it.
+        """
+        assert self.session is not None
+        params = payload.get_request_params(self.api_url)
+        params.setdefault("timeout", self.timeout)
+        try:
+            response = self.session.request(**params)
+        except requests.RequestException as err:
+            error_class = AnymailRequestsAPIError.combined_with(type(err))
+            raise error_class(
+                f"Error posting to {params.get('url', '<missing url>')}:",
+                email_message=message,
+                payload=payload,
+                backend=self,
+            ) from err
+        self.raise_for_status(response, payload, message)
+        return response
+
+    def raise_for_status(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> None:
+        """Raise AnymailRequestsAPIError if the HTTP status is not 2xx.
+
+        Override it for providers whose errors can be told better.
+        """
+        if response.status_code < 200 or response.status_code >= 300:
+            raise AnymailRequestsAPIError(
+                email_message=message, payload=payload, response=response, backend=self
+            )
+
+    def deserialize_json_response(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> Any:
+        """Return the response's JSON. Raises AnymailRequestsAPIError if it's something else."""
+        try:
+            return response.json()
+        except (ValueError, RecursionError) as err:
+            raise AnymailRequestsAPIError(
+                f"Invalid JSON in {self.esp_name} API response",
+                email_message=message,
+                payload=payload,
+                response=response,
+                backend=self,
+            ) from err
+
+    def _credentials(self) -> list[str]:
+        """Return the backend's API keys and such, to be kept out of debugging output."""
+        return [
+            value
+            for name, value in vars(self).items()
+            if isinstance(value, str) and value and _CREDENTIAL_NAME.search(name)
+        ]
+
+    @staticmethod
+    def _dump_api_request(
+        response: requests.Response, *, credentials: Iterable[str] = (), **kwargs: Any
+    ) -> None:
+        """Print an API call and its answer, without the credentials (a requests hook)."""
+        request = response.request
+        dump = "\n".join(
+            [
+                "",
+                "===== Anymail API request",
+                f"{request.method} {request.url}",
+                *_header_lines(request.headers),
+                "",
+                *([] if request.body is None else [_as_text(request.body)]),
+                "",
+                "----- Response",
+                f"HTTP {response.status_code} {response.reason}",
+                *_header_lines(response.headers),
+                "",
+                response.text,
+            ]
+        )
+        for credential in credentials:
+            dump = dump.replace(credential, _MASK)
+        print(dump)
+
+
+def _header_lines(headers: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name}: {_MASK if _CREDENTIAL_NAME.search(name) else _as_text(value)}"
+        for name, value in headers.items()
+    ]
+
+
+def _as_text(value: Any) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.replace("\r\n", "\n")
+
+
+class RequestsPayload(BasePayload):
+    """Base of the payloads for HTTP APIs.
+
+    Holds the parameters of the call under the names that requests uses; init_payload and the
+    set_ methods can replace them.
+    """
+
+    def __init__(
+        self,
+        message: EmailMessage,
+        defaults: Mapping[str, Any],
+        backend: AnymailRequestsBackend,
+        method: str = "POST",
+        params: Any = None,
+        data: Any = None,
+        headers: Any = None,
+        files: Any = None,
+        auth: Any = None,
+    ) -> None:
+        self.method = method
+        self.params = params
+        self.data = data
+        self.headers = headers
+        self.files = files
+        self.auth = auth
+        super().__init__(message, defaults, backend)
+
+    def get_request_params(self, api_url: str) -> dict[str, Any]:
+        """Return the keyword arguments of requests.Session.request."""
+        api_endpoint = self.get_api_endpoint()
+        url = api_url if api_endpoint is None else urljoin(api_url, api_endpoint)
+        return {
+            "method": self.method,
+            "url": url,
+            "params": self.params,
+            "data": self.serialize_data(),
+            "headers": self.headers,
+            "files": self.files,
+            "auth": self.auth,
+        }
+
+    def get_api_endpoint(self) -> str | None:
+        """Return the path of the call, relative to the backend's api_url; None for that itself.
+
+        It can depend on the message: all attributes are processed before.
+        """
+        return None
+
+    def serialize_data(self) -> Any:
+        """Return the body of the call. Override it to serialize, or for work that comes last."""
+        return self.data

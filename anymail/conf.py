@@ -1,0 +1,65 @@
+"""Settings lookup."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from django.conf import settings
+
+from .datastructures import UNSET
+
+# Django before 6.1 passes these as None from send_mail, which must not hide a setting.
+_NONE_MEANS_NOT_GIVEN = frozenset({"username", "password"})
+
+
+def setting_name(name: str, esp_name: str | None = None) -> str:
+    """Return the key of an option in ``settings.ANYMAIL``, such as ``MAILGUN_API_KEY``."""
+    if esp_name is None:
+        return name.upper()
+    return f"{esp_name}_{name}".upper().replace(" ", "_")
+
+
+def get_anymail_setting(
+    name: str,
+    default: Any = UNSET,
+    esp_name: str | None = None,
+    kwargs: MutableMapping[str, Any] | None = None,
+    allow_bare: bool = False,
+) -> Any:
+    """Return an Anymail option.
+
+    The first that is found of: ``kwargs[name]`` (which is removed from kwargs),
+    ``settings.ANYMAIL["ESP_NAME"]``, ``settings.ANYMAIL_ESP_NAME``, ``settings.ESP_NAME`` (only
+    with allow_bare), and the default.
+
+    Raises AnymailConfigurationError naming the settings that would help if there is no default;
+    AnymailInvalidMailer naming the option if kwargs come from Django's ``MAILERS`` (recognized by
+    the mailer's "alias" in them).
+    """
+    if kwargs is not None and name in kwargs:
+        value = kwargs.pop(name)
+        if value is not None or name not in _NONE_MEANS_NOT_GIVEN:
+            return value
+
+    setting = setting_name(name, esp_name)
+    prefixed = f"ANYMAIL_{setting}"
+    anymail_settings = getattr(settings, "ANYMAIL", None) or {}
+    if setting in anymail_settings:
+        return anymail_settings[setting]
+    if hasattr(settings, prefixed):
+        return getattr(settings, prefixed)
+    if allow_bare and hasattr(settings, setting):
+        return getattr(settings, setting)
+    if default is not UNSET:
+        return default
+
+    # Imported when needed: exceptions pull in the HTTP library, and reading settings should not.
+    from .exceptions import AnymailConfigurationError, AnymailInvalidMailer
+
+    if kwargs is not None and "alias" in kwargs:
+        raise AnymailInvalidMailer(f"OPTIONS must define '{name}'.", alias=kwargs["alias"])
+    choices = f"ANYMAIL = {{'{setting}': ...}} or {prefixed}"
+    if allow_bare:
+        choices += f" or {setting}"
+    raise AnymailConfigurationError(f"You must set {choices} in your Django settings.")

@@ -1,0 +1,181 @@
+"""Values that may be unset, and how the values of several levels of settings combine.
+
+Nothing here imports an HTTP library: settings lookup and system checks depend on this module,
+and run in processes that never send a message.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import Any, TypeAlias
+
+from django.utils.functional import Promise
+
+
+class _UnsetType(type):
+    def __repr__(cls) -> str:
+        return "<UNSET>"
+
+
+class UNSET(metaclass=_UnsetType):
+    """Marks an attribute or argument that was not given, where ``None`` has a meaning of its own.
+
+    The class itself is the marker. Classes pickle, copy and deep-copy by reference, so identity
+    holds in messages that have been through a task queue.
+    """
+
+
+Unset: TypeAlias = type[UNSET]
+"""The type of :data:`UNSET`, for annotations: ``tags: list[str] | None | Unset``."""
+
+
+# ---------------------------------------------------------------------------------------------
+# Combiners: (default, value on the message) -> effective value
+# ---------------------------------------------------------------------------------------------
+
+
+def _effective(values: Iterable[Any]) -> list[Any]:
+    """Return the values that take part in a combination.
+
+    UNSET values are skipped; None discards everything before it.
+    """
+    result: list[Any] = []
+    for value in values:
+        if value is None:
+            result.clear()
+        elif value is not UNSET:
+            result.append(value)
+    return result
+
+
+def last(*args: Any) -> Any:
+    """Return the last set value, or UNSET if there is none or it is None."""
+    values = _effective(args)
+    return values[-1] if values else UNSET
+
+
+def concat_lists(*args: Any) -> Any:
+    """Return a new list with the items of all the iterables, or UNSET if there are none."""
+    values = _effective(args)
+    if not values:
+        return UNSET
+    return [item for value in values for item in value]
+
+
+def merge_dicts_shallow(*args: Any) -> Any:
+    """Return a copy of the first mapping, updated with the others; UNSET if there are none."""
+    values = _effective(args)
+    if not values:
+        return UNSET
+    result = copy.copy(values[0])
+    for value in values[1:]:
+        result.update(value)
+    return result
+
+
+def merge_dicts_deep(*args: Any) -> Any:
+    """Return a deep copy of the first mapping, recursively updated with the others.
+
+    UNSET if there are none. See :func:`update_deep`.
+    """
+    values = _effective(args)
+    if not values:
+        return UNSET
+    result = copy.deepcopy(values[0])
+    for value in values[1:]:
+        update_deep(result, value)
+    return result
+
+
+def merge_dicts_one_level(*args: Any) -> Any:
+    """Combine mappings of mappings, such as ``{address: {name: value}}``.
+
+    Keys of the first level are united, their values updated shallowly. The result and its values
+    are plain, new dicts; UNSET if there are no arguments.
+    """
+    values = _effective(args)
+    if not values:
+        return UNSET
+    result: dict[Any, dict[Any, Any]] = {}
+    for value in values:
+        for key, inner in value.items():
+            result.setdefault(key, {}).update(inner)
+    return result
+
+
+def update_deep(dct: MutableMapping[Any, Any], other: Mapping[Any, Any]) -> None:
+    """Update ``dct`` in place with ``other``, recursing where both values are mappings.
+
+    Anything else, lists included, is replaced. Values taken from ``other`` are not copied.
+    """
+    for key, value in other.items():
+        current = dct.get(key)
+        if isinstance(current, MutableMapping) and isinstance(value, Mapping):
+            update_deep(current, value)
+        else:
+            dct[key] = value
+
+
+def getfirst(dct: Mapping[Any, Any], keys: Iterable[Any], default: Any = UNSET) -> Any:
+    """Return the value of the first of ``keys`` that is present.
+
+    Raises KeyError, listing the keys, if none is and there is no default.
+    """
+    keys = list(keys)
+    for key in keys:
+        if key in dct:
+            return dct[key]
+    if default is UNSET:
+        raise KeyError("None of {} found".format(", ".join(map(repr, keys))))
+    return default
+
+
+def collect_all_methods(cls: type, method_name: str) -> list[Callable[..., Any]]:
+    """Return every distinct function called ``method_name`` in the class and its bases.
+
+    In method resolution order: a subclass's own definition comes first.
+    """
+    found: list[Callable[..., Any]] = []
+    for base in cls.__mro__:
+        method = vars(base).get(method_name)
+        if method is not None and method not in found:
+            found.append(method)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------
+# Lazy strings
+# ---------------------------------------------------------------------------------------------
+
+
+def is_lazy(obj: Any) -> bool:
+    """Tell whether ``obj`` is one of Django's lazy strings (gettext_lazy and such)."""
+    return isinstance(obj, Promise)
+
+
+def force_non_lazy(obj: Any) -> Any:
+    """Return str(obj) if it is lazy, otherwise ``obj`` unchanged."""
+    return str(obj) if is_lazy(obj) else obj
+
+
+def force_non_lazy_list(obj: Any) -> Any:
+    """Return a new list of ``obj``'s items, lazy ones resolved; other values as force_non_lazy."""
+    if is_lazy(obj):
+        return str(obj)
+    try:
+        return [force_non_lazy(item) for item in obj]
+    except TypeError:
+        return obj
+
+
+def force_non_lazy_dict(obj: Any) -> Any:
+    """Return a new plain dict in which lazy values are resolved, also in nested mappings.
+
+    Keys and lists are left alone. A value that is no mapping is treated as force_non_lazy does.
+    """
+    try:
+        items = obj.items()
+    except AttributeError:
+        return force_non_lazy(obj)
+    return {key: force_non_lazy_dict(value) for key, value in items}

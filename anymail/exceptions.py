@@ -1,0 +1,311 @@
+"""Exceptions and warnings.
+
+::
+
+    AnymailError                            anything that keeps a message from being sent
+    ├── AnymailAPIError                     the provider's API, or the connection to it, failed
+    │   └── AnymailRequestsAPIError         the same over HTTP (also a requests.HTTPError)
+    ├── AnymailRecipientsRefused            every recipient was invalid or rejected
+    ├── AnymailInvalidAddress               an address could not be parsed or encoded (ValueError)
+    ├── AnymailInvalidHeader                a header has control characters (ValueError)
+    ├── AnymailUnsupportedFeature           the provider can't do it (ValueError)
+    ├── AnymailSerializationError           data that can't be expressed to the API (TypeError)
+    ├── AnymailCancelSend                   raised by pre_send receivers to drop a message
+    └── AnymailWebhookValidationFailure     a webhook call that can't be trusted or understood
+                                            (Django's SuspiciousOperation: answered with 400)
+    ImproperlyConfigured (Django's)
+    └── AnymailConfigurationError           the project's settings need work
+        ├── AnymailInvalidMailer            an entry of MAILERS needs work (Django's InvalidMailer)
+        └── AnymailImproperlyInstalled      an optional package is missing (ImportError)
+    AnymailWarning
+    ├── AnymailInsecureWebhookWarning
+    ├── AnymailDeprecationWarning           (DeprecationWarning)
+    └── AnymailNotSupportedWarning
+
+Configuration errors are not AnymailErrors on purpose: ``fail_silently`` never hides them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
+from requests.exceptions import HTTPError, RequestException
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.core.mail import EmailMessage
+
+    class InvalidMailer(ImproperlyConfigured):  # noqa: D101 (for the type checker)
+        def __init__(self, msg: str, *, alias: str | None = None) -> None: ...
+
+else:
+    try:
+        from django.core.mail import InvalidMailer
+    except ImportError:
+
+        class InvalidMailer(ImproperlyConfigured):
+            """Stands in for Django 6.1's exception of that name."""
+
+            def __init__(self, msg, *, alias=None):
+                super().__init__(msg)
+
+
+class AnymailError(Exception):
+    """Base of everything that Anymail raises while it sends a message.
+
+    The keyword arguments become attributes, all of them None unless given:
+
+    - ``backend``: the email backend
+    - ``email_message``: the Django EmailMessage that was being sent
+    - ``payload``: the backend's payload for it
+    - ``status_code``: HTTP status of the provider's answer (int)
+    - ``esp_name``: name of the provider; taken from the backend by default
+    - ``response``: the provider's raw answer
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.backend = kwargs.pop("backend", None)
+        self.email_message: EmailMessage | None = kwargs.pop("email_message", None)
+        self.payload = kwargs.pop("payload", None)
+        self.status_code: int | None = kwargs.pop("status_code", None)
+        self.esp_name: str | None = kwargs.pop("esp_name", None) or getattr(
+            self.backend, "esp_name", None
+        )
+        # requests' exceptions want the response too.
+        response = kwargs.get("response")
+        if not isinstance(self, RequestException):
+            kwargs.pop("response", None)
+        self.response: Any = response
+        super().__init__(*args, **kwargs)
+
+    def __str__(self) -> str:
+        parts = (
+            " ".join(str(arg) for arg in self.args),
+            self.describe_cause(),
+            self.describe_response(),
+        )
+        return "\n".join(part for part in parts if part)
+
+    def describe_cause(self) -> str | None:
+        """Return the class and text of the exception that led to this one, or None."""
+        cause = self.__cause__
+        if cause is None:
+            return None
+        text = str(cause)
+        return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
+
+    def describe_response(self) -> str | None:
+        """Return the status and body of the provider's answer, or None without a status."""
+        if self.status_code is None or self.response is None:
+            return None
+        description = f"{self.esp_name or 'ESP'} API response {self.status_code}"
+        reason: Any = getattr(self.response, "reason", None)
+        if isinstance(reason, bytes):
+            try:
+                reason = reason.decode("utf-8")
+            except UnicodeDecodeError:
+                reason = reason.decode("iso-8859-1")
+        if reason:
+            description += f" ({reason})"
+        try:
+            body = json.dumps(self.response.json(), indent=2, ensure_ascii=False)
+        except (AttributeError, ValueError, RecursionError):
+            text = getattr(self.response, "text", None)
+            return f"{description}: {text!r}" if text else description
+        return f"{description}:\n{body}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The backend and payload hold connections and locks. Leave them behind, so that the
+        # exception can travel to a task queue's result store.
+        state = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("backend", "payload", "request")
+        }
+        state.update(backend=None, payload=None)
+        return _restore, (*self._pickle_class(), self.args, state)
+
+    def _pickle_class(self) -> tuple[Callable[..., type[AnymailError]], tuple[Any, ...]]:
+        return _same_class, (type(self),)
+
+
+def _same_class(cls: type[AnymailError]) -> type[AnymailError]:
+    return cls
+
+
+def _restore(
+    get_class: Callable[..., type[AnymailError]],
+    class_args: tuple[Any, ...],
+    args: tuple[Any, ...],
+    state: dict[str, Any],
+) -> AnymailError:
+    """Rebuild a pickled exception without running its __init__."""
+    cls = get_class(*class_args)
+    error = cls.__new__(cls)
+    error.args = args
+    vars(error).update(state)
+    return error
+
+
+class AnymailAPIError(AnymailError):
+    """The provider's API refused or failed a call, or could not be reached."""
+
+
+class AnymailRequestsAPIError(AnymailAPIError, HTTPError):
+    """An AnymailAPIError of a provider whose API is called with ``requests``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.response is not None and self.status_code is None:
+            self.status_code = self.response.status_code
+
+    @classmethod
+    def combined_with(cls, other: type[RequestException]) -> type[AnymailRequestsAPIError]:
+        """Return a class that is this one and ``other`` too, so that either can be caught."""
+        return _combine(cls, other)
+
+
+_combined: dict[tuple[type, type], type] = {}
+
+
+def _combine(
+    cls: type[AnymailRequestsAPIError], other: type[RequestException]
+) -> type[AnymailRequestsAPIError]:
+    if issubclass(cls, other):
+        return cls
+    if (cls, other) in _combined:
+        return _combined[cls, other]
+
+    class Combined(cls, other):  # type: ignore[valid-type, misc]
+        def _pickle_class(self) -> tuple[Any, ...]:
+            return _combine, (cls, other)
+
+    Combined.__name__ = Combined.__qualname__ = cls.__name__
+    Combined.__module__ = cls.__module__
+    Combined.__doc__ = cls.__doc__
+    _combined[cls, other] = Combined
+    return Combined
+
+
+class AnymailRecipientsRefused(AnymailError):
+    """Every recipient of the message was invalid, or rejected by the provider.
+
+    The statuses are on the message: ``message.anymail_status.recipients``.
+    """
+
+    def __init__(self, message: str | None = None, *args: Any, **kwargs: Any) -> None:
+        if message is None:
+            message = "All message recipients were rejected or invalid"
+        super().__init__(message, *args, **kwargs)
+
+
+class AnymailInvalidAddress(AnymailError, ValueError):
+    """An email address could not be parsed, or its domain could not be encoded."""
+
+
+class AnymailInvalidHeader(AnymailError, ValueError):
+    """A subject, header name or header value has control characters.
+
+    CR and LF would let whoever supplied the text add headers of their own.
+    """
+
+
+class AnymailUnsupportedFeature(AnymailError, ValueError):
+    """The message uses something that the provider's API does not offer.
+
+    With the IGNORE_UNSUPPORTED_FEATURES setting, such messages are sent without it.
+    """
+
+
+class AnymailSerializationError(AnymailError, TypeError):
+    """Message data (metadata, merge data, ...) that can't be expressed to the provider's API."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        orig_err: Exception | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        if message is None:
+            esp_name = kwargs.get("esp_name") or getattr(kwargs.get("backend"), "esp_name", None)
+            message = (
+                f"Don't know how to send this data to {esp_name or 'the ESP'}. "
+                "Try converting it to a string or number first."
+            )
+        if orig_err is not None:
+            message = f"{message}\n{orig_err}"
+        super().__init__(message, *args, **kwargs)
+
+
+class AnymailCancelSend(AnymailError):
+    """Raise this in a pre_send receiver to drop the message without an error."""
+
+
+class AnymailWebhookValidationFailure(AnymailError, SuspiciousOperation):
+    """A webhook call that did not come from the provider, or that makes no sense.
+
+    Django answers it with a 400.
+    """
+
+
+class AnymailConfigurationError(ImproperlyConfigured):
+    """Anymail can't work with the project's settings.
+
+    Not an AnymailError, so that it is never silenced.
+    """
+
+
+class AnymailInvalidMailer(AnymailConfigurationError, InvalidMailer):
+    """Anymail can't work with an entry of the project's MAILERS setting."""
+
+    def __init__(self, msg: str, *, alias: str | None = None) -> None:
+        InvalidMailer.__init__(self, msg, alias=alias)
+
+
+class AnymailImproperlyInstalled(AnymailConfigurationError, ImportError):
+    """An optional package that this feature needs is not installed."""
+
+    def __init__(
+        self, missing_package: str, install_extra: str = "<esp>", feature: str = "this ESP"
+    ) -> None:
+        super().__init__(
+            f"The {missing_package} package is required to use {feature}, but isn't installed. "
+            f'(Be sure to use `pip install "django-anymail[{install_extra}]"` '
+            "with your desired ESPs.)"
+        )
+
+
+class AnymailWarning(Warning):
+    """Base of Anymail's warnings."""
+
+
+class AnymailInsecureWebhookWarning(AnymailWarning):
+    """A webhook accepts calls from anyone, because no authentication is configured."""
+
+
+class AnymailDeprecationWarning(AnymailWarning, DeprecationWarning):
+    """Something that will go away, with what to use instead."""
+
+
+class AnymailNotSupportedWarning(AnymailWarning):
+    """No longer issued by Anymail; kept for projects that name it in a warnings filter."""
+
+
+class _LazyError:
+    """Stands in for something from a package that is not installed.
+
+    May be assigned, but raises the error as soon as it is called or an attribute of it is read.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise self._error
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._error

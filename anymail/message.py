@@ -1,0 +1,243 @@
+"""Messages with Anymail's additional attributes, and the status of sending them."""
+
+from __future__ import annotations
+
+import email.message
+import os
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from email.mime.image import MIMEImage
+from email.utils import make_msgid
+from pathlib import Path
+from typing import Any
+
+import django
+from django.core.mail import EmailMessage, EmailMultiAlternatives
+
+from .datastructures import UNSET, Unset
+
+__all__ = [
+    "ANYMAIL_STATUSES",
+    "UNSET",
+    "AnymailMessage",
+    "AnymailMessageMixin",
+    "AnymailRecipientStatus",
+    "AnymailStatus",
+    "attach_inline_image",
+    "attach_inline_image_file",
+]
+
+ANYMAIL_STATUSES = [
+    "sent",  # the provider has sent it (delivery is not guaranteed)
+    "queued",  # the provider will try to send it later
+    "invalid",  # the provider says that an address is not valid
+    "rejected",  # the recipient is on a suppression list
+    "failed",  # the attempt failed for another reason
+    "unknown",  # anything else
+]
+"""What can become of a message for one of its recipients when it is handed to the provider."""
+
+
+class AnymailMessageMixin(EmailMessage):
+    """Gives any Django EmailMessage subclass Anymail's attributes as constructor arguments.
+
+    Put it first among the bases. Without it the same attributes can be set on any EmailMessage:
+
+    - ``esp_extra``: dict of additions to the provider's API parameters
+    - ``envelope_sender``: address for bounces (Return-Path, MAIL FROM)
+    - ``metadata``: dict of data to get back in tracking events
+    - ``merge_metadata``: ``{address: metadata}`` per recipient
+    - ``tags``: list of str, for statistics
+    - ``track_opens``, ``track_clicks``: bool
+    - ``send_at``: aware datetime; naive datetime or date (in Django's time zone); POSIX timestamp
+    - ``template_id``: name or id of a template that is stored at the provider
+    - ``merge_data``: ``{address: {field: value}}`` per recipient; ``merge_global_data``:
+      ``{field: value}`` for all of them
+    - ``merge_headers``: ``{address: {header: value}}`` per recipient
+
+    UNSET, the default, leaves the choice to SEND_DEFAULTS and then to the provider; None
+    overrides SEND_DEFAULTS.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        esp_extra: Mapping[str, Any] | None | Unset = UNSET,
+        envelope_sender: str | None | Unset = UNSET,
+        metadata: Mapping[str, Any] | None | Unset = UNSET,
+        send_at: datetime | date | float | str | None | Unset = UNSET,
+        tags: Iterable[str] | None | Unset = UNSET,
+        track_clicks: bool | None | Unset = UNSET,
+        track_opens: bool | None | Unset = UNSET,
+        template_id: str | int | None | Unset = UNSET,
+        merge_data: Mapping[str, Mapping[str, Any]] | None | Unset = UNSET,
+        merge_global_data: Mapping[str, Any] | None | Unset = UNSET,
+        merge_headers: Mapping[str, Mapping[str, Any]] | None | Unset = UNSET,
+        merge_metadata: Mapping[str, Mapping[str, Any]] | None | Unset = UNSET,
+        **kwargs: Any,
+    ) -> None:
+        self.esp_extra = esp_extra
+        self.envelope_sender = envelope_sender
+        self.metadata = metadata
+        self.send_at = send_at
+        self.tags = tags
+        self.track_clicks = track_clicks
+        self.track_opens = track_opens
+        self.template_id = template_id
+        self.merge_data = merge_data
+        self.merge_global_data = merge_global_data
+        self.merge_headers = merge_headers
+        self.merge_metadata = merge_metadata
+        self.anymail_status = AnymailStatus()
+        super().__init__(*args, **kwargs)
+
+    def attach_inline_image_file(
+        self,
+        path: str | os.PathLike[str],
+        subtype: str | None = None,
+        idstring: str = "img",
+        domain: str | None = None,
+    ) -> str:
+        """Attach an image file to be shown in the HTML body, and return its Content-ID.
+
+        See :func:`attach_inline_image_file`.
+        """
+        return attach_inline_image_file(self, path, subtype, idstring, domain)
+
+    def attach_inline_image(
+        self,
+        content: bytes,
+        filename: str | None = None,
+        subtype: str | None = None,
+        idstring: str = "img",
+        domain: str | None = None,
+    ) -> str:
+        """Attach image data to be shown in the HTML body, and return its Content-ID.
+
+        See :func:`attach_inline_image`.
+        """
+        return attach_inline_image(self, content, filename, subtype, idstring, domain)
+
+
+class AnymailMessage(AnymailMessageMixin, EmailMultiAlternatives):
+    """Django's EmailMultiAlternatives with Anymail's attributes."""
+
+
+def attach_inline_image_file(
+    message: EmailMessage,
+    path: str | os.PathLike[str],
+    subtype: str | None = None,
+    idstring: str = "img",
+    domain: str | None = None,
+) -> str:
+    """Attach an image file to any Django EmailMessage, to be shown in its HTML body.
+
+    Returns the Content-ID without angle brackets: use it as ``<img src="cid:...">``.
+    Raises OSError if the file can't be read; otherwise see :func:`attach_inline_image`.
+    """
+    path = Path(path)
+    return attach_inline_image(message, path.read_bytes(), path.name, subtype, idstring, domain)
+
+
+def attach_inline_image(
+    message: EmailMessage,
+    content: bytes,
+    filename: str | None = None,
+    subtype: str | None = None,
+    idstring: str = "img",
+    domain: str | None = None,
+) -> str:
+    """Attach image data to any Django EmailMessage, to be shown in its HTML body.
+
+    ``subtype`` is that of the image/* content type, guessed from the content if None.
+    ``idstring`` and ``domain`` become part of the Content-ID. The domain defaults to "inline"
+    rather than to the host's name: mail clients show the ID as file name, and Gmail blocks
+    those that end in ".com".
+
+    Returns the Content-ID without angle brackets: use it as ``<img src="cid:...">``.
+    Raises TypeError if the type of the image can't be guessed.
+    """
+    content_id = make_msgid(idstring, domain or "inline")
+    # MIMEImage knows image types by their content. Its guess serves both kinds of attachment.
+    image = MIMEImage(content, subtype) if subtype else MIMEImage(content)
+    if django.VERSION >= (6, 0):
+        part = email.message.MIMEPart()
+        part.set_content(
+            content,
+            maintype="image",
+            subtype=image.get_content_subtype(),
+            disposition="inline",
+            filename=filename,
+            cid=content_id,
+        )
+        message.attach(part)
+    else:
+        if filename is None:
+            image["Content-Disposition"] = "inline"
+        else:
+            image.add_header("Content-Disposition", "inline", filename=filename)
+        image["Content-ID"] = content_id
+        message.attach(image)
+    return content_id[1:-1]
+
+
+class AnymailRecipientStatus:
+    """What became of a message for one recipient.
+
+    - ``message_id``: the provider's id for the message; str, for a few providers int; or None
+    - ``status``: one of :data:`ANYMAIL_STATUSES`, or None before the message is sent
+    """
+
+    __slots__ = ("message_id", "status")
+
+    def __init__(self, message_id: Any, status: str | None) -> None:
+        try:
+            hash(message_id)
+        except TypeError as err:
+            raise TypeError(f"Invalid message_id {message_id!r}: it must be hashable") from err
+        if status is not None and status not in ANYMAIL_STATUSES:
+            raise ValueError(f"Invalid status {status!r}: it must be one of {ANYMAIL_STATUSES}")
+        self.message_id = message_id
+        self.status = status
+
+    def __repr__(self) -> str:
+        return f"AnymailRecipientStatus({self.message_id!r}, {self.status!r})"
+
+
+class AnymailStatus:
+    """What became of a message: ``message.anymail_status`` after it is sent.
+
+    - ``status``: set of all the recipients' statuses; None until the message is sent
+    - ``message_id``: the provider's id for the message, or a set if recipients' ids differ
+    - ``recipients``: ``{addr-spec: AnymailRecipientStatus}``, addresses as the sender wrote them
+    - ``esp_response``: the provider's raw answer
+    """
+
+    def __init__(self) -> None:
+        self.message_id: Any = None
+        self.status: set[str | None] | None = None
+        self.recipients: dict[str, AnymailRecipientStatus] = {}
+        self.esp_response: Any = None
+
+    def __repr__(self) -> str:
+        details = [f"status={_sorted_repr(self.status)}"]
+        if self.message_id:
+            details.append(f"message_id={_sorted_repr(self.message_id)}")
+        if self.recipients:
+            details.append(f"{len(self.recipients)} recipients")
+        return f"AnymailStatus<{', '.join(details)}>"
+
+    def set_recipient_status(self, recipients: Mapping[str, AnymailRecipientStatus]) -> None:
+        """Add recipients' statuses, and bring ``status`` and ``message_id`` up to date."""
+        self.recipients.update(recipients)
+        statuses = self.recipients.values()
+        self.status = {recipient.status for recipient in statuses}
+        message_ids = {recipient.message_id for recipient in statuses}
+        self.message_id = message_ids.pop() if len(message_ids) == 1 else message_ids
+
+
+def _sorted_repr(value: Any) -> str:
+    """Return repr(value), the items of a set in a stable order."""
+    if not isinstance(value, (set, frozenset)):
+        return repr(value)
+    return "{{{}}}".format(", ".join(sorted(map(repr, value)))) if value else "set()"
