@@ -1,0 +1,116 @@
+"""Check that an installed wheel is complete, and does without the optional packages.
+
+    python -W error tests/check_wheel.py
+
+must be run where the wheel is installed without any of its extras. That makes it a script and
+not a test case. It ends with an AssertionError that says what is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module, metadata, util
+from pathlib import Path
+from pkgutil import walk_packages
+
+import django
+from django.conf import settings
+from django.test import Client, override_settings
+from django.urls import include, path
+
+import anymail
+from anymail._idna import uts46
+from anymail.exceptions import AnymailImproperlyInstalled
+
+OPTIONAL_PACKAGES = ["boto3", "botocore", "cryptography", "s3_encryption", "svix", "uts46"]
+
+# Modules that may refuse to be imported without an extra.
+IMPORT_NEEDS = {"anymail.backends.amazon_ses": "amazon-ses"}
+
+# Webhooks that need an extra: module, (extra, URL path, settings that make it necessary).
+WEBHOOK_NEEDS = {
+    "anymail.webhooks.amazon_ses": ("amazon-ses", "/amazon_ses/tracking/", {}),
+    "anymail.webhooks.postal": ("postal", "/postal/tracking/", {"POSTAL_WEBHOOK_KEY": "key"}),
+    "anymail.webhooks.scaleway": (
+        "scaleway",
+        "/scaleway/tracking/",
+        {"SCALEWAY_SNS_TRUST_CHAIN": "chain.pem"},
+    ),
+    "anymail.webhooks.sendgrid": (
+        "sendgrid",
+        "/sendgrid/tracking/",
+        {"SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY": "key"},
+    ),
+}
+WEBHOOK_SECRET = "user:password"
+AUTHORIZATION = "Basic dXNlcjpwYXNzd29yZA=="
+
+NOT_PROVIDERS = {"base", "base_requests", "console", "test"}
+
+
+def check_environment() -> None:
+    assert Path(anymail.__file__).is_relative_to(sys.prefix), f"not a wheel: {anymail.__file__}"
+    present = [name for name in OPTIONAL_PACKAGES if util.find_spec(name)]
+    assert not present, f"installed, so that their absence cannot be checked: {present}"
+
+
+def check_distribution(modules: list[str]) -> None:
+    distribution = metadata.distribution("django-anymail")
+    assert distribution.version == anymail.__version__, distribution.version
+    files = {str(file) for file in distribution.files or ()}
+    assert "anymail/py.typed" in files, "py.typed is missing"
+    assert any(name.endswith("licenses/LICENSE") for name in files), "LICENSE is missing"
+    strays = {name for name in files if not name.startswith(("anymail/", "django_anymail-"))}
+    assert not strays, f"not part of the package: {strays}"
+
+    extras = set(distribution.metadata.get_all("Provides-Extra") or ())
+    providers = {name.split(".")[2] for name in modules if name.startswith("anymail.backends.")}
+    missing = {name.replace("_", "-") for name in providers - NOT_PROVIDERS} - extras
+    assert not missing, f"no extra for {missing}"
+
+
+def assert_needs(extra: str, use: str, do: Callable[[], object]) -> None:
+    try:
+        do()
+    except AnymailImproperlyInstalled as err:
+        assert f"django-anymail[{extra}]" in str(err), f"{use} does not name its extra: {err}"
+    else:
+        raise AssertionError(f"{use} does not raise without the extra {extra}")
+
+
+def check_modules(modules: list[str]) -> None:
+    for name in modules:
+        if name in IMPORT_NEEDS:
+            assert_needs(IMPORT_NEEDS[name], name, lambda name=name: import_module(name))
+        else:
+            import_module(name)
+
+
+def check_webhooks(modules: list[str]) -> None:
+    # With a signature, or Postal's would not look for the package that verifies it.
+    client = Client(headers={"authorization": AUTHORIZATION, "x-postal-signature": "c2ln"})
+    for module in sorted(WEBHOOK_NEEDS.keys() & modules):
+        extra, url, needs = WEBHOOK_NEEDS[module]
+        with override_settings(ANYMAIL={"WEBHOOK_SECRET": WEBHOOK_SECRET, **needs}):
+            assert_needs(extra, url, lambda url=url: client.post(url))
+
+
+if __name__ == "__main__":
+    check_environment()
+    settings.configure(
+        ALLOWED_HOSTS=["testserver"],
+        INSTALLED_APPS=["anymail"],
+        ROOT_URLCONF="__main__",
+        USE_TZ=True,
+    )
+    django.setup()
+    urlpatterns = [path("", include("anymail.urls"))]
+
+    modules = [module.name for module in walk_packages(anymail.__path__, "anymail.")]
+    modules = [name for name in modules if not name.endswith(".__main__")]
+    check_distribution(modules)
+    check_modules(modules)
+    check_webhooks(modules)
+    assert_needs("<your-esp>,uts46", "the uts46 encoder", lambda: uts46("é.example"))
+    print(f"{len(modules)} modules of django-anymail {anymail.__version__} are in order")
