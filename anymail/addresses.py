@@ -11,7 +11,7 @@ from email.utils import quote
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
-from .datastructures import force_non_lazy
+from .datastructures import force_non_lazy, is_lazy
 from .exceptions import AnymailInvalidAddress
 from .headers import has_control_chars, quote_string, rfc2047_encode, unquote_string
 
@@ -22,8 +22,16 @@ _DOT_ATOM = re.compile(
     r"[^\s()<>@,:;.\"\[\]\\\x00-\x1f\x7f]+(?:\.[^\s()<>@,:;.\"\[\]\\\x00-\x1f\x7f]+)*\Z"
 )
 
-# What can hide a comma that does not separate addresses.
-_QUOTED_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)|\[(?:[^\[\]\\]|\\.)*\]')
+# RFC 5322 quoted-string, not empty.
+_QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)+"\Z')
+
+# What can hide a comma that does not separate addresses. (What is never closed goes on to the end,
+# for the stdlib's parser as well. And trying that again from each quote would take forever.)
+_QUOTED_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"?|\((?:[^()\\]|\\.)*\)?|\[(?:[^\[\]\\]|\\.)*\]?')
+
+# RFC 5322, section 2.1.1: no line, and so nothing that can't be folded, is longer. (RFC 5321 allows
+# 256 for an address. The stdlib's parser takes quadratic time.)
+_MAX_ADDR_SPEC_LENGTH = 998
 
 T = TypeVar("T")
 
@@ -47,9 +55,17 @@ class EmailAddress(Address):
         domain: str | None = None,
     ) -> None:
         display_name = display_name or ""
-        if any("\0" in part for part in (display_name, addr_spec, username, domain) if part):
+        if any(
+            has_control_chars(part or "") for part in (display_name, addr_spec, username, domain)
+        ):
             raise AnymailInvalidAddress(
-                f"{_describe_invalid(addr_spec, display_name)}: address parts cannot contain NUL"
+                f"{_describe_invalid(addr_spec, display_name)}: "
+                "address parts cannot contain CR or LF, or NUL"
+            )
+        if addr_spec is not None and len(addr_spec) > _MAX_ADDR_SPEC_LENGTH:
+            raise AnymailInvalidAddress(
+                f"Invalid email address {addr_spec[:60] + '...'!r}: "
+                f"longer than {_MAX_ADDR_SPEC_LENGTH} characters"
             )
         if addr_spec is not None and not addr_spec.isascii():
             # The stdlib can't parse these, but holds them well.
@@ -64,7 +80,7 @@ class EmailAddress(Address):
                 domain=domain or "",
                 addr_spec=addr_spec_arg,
             )
-        except (ValueError, MessageError, AttributeError, IndexError) as err:
+        except (ValueError, MessageError, AttributeError, IndexError, RecursionError) as err:
             # The stdlib's parser is documented to raise ValueError, but has others for junk.
             raise AnymailInvalidAddress(_describe_invalid(addr_spec, display_name)) from err
         if addr_spec is not None and not (self.username and self.domain):
@@ -81,7 +97,7 @@ class EmailAddress(Address):
         """The address with its display name, as in a header, Unicode left as characters."""
         return self.format()
 
-    @cached_property
+    @property
     def addr_spec(self) -> str:
         """The bare address: local part, quoted if need be, @ and domain. Nothing is encoded."""
         return self.format_addr_spec()
@@ -167,7 +183,7 @@ def _split_addr_spec(addr_spec: str, display_name: str) -> tuple[str, str]:
         problem = "empty domain"
     elif not _DOT_ATOM.match(domain):
         problem = "invalid domain"
-    elif username.startswith('"') and username.endswith('"') and len(username) > 2:
+    elif _QUOTED_STRING.match(username):
         username = unquote_string(username)
     elif not _DOT_ATOM.match(username):
         problem = "invalid local part" if username else "empty local part"
@@ -187,20 +203,19 @@ def parse_address_list(address_list: Any, field: str | None = None) -> list[Emai
     """
     if address_list is None:
         return []
-    if isinstance(address_list, str) or not isinstance(address_list, Iterable):
+    is_single = isinstance(address_list, str) or is_lazy(address_list)
+    if is_single or not isinstance(address_list, Iterable):
         address_list = [address_list]
     items = [force_non_lazy(item) for item in address_list]
     if items in ([], [None]):
         return []
 
     result: list[EmailAddress] = []
-    for item in map(str, items):
-        if has_control_chars(item):
-            where = f" in `{field}`" if field else ""
-            raise AnymailInvalidAddress(
-                f"Invalid email address {item!r}{where}: addresses cannot contain CR or LF, or NUL"
-            )
-        for name, addr_spec in _split_address_list(item):
+    for item in items:
+        if isinstance(item, bytes):
+            # The text of this is b'...', which can be an address.
+            raise AnymailInvalidAddress(_describe_list_error(str(item), items, field))
+        for name, addr_spec in _split_address_list(str(item)):
             try:
                 result.append(EmailAddress(name, addr_spec))
             except AnymailInvalidAddress as err:
@@ -227,7 +242,12 @@ def parse_single_address(address: str, field: str | None = None) -> EmailAddress
 
 def _split_address_list(text: str) -> list[tuple[str, str]]:
     """Split text into (display name, addr-spec) pairs, neither of them validated."""
-    pairs: list[tuple[str, str]] = AddressList(text).addresslist
+    if has_control_chars(text):
+        return [("", text)]  # EmailAddress refuses it
+    try:
+        pairs: list[tuple[str, str]] = AddressList(text).addresslist
+    except RecursionError:  # nested comments or groups
+        return [("", text)]
     # The stdlib's parser is lenient: it drops empty elements, and goes on after junk as if there
     # had been a comma. Whatever it did not see as one address per element is one bad address.
     elements = _QUOTED_OR_COMMENT.sub("", text).count(",") + 1
@@ -278,13 +298,14 @@ class ReportedAddresses:
     def __init__(
         self, recipients: Iterable[EmailAddress], idna_encode: IdnaEncoder | None = None
     ) -> None:
-        self._addr_specs: dict[str, str] = {}
+        self._exact: dict[str, str] = {}
+        self._lowercase: dict[str, str] = {}
         for recipient in recipients:
             addr_spec = recipient.addr_spec
-            on_the_wire = recipient.format_addr_spec(idna_encode=idna_encode)
-            self._addr_specs.setdefault(addr_spec.lower(), addr_spec)
-            self._addr_specs.setdefault(on_the_wire.lower(), addr_spec)
+            for address in (addr_spec, recipient.format_addr_spec(idna_encode=idna_encode)):
+                self._exact[address] = addr_spec
+                self._lowercase.setdefault(address.lower(), addr_spec)
 
     def addr_spec(self, reported: str) -> str:
         """Return the addr-spec of the recipient; ``reported`` itself if it is none of them."""
-        return self._addr_specs.get(reported.lower(), reported)
+        return self._exact.get(reported) or self._lowercase.get(reported.lower(), reported)

@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 from django.core import checks
 
-from .checks import check_deprecated_settings, check_insecure_settings
+from .checks import check_deprecated_settings, check_insecure_settings, check_open_webhooks
 
 
 class AnymailBaseConfig(AppConfig):
@@ -16,3 +16,4 @@ class AnymailBaseConfig(AppConfig):
     def ready(self) -> None:
         checks.register(check_deprecated_settings)
         checks.register(check_insecure_settings)
+        checks.register(check_open_webhooks, checks.Tags.security, deploy=True)

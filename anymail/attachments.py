@@ -16,7 +16,8 @@ from django.core.mail import EmailMessage
 from django.core.mail.message import DEFAULT_ATTACHMENT_MIME_TYPE
 
 from .datastructures import force_non_lazy
-from .headers import check_header_text
+from .exceptions import AnymailSerializationError
+from .headers import check_header_text, unfold
 
 SMTP7BIT = email.policy.SMTP.clone(cte_type="7bit")
 """Policy for MIME that must pass through anything: CRLF line ends, 7-bit content."""
@@ -53,13 +54,15 @@ class Attachment:
         self.content_id: str | None = None
         self.cid = ""
         declared_content_type: str | None = None
+        declared_mimetype: str | None = None
         declared_charset: str | None = None
 
         if isinstance(attachment, email.message.Message):
             declared_content_type = _header_text(attachment, "Content-Type")
+            declared_mimetype = attachment.get_content_type()
             declared_charset = attachment.get_content_charset()
-            self.name = attachment.get_filename() or None
-            self.mimetype = attachment.get_content_type()
+            self.name = unfold(attachment.get_filename() or "") or None
+            self.mimetype = declared_mimetype
             raw_content: Any = _part_content(attachment)
             self._set_disposition(attachment)
         else:
@@ -74,7 +77,8 @@ class Attachment:
                 mimetype = mimetypes.guess_type(self.name)[0]
             self.mimetype = mimetype or DEFAULT_ATTACHMENT_MIME_TYPE
 
-        # These become headers; where the content is bytes, they can come from an upload.
+        # These become headers, and can come from an upload.
+        check_header_text(self.name or "", "attachments: filename")
         check_header_text(self.mimetype, "attachments: content type")
         check_header_text(self.content_id or "", "attachments: Content-ID")
 
@@ -84,10 +88,10 @@ class Attachment:
             self.charset = declared_charset or settings.DEFAULT_CHARSET
         self.content = self._decode_text(raw_content)
 
-        if declared_content_type is not None and self.charset == declared_charset:
-            self.content_type = declared_content_type
-        elif self.charset is not None:
+        if self.charset is not None and self.charset != declared_charset:
             self.content_type = f'{self.mimetype}; charset="{self.charset}"'
+        elif declared_content_type is not None and self.mimetype == declared_mimetype:
+            self.content_type = declared_content_type
         else:
             self.content_type = self.mimetype
 
@@ -116,7 +120,7 @@ class Attachment:
             return content
         try:
             return content.decode(self.charset)
-        except (LookupError, UnicodeDecodeError):
+        except (LookupError, ValueError):
             self.mimetype = DEFAULT_ATTACHMENT_MIME_TYPE
             self.maintype, _, self.subtype = self.mimetype.partition("/")
             self.charset = None
@@ -125,14 +129,24 @@ class Attachment:
     @property
     def content_bytes(self) -> bytes:
         """The content, text in its own charset."""
-        if isinstance(self.content, str):
-            return self.content.encode(self.charset or settings.DEFAULT_CHARSET)
-        return self.content
+        return self._encode(self.charset or settings.DEFAULT_CHARSET)
 
     @property
     def content_utf8_bytes(self) -> bytes:
         """The content, text in UTF-8 whatever its own charset."""
-        return self.content.encode("utf-8") if isinstance(self.content, str) else self.content
+        return self._encode("utf-8")
+
+    def _encode(self, charset: str) -> bytes:
+        if not isinstance(self.content, str):
+            return self.content
+        try:
+            return self.content.encode(charset)
+        except (LookupError, UnicodeEncodeError) as err:
+            # The original error has the text.
+            raise AnymailSerializationError(
+                f"attachments: text of {self.name!r} has characters that are not in its charset, "
+                f"{charset}"
+            ) from (err if isinstance(err, LookupError) else None)
 
     @property
     def b64content(self) -> str:
@@ -159,15 +173,15 @@ def _header_text(part: email.message.Message, name: str) -> str | None:
     value = part[name]
     if value is None:
         return None
-    return " ".join(line.strip() for line in str(value).splitlines()).strip()
+    return unfold(str(value))
 
 
 def _part_content(part: email.message.Message) -> bytes:
-    payload: Any = part.get_payload()
-    if part.get_content_maintype() == "message" and isinstance(payload, list):
-        return b"".join(_message_bytes(attached) for attached in payload)
+    if part.is_multipart() and part.get_content_maintype() == "message":
+        attached: Any = part.get_payload()
+        return b"".join(map(_message_bytes, attached))
     content = part.get_payload(decode=True)
-    if content is None:  # multipart
+    if content is None:  # multipart, or nothing
         return _message_bytes(part)
     assert isinstance(content, bytes)
     return content
@@ -180,6 +194,13 @@ def _message_bytes(message: EmailMessage | email.message.Message) -> bytes:
         # Before Django 6.0: a legacy message, with a serialization of its own that's 7-bit safe.
         legacy: bytes = mime.as_bytes(linesep="\r\n")  # type: ignore[call-arg]
         return legacy
+    try:
+        return _flatten(mime, SMTP7BIT)
+    except LookupError:  # 8-bit text in a charset that Python doesn't know: leave it as it is
+        return _flatten(mime, email.policy.SMTP)
+
+
+def _flatten(mime: Any, policy: email.policy.Policy) -> bytes:
     buffer = BytesIO()
-    email.generator.BytesGenerator(buffer, mangle_from_=False, policy=SMTP7BIT).flatten(mime)
+    email.generator.BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(mime)
     return buffer.getvalue()

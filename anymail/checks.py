@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
+from django.urls import get_resolver
 
 from .conf import get_anymail_setting
+
+if TYPE_CHECKING:
+    from .webhooks.base import AnymailCoreWebhookView
 
 _DEFAULT_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 
@@ -57,10 +63,71 @@ def check_insecure_settings(
 def _debugging_mailers() -> bool:
     mailers: dict[str, dict[str, Any]] = getattr(settings, "MAILERS", {})
     return any(
-        config.get("BACKEND", "").startswith("anymail.")
-        and config.get("OPTIONS", {}).get("debug_api_requests")
+        # In any backend's options: many projects have a subclass of Anymail's.
+        config.get("OPTIONS", {}).get("debug_api_requests")
         for config in mailers.values()
     )
+
+
+def check_open_webhooks(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report each webhook in the project's URLs that anyone could call. (anymail.W004)
+
+    Views' modules are imported only if those URLs include them.
+    """
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return []
+    if get_anymail_setting("require_webhook_auth", default=False):
+        return []
+    return [
+        _open_webhook(url, view)
+        for url, callback in _url_patterns(get_resolver().url_patterns)
+        if (view := _view_if_open(callback)) is not None
+    ]
+
+
+def _open_webhook(url: str, view: AnymailCoreWebhookView) -> CheckMessage:
+    choices = ["ANYMAIL['WEBHOOK_SECRET']"]
+    if view.signature_setting is not None:
+        choices.append(f"ANYMAIL['{view.signature_setting}']")
+    return checks.Warning(
+        f"Anyone could post made-up {view.esp_name} events to {url}, because that webhook has "
+        "neither a secret nor a key to verify signatures.",
+        hint=f"Set {' or '.join(choices)} in your Django settings. If you don't use that "
+        "webhook, set ANYMAIL['REQUIRE_WEBHOOK_AUTH'] = True to have it refuse all calls.",
+        id="anymail.W004",
+    )
+
+
+def _url_patterns(patterns: Iterable[Any], prefix: str = "/") -> Iterator[tuple[str, Any]]:
+    """Yield URL and view function of all patterns. Parameters in URLs are left as they are."""
+    for pattern in patterns:
+        url = prefix + str(pattern.pattern).removeprefix("^").removesuffix("$")
+        if hasattr(pattern, "url_patterns"):
+            yield from _url_patterns(pattern.url_patterns, url)
+        else:
+            yield url, pattern.callback
+
+
+def _view_if_open(callback: Any) -> AnymailCoreWebhookView | None:
+    """Return the view for a call, if that is a webhook which anyone could call."""
+    load = getattr(callback, "load_anymail_view", None)
+    try:
+        with warnings.catch_warnings():
+            # Views issue them about the same thing, for each call.
+            warnings.simplefilter("ignore")
+            view_function = callback if load is None else load()
+            # Without it, there can't be a subclass.
+            base = sys.modules.get("anymail.webhooks.base")
+            view_class: Any = getattr(view_function, "view_class", object)
+            if base is None or not issubclass(view_class, base.AnymailCoreWebhookView):
+                return None
+            view: AnymailCoreWebhookView = view_class(**view_function.view_initkwargs)
+            return None if view.is_protected else view
+    except Exception:  # noqa: BLE001 (whatever the view raises)
+        # Settings or packages are missing: the same happens to calls, so none is accepted.
+        return None
 
 
 def get_configured_email_backends() -> set[str]:

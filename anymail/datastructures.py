@@ -68,7 +68,7 @@ def merge_dicts_shallow(*args: Any) -> Any:
     values = _effective(args)
     if not values:
         return UNSET
-    result = copy.copy(values[0])
+    result = copy.copy(_mutable(values[0]))
     for value in values[1:]:
         result.update(value)
     return result
@@ -82,10 +82,15 @@ def merge_dicts_deep(*args: Any) -> Any:
     values = _effective(args)
     if not values:
         return UNSET
-    result = copy.deepcopy(values[0])
+    result = copy.deepcopy(_mutable(values[0]))
     for value in values[1:]:
-        update_deep(result, value)
+        # A copy, because what it adds to the result can be updated by the next one.
+        update_deep(result, copy.deepcopy(_mutable(value)))
     return result
+
+
+def _mutable(value: Mapping[Any, Any]) -> MutableMapping[Any, Any]:
+    return value if isinstance(value, MutableMapping) else dict(value)
 
 
 def merge_dicts_one_level(*args: Any) -> Any:
@@ -164,9 +169,10 @@ def force_non_lazy_list(obj: Any) -> Any:
     if is_lazy(obj):
         return str(obj)
     try:
-        return [force_non_lazy(item) for item in obj]
+        items = iter(obj)
     except TypeError:
         return obj
+    return [force_non_lazy(item) for item in items]
 
 
 def force_non_lazy_dict(obj: Any) -> Any:

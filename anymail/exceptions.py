@@ -12,7 +12,8 @@
     ├── AnymailSerializationError           data that can't be expressed to the API (TypeError)
     ├── AnymailCancelSend                   raised by pre_send receivers to drop a message
     └── AnymailWebhookValidationFailure     a webhook call that can't be trusted or understood
-                                            (Django's SuspiciousOperation: answered with 400)
+        │                                   (Django's SuspiciousOperation: answered with 400)
+        └── AnymailInboundLimitExceeded     a received message beyond any real one (ValueError)
     ImproperlyConfigured (Django's)
     └── AnymailConfigurationError           the project's settings need work
         ├── AnymailInvalidMailer            an entry of MAILERS needs work (Django's InvalidMailer)
@@ -27,11 +28,15 @@ Configuration errors are not AnymailErrors on purpose: ``fail_silently`` never h
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
+from requests import Response
 from requests.exceptions import HTTPError, RequestException
+
+from ._quiet import mask_credentials, mask_urls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +56,18 @@ else:
 
             def __init__(self, msg, *, alias=None):
                 super().__init__(msg)
+
+
+MAX_DESCRIPTION = 4096
+"""How many characters of a provider's answer, or of another exception's text, are shown."""
+
+_MIN_CREDENTIAL = 8  # Shorter ones are no secrets, but could be ordinary words.
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= MAX_DESCRIPTION:
+        return text
+    return f"{text[:MAX_DESCRIPTION]}... (the first {MAX_DESCRIPTION} of {len(text)} characters)"
 
 
 class AnymailError(Exception):
@@ -74,31 +91,45 @@ class AnymailError(Exception):
         self.esp_name: str | None = kwargs.pop("esp_name", None) or getattr(
             self.backend, "esp_name", None
         )
-        # requests' exceptions want the response too.
-        response = kwargs.get("response")
-        if not isinstance(self, RequestException):
+        self.response: Any = kwargs.get("response")
+        if isinstance(self, RequestException):
+            # It wants the response too. (Not super: classes that are combined with others from
+            # requests should not depend on what those want.)
+            RequestException.__init__(self, *args, **kwargs)
+        else:
             kwargs.pop("response", None)
-        self.response: Any = response
-        super().__init__(*args, **kwargs)
+            super().__init__(*args, **kwargs)
 
     def __str__(self) -> str:
         parts = (
-            " ".join(str(arg) for arg in self.args),
+            self._quiet(" ".join(str(arg) for arg in self.args)),
             self.describe_cause(),
             self.describe_response(),
         )
         return "\n".join(part for part in parts if part)
+
+    def __repr__(self) -> str:
+        return self._quiet(super().__repr__())
+
+    def _quiet(self, text: str) -> str:
+        """Return text without the backend's credentials, and those in URLs."""
+        get_credentials = getattr(self.backend, "_credentials", list)
+        credentials = [text for text in get_credentials() if len(text) >= _MIN_CREDENTIAL]
+        return mask_urls(mask_credentials(text, credentials))
 
     def describe_cause(self) -> str | None:
         """Return the class and text of the exception that led to this one, or None."""
         cause = self.__cause__
         if cause is None:
             return None
-        text = str(cause)
+        text = _shortened(self._quiet(str(cause)))
         return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
 
     def describe_response(self) -> str | None:
-        """Return the status and body of the provider's answer, or None without a status."""
+        """Return the status and body of the provider's answer, or None without a status.
+
+        At most MAX_DESCRIPTION characters of the body. It is all there in ``response``.
+        """
         if self.status_code is None or self.response is None:
             return None
         description = f"{self.esp_name or 'ESP'} API response {self.status_code}"
@@ -109,23 +140,29 @@ class AnymailError(Exception):
             except UnicodeDecodeError:
                 reason = reason.decode("iso-8859-1")
         if reason:
-            description += f" ({reason})"
+            description += f" ({_shortened(self._quiet(str(reason)))})"
         try:
             body = json.dumps(self.response.json(), indent=2, ensure_ascii=False)
-        except (AttributeError, ValueError, RecursionError):
+            # JSON can have escapes for what is not a character, and could not be printed.
+            body = body.encode("utf-8", "backslashreplace").decode("utf-8")
+        except (AttributeError, TypeError, ValueError, RecursionError):
             text = getattr(self.response, "text", None)
-            return f"{description}: {text!r}" if text else description
-        return f"{description}:\n{body}"
+            if not text:
+                return description
+            return f"{description}: {_shortened(repr(self._quiet(str(text))))}"
+        return f"{description}:\n{_shortened(self._quiet(body))}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The backend and payload hold connections and locks. Leave them behind, so that the
-        # exception can travel to a task queue's result store.
+        # The backend and payload hold connections and locks; the request, credentials. Leave them
+        # behind, so that the exception can travel to a task queue's result store.
         state = {
-            name: value
+            name: None if name in ("backend", "payload", "request") else value
             for name, value in vars(self).items()
-            if name not in ("backend", "payload", "request")
         }
-        state.update(backend=None, payload=None)
+        if isinstance(self.response, Response):
+            response = copy.copy(self.response)
+            response.request = None  # type: ignore[assignment]
+            state["response"] = response
         return _restore, (*self._pickle_class(), self.args, state)
 
     def _pickle_class(self) -> tuple[Callable[..., type[AnymailError]], tuple[Any, ...]]:
@@ -159,7 +196,7 @@ class AnymailRequestsAPIError(AnymailAPIError, HTTPError):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.response is not None and self.status_code is None:
+        if self.response is not None:
             self.status_code = self.response.status_code
 
     @classmethod
@@ -252,6 +289,13 @@ class AnymailWebhookValidationFailure(AnymailError, SuspiciousOperation):
     """
 
 
+class AnymailInboundLimitExceeded(AnymailWebhookValidationFailure, ValueError):
+    """A received message that exceeds one of the limits in anymail.inbound.
+
+    It has too many MIME parts, nested too deeply, or too many or too large headers.
+    """
+
+
 class AnymailConfigurationError(ImproperlyConfigured):
     """Anymail can't work with the project's settings.
 
@@ -277,6 +321,10 @@ class AnymailImproperlyInstalled(AnymailConfigurationError, ImportError):
             f'(Be sure to use `pip install "django-anymail[{install_extra}]"` '
             "with your desired ESPs.)"
         )
+        self._init_args = (missing_package, install_extra, feature)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._init_args
 
 
 class AnymailWarning(Warning):
@@ -305,7 +353,8 @@ class _LazyError:
         self._error = error
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise self._error
+        # Without that of earlier uses, which would be extended each time.
+        raise self._error.with_traceback(None)
 
     def __getattr__(self, name: str) -> Any:
-        raise self._error
+        raise self._error.with_traceback(None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import email.base64mime
+import email.errors
 import email.header
 import email.quoprimime
 import email.utils
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from requests.structures import CaseInsensitiveDict
@@ -20,6 +21,8 @@ RFC5322_SPECIALS = set('()<>@,:;."[]\\')
 
 # What ends or truncates a header: with these, text supplied by strangers could add headers.
 _CONTROL_CHARS = re.compile(r"[\r\n\0]")
+
+_LINE_BREAK = re.compile(r"[\r\n]+[ \t]*")
 
 _ENCODED_WORD = r"=\?[^?\s]+\?[bBqQ]\?[^?]*\?="
 _FIND_ENCODED_WORD = re.compile(_ENCODED_WORD)
@@ -40,6 +43,11 @@ def check_header_text(value: Any, field: str, **error_kwargs: Any) -> None:
         raise AnymailInvalidHeader(
             f"{field} must not contain line breaks (CR or LF) or NUL characters", **error_kwargs
         )
+
+
+def unfold(value: str) -> str:
+    """Return a header value on one line: each line break, and the space after it, is a space."""
+    return _LINE_BREAK.sub(" ", value).strip()
 
 
 def rfc2047_encode(text: str) -> str:
@@ -68,13 +76,13 @@ def _decode_word(word: str) -> str:
     try:
         decoded: list[tuple[str | bytes, str | None]] = email.header.decode_header(word)
         [(data, charset)] = decoded
-    except ValueError:  # HeaderParseError is one: malformed base64
+    except (email.errors.HeaderParseError, ValueError):  # malformed base64; not one word
         return word
     if isinstance(data, str):
         return data
     try:
         return data.decode(charset or "ascii", "replace")
-    except LookupError:
+    except (LookupError, ValueError):  # idna and some other codecs can't replace
         return data.decode("utf-8", "replace")
 
 
@@ -103,7 +111,7 @@ def rfc2822date(dt: datetime) -> str:
 
     A naive datetime is in the system's local time.
     """
-    return email.utils.formatdate(dt.timestamp(), usegmt=True)
+    return email.utils.format_datetime(dt.astimezone(timezone.utc), usegmt=True)
 
 
 def parse_rfc2822date(s: Any) -> datetime | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from django.http import HttpRequest
@@ -12,8 +12,16 @@ from django.utils.datastructures import MultiValueDict, MultiValueDictKeyError
 
 from .datastructures import UNSET
 
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
 DEFAULT_DOWNLOAD_CHUNK_SIZE = 65536
 """Bytes read at a time when a webhook downloads a message from the provider."""
+
+
+def no_netrc(request: PreparedRequest) -> PreparedRequest:
+    """Do nothing, as the auth of a request. Without any, requests looks into ~/.netrc."""
+    return request
 
 
 def querydict_getfirst(qdict: MultiValueDict[str, Any], field: str, default: Any = UNSET) -> Any:
@@ -38,7 +46,7 @@ def get_request_basic_auth(request: HttpRequest) -> str | None:
     if len(parts) != 2 or parts[0].lower() != "basic":
         return None
     try:
-        return base64.b64decode(parts[1]).decode("utf-8")
+        return base64.b64decode(parts[1], validate=True).decode("utf-8") or None
     except (binascii.Error, ValueError):
         return None
 

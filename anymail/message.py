@@ -188,8 +188,6 @@ class AnymailRecipientStatus:
     - ``status``: one of :data:`ANYMAIL_STATUSES`, or None before the message is sent
     """
 
-    __slots__ = ("message_id", "status")
-
     def __init__(self, message_id: Any, status: str | None) -> None:
         try:
             hash(message_id)
@@ -240,4 +238,8 @@ def _sorted_repr(value: Any) -> str:
     """Return repr(value), the items of a set in a stable order."""
     if not isinstance(value, (set, frozenset)):
         return repr(value)
-    return "{{{}}}".format(", ".join(sorted(map(repr, value)))) if value else "set()"
+    try:
+        items = sorted(value)
+    except TypeError:  # None, or ids of different types
+        items = sorted(value, key=repr)
+    return "{{{}}}".format(", ".join(map(repr, items))) if items else "set()"

@@ -122,7 +122,7 @@ class AnymailInboundEvent(AnymailEvent):
     ) -> None:
         super().__init__(event_type=event_type, **kwargs)
         # Only tests construct inbound events without a message.
-        self.message: AnymailInboundMessage = message
+        self.message: AnymailInboundMessage = message  # type: ignore[assignment]
 
 
 class EventType:

@@ -33,6 +33,7 @@ def _view_on_first_request(view_path: str) -> View:
         return load()(request, *args, **kwargs)
 
     view.__name__ = view.__qualname__ = class_name
+    view.load_anymail_view = load  # type: ignore[attr-defined]  # for a system check
     # What Django's middleware looks for, before the view is called. Providers can't log in.
     view.csrf_exempt = True  # type: ignore[attr-defined]
     view.login_required = False  # type: ignore[attr-defined]
@@ -77,6 +78,7 @@ WEBHOOKS = [
     ("postmark/tracking/", "postmark:PostmarkTrackingWebhookView", "postmark_tracking_webhook"),
     ("resend/inbound/", "resend:ResendInboundWebhookView", "resend_inbound_webhook"),
     ("resend/tracking/", "resend:ResendTrackingWebhookView", "resend_tracking_webhook"),
+    ("scaleway/tracking/", "scaleway:ScalewayTrackingWebhookView", "scaleway_tracking_webhook"),
     ("sendgrid/inbound/", "sendgrid:SendGridInboundWebhookView", "sendgrid_inbound_webhook"),
     ("sendgrid/tracking/", "sendgrid:SendGridTrackingWebhookView", "sendgrid_tracking_webhook"),
     # Brevo's former name (deprecated):

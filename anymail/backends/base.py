@@ -12,9 +12,11 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 from django.utils.timezone import get_current_timezone, is_naive, make_aware
+from django.views.decorators.debug import sensitive_variables
 from requests.structures import CaseInsensitiveDict
 
 from .. import _idna
+from .._quiet import find_credentials
 from ..addresses import EmailAddress, IdnaEncoder, parse_address_list, parse_single_address
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
@@ -160,14 +162,27 @@ class AnymailBaseBackend(BaseEmailBackend):
         if not message.recipients():
             return False
 
+        payload, response = self._call_esp(message, status)
+        self.run_post_send(message)
+        self.raise_for_recipient_status(status, response, payload, message)
+        return True
+
+    @sensitive_variables()
+    def _call_esp(self, message: EmailMessage, status: AnymailStatus) -> tuple[Any, Any]:
+        """Build the payload, send it, and keep in status what the answer says.
+
+        The decorator is for all that is called here, in requests and boto3 too: Django's error
+        reports show no local variables of it, which hold credentials and content.
+        """
         payload = self.build_message_payload(message, self.send_defaults)
         response = self.post_to_esp(payload, message)
         status.esp_response = response
         status.set_recipient_status(self.parse_recipient_status(response, payload, message))
+        return payload, response
 
-        self.run_post_send(message)
-        self.raise_for_recipient_status(status, response, payload, message)
-        return True
+    def _credentials(self) -> list[str]:
+        """Return the backend's API keys and such, to be kept out of errors and debugging output."""
+        return list(find_credentials(vars(self)))
 
     def run_pre_send(self, message: EmailMessage) -> bool:
         """Send the pre_send signal. Returns False if a receiver raised AnymailCancelSend."""
@@ -249,13 +264,35 @@ def _resolve_idna_encoder(encoder: Any, kwargs: Mapping[str, Any]) -> IdnaEncode
     try:
         if not isinstance(encoder, str):
             raise TypeError("it must be the name of an encoder, or a callable")
-        path = encoder if "." in encoder else f"{_idna.__name__}.{encoder}"
-        return import_string(path)  # type: ignore[no-any-return]
-    except (ImportError, TypeError) as err:
+        found = import_string(encoder if "." in encoder else f"{_idna.__name__}.{encoder}")
+        if not callable(found):
+            raise TypeError("it is not callable")
+        return found  # type: ignore[no-any-return]
+    except (ImportError, TypeError, ValueError) as err:
         text = f"Cannot use IDNA_ENCODER={encoder!r}: {err}"
         if "alias" in kwargs:
             raise AnymailInvalidMailer(text, alias=kwargs["alias"]) from err
         raise AnymailConfigurationError(text) from err
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not (isinstance(value, (str, bytes)) or is_lazy(value))
+
+
+def _validate_type(what: str, attr: str, value: Any) -> None:
+    """Raise TypeError for what Python would otherwise misread or complain about elsewhere."""
+    if value is UNSET or value is None:
+        return
+    if attr in ("tags", "attachments", "alternatives"):
+        if not _is_list(value):
+            raise TypeError(f"{what} must be a list or other iterable")
+    elif attr in ("metadata", "merge_global_data", "esp_extra", "extra_headers"):
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{what} must be a dict")
+    elif attr in ("merge_data", "merge_headers", "merge_metadata") and not (
+        isinstance(value, Mapping) and all(isinstance(item, Mapping) for item in value.values())
+    ):
+        raise TypeError(f"{what} must be a dict of address: dict")
 
 
 class BasePayload:
@@ -289,7 +326,7 @@ class BasePayload:
         ("template_id", last, force_non_lazy),
         ("merge_data", merge_dicts_one_level, force_non_lazy_dict),
         ("merge_global_data", merge_dicts_shallow, force_non_lazy_dict),
-        ("merge_headers", None, None),
+        ("merge_headers", None, force_non_lazy_dict),
         ("merge_metadata", merge_dicts_one_level, force_non_lazy_dict),
         ("esp_extra", merge_dicts_deep, force_non_lazy_dict),
     )
@@ -320,9 +357,12 @@ class BasePayload:
         self, attr: str, combiner: Combiner | None, converter: Converter | str | None
     ) -> None:
         value = getattr(self.message, attr, UNSET)
-        self._validate_type(attr, value)
+        if attr in ("to", "cc", "bcc", "reply_to") and value is not UNSET and value is not None:
+            self.validate_not_bare_string(attr, value)
+        _validate_type(f'"{attr}" attribute', attr, value)
         if combiner is not None:
             default_value = self.defaults.get(attr, UNSET)
+            _validate_type(f'"{attr}" in SEND_DEFAULTS', attr, default_value)
             value = combiner(default_value, value)
         elif value is None:
             value = UNSET
@@ -357,26 +397,9 @@ class BasePayload:
 
     # -- Validation ---------------------------------------------------------------------------
 
-    def _validate_type(self, attr: str, value: Any) -> None:
-        """Raise TypeError for what Python would otherwise misread or complain about elsewhere."""
-        if value is UNSET or value is None:
-            return
-        if attr in ("to", "cc", "bcc", "reply_to"):
-            self.validate_not_bare_string(attr, value)
-        elif attr in ("tags", "attachments", "alternatives"):
-            if isinstance(value, str) or is_lazy(value) or not isinstance(value, Iterable):
-                raise TypeError(f'"{attr}" attribute must be a list or other iterable')
-        elif attr in ("metadata", "merge_global_data", "esp_extra", "extra_headers"):
-            if not isinstance(value, Mapping):
-                raise TypeError(f'"{attr}" attribute must be a dict')
-        elif attr in self.batch_attrs and not (
-            isinstance(value, Mapping) and all(isinstance(item, Mapping) for item in value.values())
-        ):
-            raise TypeError(f'"{attr}" attribute must be a dict of address: dict')
-
     def validate_not_bare_string(self, attr: str, value: Any) -> None:
         """Raise TypeError if a str is given where a list is expected."""
-        if isinstance(value, str) or is_lazy(value) or not isinstance(value, Iterable):
+        if not _is_list(value):
             raise TypeError(f'"{attr}" attribute must be a list or other iterable')
 
     def check_header_value(self, field: str, value: Any) -> None:
@@ -385,6 +408,17 @@ class BasePayload:
         For payloads that turn other attributes, such as tags, into headers.
         """
         check_header_text(value, field, **self._error_context())
+
+    def check_extra_fields(self, where: str, fields: Mapping[str, Any]) -> None:
+        """Check the subject and headers in part of esp_extra as those of the message are.
+
+        Raises AnymailInvalidHeader. The fields' names can be in any case.
+        """
+        for name, value in fields.items():
+            if str(name).lower() == "subject":
+                self.check_header_value(f"{where}[{name!r}]", value)
+            elif str(name).lower() == "headers" and isinstance(value, Mapping):
+                self._check_headers(f"{where}[{name!r}]", value)
 
     def _check_headers(self, attr: str, headers: Mapping[str, Any]) -> None:
         for name, value in headers.items():
@@ -614,7 +648,8 @@ class BasePayload:
         Raises AnymailSerializationError for values that have no JSON equivalent.
         """
         try:
-            return json.dumps(data, default=self._json_default)
+            # NaN and infinity are not JSON, although Python's default is to write them.
+            return json.dumps(data, default=self._json_default, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as err:
             # The original error says it all: its text is included.
             raise AnymailSerializationError(orig_err=err, **self._error_context()) from None

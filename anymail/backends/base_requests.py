@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -12,15 +11,17 @@ import requests
 from django.core.mail import EmailMessage
 from requests.utils import default_user_agent
 
+from .._quiet import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
 from .._version import __version__
 from ..conf import get_anymail_setting
 from ..exceptions import AnymailRequestsAPIError
+from ..http import no_netrc
 from .base import AnymailBaseBackend, BasePayload
 
-_CREDENTIAL_NAME = re.compile(
-    r"authorization|api[-_]?key|auth[-_]?key|secret|token|password|cookie", re.IGNORECASE
-)
-_MASK = "*****"
+
+def with_trailing_slash(url: str) -> str:
+    """Return a base URL with the "/" at its end that joining it with an endpoint needs."""
+    return url if url.endswith("/") else f"{url}/"
 
 
 class AnymailRequestsBackend(AnymailBaseBackend):
@@ -46,6 +47,9 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         except Exception:
             if not self.fail_silently:
                 raise
+        else:
+            if self.session.auth is None:
+                self.session.auth = no_netrc
         return True
 
     def close(self) -> None:
@@ -97,9 +101,10 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         try:
             response = self.session.request(**params)
         except requests.RequestException as err:
+            mask_urls_in_error(err)
             error_class = AnymailRequestsAPIError.combined_with(type(err))
             raise error_class(
-                f"Error posting to {params.get('url', '<missing url>')}:",
+                f"Error posting to {mask_urls(params.get('url', '<missing url>'))}:",
                 email_message=message,
                 payload=payload,
                 backend=self,
@@ -115,9 +120,7 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         Override it for providers whose errors can be told better.
         """
         if response.status_code < 200 or response.status_code >= 300:
-            raise AnymailRequestsAPIError(
-                email_message=message, payload=payload, response=response, backend=self
-            )
+            raise self.response_error(None, response, payload, message)
 
     def deserialize_json_response(
         self, response: requests.Response, payload: Any, message: EmailMessage
@@ -126,21 +129,32 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         try:
             return response.json()
         except (ValueError, RecursionError) as err:
-            raise AnymailRequestsAPIError(
-                f"Invalid JSON in {self.esp_name} API response",
-                email_message=message,
-                payload=payload,
-                response=response,
-                backend=self,
+            raise self.response_error(
+                f"Invalid JSON in {self.esp_name} API response", response, payload, message
             ) from err
 
-    def _credentials(self) -> list[str]:
-        """Return the backend's API keys and such, to be kept out of debugging output."""
-        return [
-            value
-            for name, value in vars(self).items()
-            if isinstance(value, str) and value and _CREDENTIAL_NAME.search(name)
-        ]
+    def response_error(
+        self, text: str | None, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> AnymailRequestsAPIError:
+        """Return the exception to raise for an answer that is not what it should be.
+
+        It describes the answer, after the text, if any.
+        """
+        return AnymailRequestsAPIError(
+            *([] if text is None else [text]),
+            email_message=message,
+            payload=payload,
+            response=response,
+            backend=self,
+        )
+
+    def invalid_response_format(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> AnymailRequestsAPIError:
+        """Return the exception to raise for JSON that lacks what the API promises."""
+        return self.response_error(
+            f"Invalid {self.esp_name} API response format", response, payload, message
+        )
 
     @staticmethod
     def _dump_api_request(
@@ -152,7 +166,7 @@ class AnymailRequestsBackend(AnymailBaseBackend):
             [
                 "",
                 "===== Anymail API request",
-                f"{request.method} {request.url}",
+                f"{request.method} {mask_urls(str(request.url))}",
                 *_header_lines(request.headers),
                 "",
                 *([] if request.body is None else [_as_text(request.body)]),
@@ -161,17 +175,15 @@ class AnymailRequestsBackend(AnymailBaseBackend):
                 f"HTTP {response.status_code} {response.reason}",
                 *_header_lines(response.headers),
                 "",
-                response.text,
+                _as_text(response.text),
             ]
         )
-        for credential in credentials:
-            dump = dump.replace(credential, _MASK)
-        print(dump)
+        print(mask_credentials(dump, credentials))
 
 
 def _header_lines(headers: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name}: {_MASK if _CREDENTIAL_NAME.search(name) else _as_text(value)}"
+        f"{name}: {MASK if CREDENTIAL_NAME.search(name) else mask_urls(_as_text(value))}"
         for name, value in headers.items()
     ]
 
