@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import cache
 from typing import Any
 
 from django.dispatch import Signal
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseForbidden
+from django.utils.timezone import now
+from django.views.decorators.debug import sensitive_variables
 from django.views.generic import View
 
 from ..conf import get_anymail_setting
 from ..datastructures import collect_all_methods
 from ..exceptions import AnymailInsecureWebhookWarning, AnymailWebhookValidationFailure
 from ..http import get_request_basic_auth
-from ..signals import AnymailEvent
+from ..signals import AnymailEvent, inbound
+from .dedupe import CLAIM_SECONDS, EventInProgress, HandledEvents, event_identity
 from .signatures import matches_any
+
+logger = logging.getLogger("anymail.webhooks")
 
 
 class AnymailCoreWebhookView(View):
@@ -29,6 +37,9 @@ class AnymailCoreWebhookView(View):
     """``anymail.signals.tracking`` or ``anymail.signals.inbound``."""
 
     http_method_names = ["post", "head", "options"]
+
+    event_id_is_unique = True
+    """Whether each event has an id of its own. False if events of one call share it."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -70,6 +81,37 @@ class AnymailCoreWebhookView(View):
             f"{cls.__module__}.{cls.__qualname__} must implement parse_events()"
         )
 
+    @property
+    def is_protected(self) -> bool:
+        """Whether there is anything to tell the provider's calls from others': a key or secret.
+
+        Views that verify signatures extend it.
+        """
+        return False
+
+    @property
+    def signature_setting(self) -> str | None:
+        """Name of the setting with the key for signatures, where verifying them is optional."""
+        return None
+
+    def check_freshness(self, timestamp: datetime | None, max_age: float | None = None) -> None:
+        """Raise AnymailWebhookValidationFailure if a call is not of about now.
+
+        ``timestamp`` is an aware datetime that the call's signature covers; ``max_age`` how many
+        seconds it can be away, by default the WEBHOOK_MAX_AGE setting (None for any number).
+        """
+        limit = get_anymail_setting("webhook_max_age", default=None)
+        if max_age is not None:
+            limit = max_age if limit is None else min(limit, max_age)
+        if limit is None:
+            return
+        age = None if timestamp is None else abs((now() - timestamp).total_seconds())
+        if age is None or age > limit:
+            raise AnymailWebhookValidationFailure(
+                f"{self.esp_name} webhook call that is not of the last {limit:g} seconds "
+                "(check the clock of your server, and Anymail's WEBHOOK_MAX_AGE setting)"
+            )
+
     # -- HTTP ---------------------------------------------------------------------------------
 
     def run_validators(self, request: HttpRequest) -> None:
@@ -84,14 +126,64 @@ class AnymailCoreWebhookView(View):
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Send a signal for each event in the call, and answer 200.
 
-        A receiver's exception ends it. Most providers retry after the 500 that follows.
+        See send_events for what happens if a receiver raises an exception.
         """
-        self.run_validators(request)
-        events = self.parse_events(request)
-        assert self.signal is not None
-        for event in events:
-            self.signal.send(sender=self.__class__, event=event, esp_name=self.esp_name)
+        if not self.is_protected and get_anymail_setting("require_webhook_auth", default=False):
+            _log_unprotected(f"{type(self).__module__}.{type(self).__qualname__}", self.esp_name)
+            return HttpResponseForbidden()
+        # Error reports show nothing of the body, whichever receiver fails.
+        request.sensitive_post_parameters = "__ALL__"  # type: ignore[attr-defined]
+        events = self._get_events(request)
+        try:
+            self.send_events(events)
+        except EventInProgress:
+            # It is not certain that the other call succeeds. Have the provider ask again.
+            return HttpResponse(status=503, headers={"Retry-After": str(CLAIM_SECONDS)})
         return HttpResponse()
+
+    @sensitive_variables()
+    def _get_events(self, request: HttpRequest) -> Sequence[AnymailEvent]:
+        # The decorator is for all that is called here: error reports don't show its variables.
+        self.run_validators(request)
+        return self.parse_events(request)
+
+    # -- Signals ------------------------------------------------------------------------------
+
+    def send_events(self, events: Iterable[AnymailEvent]) -> None:
+        """Send the signal for each event, except for those that were handled before.
+
+        A receiver's exception ends it; most providers retry after the 500 that follows. With the
+        setting WEBHOOK_ISOLATE_EVENTS, the other events are sent first, and then the first
+        exception is raised. What was handled before is remembered in WEBHOOK_DEDUPE_CACHE, if set.
+        """
+        isolate = get_anymail_setting("webhook_isolate_events", default=False)
+        handled = HandledEvents(self.esp_name, "inbound" if self.signal is inbound else "tracking")
+        first_error: Exception | None = None
+        for event in events:
+            try:
+                self._send_event(event, handled)
+            except Exception as err:
+                if not isolate:
+                    raise
+                first_error = first_error or err
+        if first_error is not None:
+            raise first_error
+
+    def _send_event(self, event: AnymailEvent, handled: HandledEvents) -> None:
+        assert self.signal is not None
+        if handled.cache is None:
+            # Without looking at the event, which takes a while for a large received message.
+            self.signal.send(sender=self.__class__, event=event, esp_name=self.esp_name)
+            return
+        identity = event_identity(event, id_is_unique=self.event_id_is_unique)
+        if not handled.claim(identity):
+            return
+        try:
+            self.signal.send(sender=self.__class__, event=event, esp_name=self.esp_name)
+        except BaseException:
+            handled.give_back(identity)
+            raise
+        handled.finish(identity)
 
 
 class AnymailBasicAuthMixin(AnymailCoreWebhookView):
@@ -105,17 +197,23 @@ class AnymailBasicAuthMixin(AnymailCoreWebhookView):
 
     def __init__(self, **kwargs: Any) -> None:
         secrets = get_anymail_setting("webhook_secret", default=[], kwargs=kwargs)
-        if kwargs.get("basic_auth"):
-            secrets = kwargs["basic_auth"]
-        kwargs["basic_auth"] = as_list(secrets)
+        kwargs["basic_auth"] = as_list(kwargs.get("basic_auth") or self.basic_auth or secrets)
         super().__init__(**kwargs)
-        if self.warn_if_no_basic_auth and not self.basic_auth:
+        if (
+            self.warn_if_no_basic_auth
+            and not self.basic_auth
+            and not get_anymail_setting("require_webhook_auth", default=False)
+        ):
             warnings.warn(
                 f"Your Anymail webhooks are insecure: anyone could post made-up {self.esp_name} "
                 "events to them. Set ANYMAIL['WEBHOOK_SECRET'] in your Django settings.",
                 AnymailInsecureWebhookWarning,
                 stacklevel=2,
             )
+
+    @property
+    def is_protected(self) -> bool:
+        return bool(self.basic_auth)
 
     def validate_request(self, request: HttpRequest) -> Any:
         if not self.basic_auth:
@@ -131,8 +229,29 @@ class AnymailBaseWebhookView(AnymailBasicAuthMixin, AnymailCoreWebhookView):
     """Base of the providers' webhook views."""
 
 
+@cache
+def _log_unprotected(view: str, esp_name: str) -> None:
+    # Once in the life of a process: anybody can make calls.
+    logger.error(
+        "Refused a call of the %s webhook, because anyone could make it, and "
+        "REQUIRE_WEBHOOK_AUTH is on. Set ANYMAIL['WEBHOOK_SECRET'], or the key that verifies the "
+        "provider's signatures. (%s)",
+        esp_name,
+        view,
+    )
+
+
 def as_list(value: str | Iterable[str] | None) -> list[str]:
     """Return the value of a setting that can be a single secret or several of them, as a list."""
     if not value:
         return []
-    return [value] if isinstance(value, str) else list(value)
+    is_single = isinstance(value, (str, bytes)) or not isinstance(value, Iterable)
+    return [value] if is_single else list(value)  # type: ignore[list-item]
+
+
+def as_keys(value: str | Iterable[str] | None) -> list[str]:
+    """Return the keys for signatures in a setting, which can be a single one or several.
+
+    Without empty ones: those would accept what anybody has signed with that.
+    """
+    return [key for key in as_list(value) if key]

@@ -4,30 +4,115 @@ of the types that Anymail's events promise.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
+from django.http.multipartparser import MultiPartParserError
 from django.utils.dateparse import parse_datetime
 
 from ..addresses import parse_single_address
 from ..exceptions import AnymailInvalidAddress, AnymailWebhookValidationFailure
 
+MAX_JSON_NESTING = 100
+"""How deeply objects and arrays can be nested in JSON."""
 
-def parse_json(text: str | bytes, what: str) -> Any:
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_CONTAINERS = {dict, list, tuple}
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_MORE_THAN_MICROSECONDS = re.compile(r"([.,]\d{6})\d+")
+
+
+def parse_json(
+    text: str | bytes,
+    what: str,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
     """Parse JSON from a webhook call. ``what`` names the text in errors.
 
-    Raises AnymailWebhookValidationFailure if it isn't JSON in UTF-8.
+    If an object has the same key twice, the last one counts. Text never has lone surrogates, which
+    can't be encoded: there is U+FFFD in their place. ``object_pairs_hook`` is that of json.loads.
+
+    Raises AnymailWebhookValidationFailure if it isn't JSON in UTF-8, if it's nested more than
+    MAX_JSON_NESTING levels deep, or if it has numbers that are not finite or have thousands of
+    digits.
     """
     try:
-        # RecursionError: nested too deeply. ValueError includes malformed JSON and UTF-8, and
+        # RecursionError: nested far too deeply. ValueError includes malformed JSON and UTF-8, and
         # integers with too many digits.
-        return json.loads(text)
+        if not isinstance(text, str):
+            text = text.decode("utf-8-sig")
+        data = _decoder(object_pairs_hook).decode(text)
+        if text.count("[") + text.count("{") > MAX_JSON_NESTING:
+            _check_nesting(data)
     except (ValueError, RecursionError) as err:
         raise AnymailWebhookValidationFailure(f"Invalid JSON in {what}") from err
+    if ("\\u" in text and _SURROGATE_ESCAPE.search(text)) or (
+        not text.isascii() and _LONE_SURROGATE.search(text)
+    ):
+        data = _without_surrogates(data)
+    return data
+
+
+@cache
+def _decoder(object_pairs_hook: Any) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=object_pairs_hook,
+        parse_constant=_refuse_constant,
+        parse_float=_parse_finite_float,
+    )
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("number too large")
+    return number
+
+
+def _check_nesting(data: Any) -> None:
+    level: list[Any] = [[data]]
+    for _ in range(MAX_JSON_NESTING + 1):
+        level = [
+            item
+            for container in level
+            for item in (container.values() if type(container) is dict else container)
+            if type(item) in _CONTAINERS
+        ]
+        if not level:
+            return
+    raise ValueError(f"nested more than {MAX_JSON_NESTING} levels deep")
+
+
+def _without_surrogates(data: Any) -> Any:
+    if isinstance(data, str):
+        return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", data)
+    if isinstance(data, dict):
+        return {_without_surrogates(k): _without_surrogates(v) for k, v in data.items()}
+    if isinstance(data, (list, tuple)):
+        return type(data)(map(_without_surrogates, data))
+    return data
+
+
+def json_or_none(text: Any) -> Any:
+    """Return the JSON in what can be anything, such as text of another system.
+
+    None if it isn't JSON as parse_json wants it.
+    """
+    try:
+        return parse_json(text, "text") if isinstance(text, (str, bytes)) else None
+    except AnymailWebhookValidationFailure:
+        return None
 
 
 def json_body(request: HttpRequest, esp_name: str) -> Any:
@@ -59,6 +144,27 @@ def json_objects(request: HttpRequest, esp_name: str) -> list[dict[str, Any]]:
             f"Unexpected data in {esp_name} webhook: not a JSON array of objects"
         )
     return data
+
+
+def form_data(request: HttpRequest, esp_name: str) -> QueryDict:
+    """Return the form fields of a webhook call. Raises AnymailWebhookValidationFailure."""
+    try:
+        return request.POST
+    except (LookupError, MultiPartParserError, UnicodeError) as err:
+        # Django decodes multipart forms with any codec they name; some are not for text.
+        raise AnymailWebhookValidationFailure(f"Invalid form data in {esp_name} webhook") from err
+
+
+def decode_base64(value: Any, what: str) -> bytes:
+    """Decode base64 text from a webhook call; no text is b"". ``what`` names it in errors.
+
+    Characters that are not base64 are ignored. Raises AnymailWebhookValidationFailure if what
+    remains is incomplete.
+    """
+    try:
+        return base64.b64decode(as_str(value) or "")
+    except ValueError as err:  # binascii.Error is one
+        raise AnymailWebhookValidationFailure(f"Invalid base64 in {what}") from err
 
 
 def get_path(data: Any, *keys: str) -> Any:
@@ -122,9 +228,9 @@ def as_addr_spec(value: Any) -> str | None:
     """Return the addr-spec of an address that can have a display name.
 
     Text that can't be parsed is returned as it is: providers report bounces of bad addresses.
-    None for anything but text, and for "".
+    None for anything but text, for "", and for "<>" (the envelope sender of bounces).
     """
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or value.strip() in ("", "<>"):
         return None
     try:
         return parse_single_address(value).addr_spec
@@ -151,7 +257,7 @@ def as_iso_time(value: Any) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        parsed = parse_datetime(value.strip())
+        parsed = parse_datetime(_MORE_THAN_MICROSECONDS.sub(r"\1", value.strip()))
     except ValueError:
         return None
     if parsed is not None and parsed.tzinfo is None:

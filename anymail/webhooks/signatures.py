@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 
+from ..exceptions import AnymailConfigurationError
+
 
 def _as_bytes(value: str | bytes) -> bytes:
     # Lone surrogates can come from JSON; they are no reason for an error here.
@@ -27,3 +29,18 @@ def matches_any(received: str | bytes, expected: Iterable[str | bytes]) -> bool:
 def hmac_signature(key: str | bytes, data: str | bytes, digest: str = "sha256") -> hmac.HMAC:
     """Return the HMAC of data; take its ``hexdigest()`` or ``digest()``."""
     return hmac.new(_as_bytes(key), _as_bytes(data), digest)
+
+
+def ascii_key(key: str, setting: str) -> bytes:
+    """Return a key from a setting as bytes.
+
+    Raises AnymailConfigurationError naming the setting if the key is not ASCII, as all are that
+    providers give out.
+    """
+    try:
+        return key.encode("ascii")
+    except UnicodeEncodeError:
+        # The original error has the key.
+        raise AnymailConfigurationError(
+            f"{setting} has characters that are in no key of any provider (not ASCII)."
+        ) from None
