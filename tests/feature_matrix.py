@@ -1,0 +1,168 @@
+"""Which provider supports what, found out by asking the payload classes.
+
+``python -m tests.feature_matrix`` writes the table in docs/esps/feature_matrix.rst anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+PATH = Path(__file__).parent.parent / "docs" / "esps" / "feature_matrix.rst"
+
+YES, NO, ONE_TAG, WITH_TEMPLATE = "yes", "no", "one tag", "with template"
+
+AMP = [("<p>", "text/html"), ("<html amp4email>", "text/x-amp-html")]
+
+# Feature -> what a message has that uses it
+FEATURES: dict[str, dict[str, Any]] = {
+    "envelope_sender": {"envelope_sender": "bounces@example.com"},
+    "merge_headers": {"merge_headers": {"to@example.com": {"List-Unsubscribe": "<https://x>"}}},
+    "metadata": {"metadata": {"a": "1"}},
+    "merge_metadata": {"merge_metadata": {"to@example.com": {"a": "1"}}},
+    "send_at": {"send_at": datetime(2031, 5, 6, tzinfo=timezone.utc)},
+    "tags": {"tags": ["one", "two"]},
+    "track_clicks": {"track_clicks": True},
+    "track_opens": {"track_opens": True},
+    "AMP email": {"alternatives": AMP},
+    "template_id": {"template_id": "1234"},
+    "merge_data": {"merge_data": {"to@example.com": {"a": "1"}}},
+    "merge_global_data": {"merge_global_data": {"a": "1"}},
+}
+
+# What can't be found out, in the words of the table
+NOTES = {
+    ("mailgun", "envelope_sender"): "domain only",
+    ("mandrill", "envelope_sender"): "domain only",
+    ("unisender_go", "merge_headers"): "List-Unsubscribe only",
+    ("sparkpost", "merge_headers"): "with restrictions",
+    ("sparkpost", "merge_metadata"): "yes",
+}
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A column of the table."""
+
+    module: str
+    options: Mapping[str, Any]
+
+
+PROVIDERS = [
+    Provider("amazon_ses", {}),
+    Provider("brevo", {"api_key": "x"}),
+    Provider("mailersend", {"api_token": "x"}),
+    Provider("mailgun", {"api_key": "x", "sender_domain": "example.com"}),
+    Provider("mailjet", {"api_key": "x", "secret_key": "x"}),
+    Provider("mailtrap", {"api_token": "x"}),
+    Provider("mandrill", {"api_key": "x"}),
+    Provider("postal", {"api_key": "x", "api_url": "https://postal.example.com/"}),
+    Provider("postmark", {"server_token": "x"}),
+    Provider("resend", {"api_key": "x"}),
+    Provider("scaleway", {"secret_key": "x", "project_id": "x"}),
+    Provider("sendgrid", {"api_key": "x", "merge_field_format": "-{}-"}),
+    Provider("sparkpost", {"api_key": "x"}),
+    Provider("unisender_go", {"api_key": "x", "api_url": "https://go1.example.com/"}),
+]
+
+
+def _accepts(provider: Provider, **attributes: Any) -> bool:
+    from django.utils.module_loading import import_string
+
+    from anymail.exceptions import AnymailUnsupportedFeature
+    from anymail.message import AnymailMessage
+
+    backend = import_string(f"anymail.backends.{provider.module}.EmailBackend")(**provider.options)
+    content = {"subject": "", "body": ""} if "template_id" in attributes else {"body": "Text body"}
+    message = AnymailMessage(
+        from_email="from@example.com", to=["to@example.com"], **{**content, **attributes}
+    )
+    if "template_id" in attributes:
+        message.from_email = None  # Some templates have a sender of their own.
+    try:
+        payload = backend.build_message_payload(message, {})
+        # Some conflicts are only found when everything is known.
+        if hasattr(payload, "get_request_params"):
+            payload.get_request_params("https://api.example.com/")
+        else:
+            payload.get_api_params()
+    except AnymailUnsupportedFeature:
+        return False
+    return True
+
+
+def support(provider: Provider, feature: str) -> str:
+    """Return how far a provider supports a feature: YES, NO, ONE_TAG or WITH_TEMPLATE."""
+    attributes = FEATURES[feature]
+    if _accepts(provider, **attributes):
+        return YES
+    if feature == "tags" and _accepts(provider, tags=["one"]):
+        return ONE_TAG
+    if "template_id" not in attributes and _accepts(provider, template_id="1234", **attributes):
+        return WITH_TEMPLATE
+    return NO
+
+
+def has_webhook(provider: Provider, kind: str) -> str:
+    """Return whether there is a webhook of that kind: YES or NO."""
+    from anymail.urls import urlpatterns
+
+    names = {pattern.name for pattern in urlpatterns}
+    wanted = {f"{provider.module}_{kind}_webhook", f"{provider.module}_webhook"}
+    return YES if names & wanted else NO
+
+
+def build_matrix() -> dict[str, dict[str, str]]:
+    """Return {feature: {provider: support}}."""
+    matrix = {
+        feature: {provider.module: support(provider, feature) for provider in PROVIDERS}
+        for feature in FEATURES
+    }
+    for kind in ("tracking", "inbound"):
+        matrix[f"{kind} webhook"] = {
+            provider.module: has_webhook(provider, kind) for provider in PROVIDERS
+        }
+    return matrix
+
+
+def as_rst(matrix: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the docs page."""
+    features = list(matrix)
+    lines = [
+        "Feature matrix",
+        "==============",
+        "",
+        "What each provider's API offers, as far as Anymail has a name for it. Everything else is",
+        "available through ``esp_extra``. Details and restrictions are in the providers' pages.",
+        "Choose a provider by how well it delivers, by its support and its price, rather than by",
+        "counting cells in this table.",
+        "",
+    ]
+    for group in (features[:6], features[6:9], features[9:]):
+        lines += [".. list-table::", "   :header-rows: 1", "   :stub-columns: 1", ""]
+        lines += _row(["", *(f"``{name}``" if "_" in name else name for name in group)])
+        for provider in PROVIDERS:
+            cells = [
+                NOTES.get((provider.module, name), matrix[name][provider.module]) for name in group
+            ]
+            lines += _row([f":doc:`{provider.module}`", *cells])
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(cells: list[str]) -> list[str]:
+    return [f"   {'* -' if number == 0 else '  -'} {cell}" for number, cell in enumerate(cells)]
+
+
+if __name__ == "__main__":
+    import django
+    from django.conf import settings
+
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+    settings.configure(INSTALLED_APPS=["anymail"])
+    django.setup()
+    PATH.write_text(as_rst(build_matrix()), encoding="utf-8")

@@ -1,0 +1,294 @@
+"""Pins the names that projects and other packages can rely on.
+
+To take a name away is to break somebody's code: that needs a deprecation first. To add one is a
+promise. Either way, this is the place where a change of the public interface shows.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+from typing import Any
+
+from django.test import SimpleTestCase
+
+import anymail
+
+from .test_architecture import SHARED
+
+# What each module defines (without what it imports for its own use).
+DEFINED: dict[str, set[str]] = {
+    "anymail": {"VERSION", "__version__"},
+    "anymail._idna": {"idna2003", "idna2008", "none", "uts46"},
+    "anymail.addresses": {
+        *("EmailAddress", "IdnaEncoder", "RecipientMap", "ReportedAddresses", "T"),
+        *("parse_address_list", "parse_single_address"),
+    },
+    "anymail.apps": {"AnymailBaseConfig"},
+    "anymail.attachments": {"SMTP7BIT", "Attachment"},
+    "anymail.backends": set(),
+    "anymail.backends.base": {
+        *("AnymailBaseBackend", "BasePayload", "DEFAULT_IDNA_ENCODER"),
+        *("Combiner", "Converter", "MessageAttr"),
+    },
+    "anymail.backends.base_requests": {
+        *("AnymailRequestsBackend", "RequestsPayload", "with_trailing_slash"),
+    },
+    "anymail.backends.console": {"EmailBackend"},
+    "anymail.backends.test": {"EmailBackend", "TestPayload"},
+    "anymail.checks": {
+        *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
+        "get_configured_email_backends",
+    },
+    "anymail.conf": {"get_anymail_setting", "setting_name"},
+    "anymail.datastructures": {
+        *("UNSET", "Unset", "collect_all_methods", "concat_lists", "force_non_lazy"),
+        *("force_non_lazy_dict", "force_non_lazy_list", "getfirst", "is_lazy", "last"),
+        *("merge_dicts_deep", "merge_dicts_one_level", "merge_dicts_shallow", "update_deep"),
+    },
+    "anymail.exceptions": {
+        *("AnymailAPIError", "AnymailCancelSend", "AnymailConfigurationError"),
+        *("AnymailDeprecationWarning", "AnymailError", "AnymailImproperlyInstalled"),
+        *("AnymailInboundLimitExceeded", "AnymailInsecureWebhookWarning"),
+        *("AnymailInvalidAddress", "AnymailInvalidHeader"),
+        *("AnymailInvalidMailer", "AnymailNotSupportedWarning", "AnymailRecipientsRefused"),
+        *("AnymailRequestsAPIError", "AnymailSerializationError", "AnymailUnsupportedFeature"),
+        *("AnymailWarning", "AnymailWebhookValidationFailure", "InvalidMailer"),
+        "MAX_DESCRIPTION",
+    },
+    "anymail.headers": {
+        *("RFC5322_SPECIALS", "CaseInsensitiveCasePreservingDict", "angle_wrap"),
+        *("check_header_text", "has_control_chars", "has_specials", "parse_rfc2822date"),
+        *("quote_string", "rfc2047_decode", "rfc2047_encode", "rfc2822date", "unfold"),
+        *("unquote_string",),
+    },
+    "anymail.http": {
+        *("DEFAULT_DOWNLOAD_CHUNK_SIZE", "get_request_basic_auth", "get_request_uri"),
+        *("no_netrc", "querydict_getfirst"),
+    },
+    "anymail.message": {
+        *("ANYMAIL_STATUSES", "AnymailMessage", "AnymailMessageMixin", "AnymailRecipientStatus"),
+        *("AnymailStatus", "attach_inline_image", "attach_inline_image_file"),
+    },
+    "anymail.signals": {
+        *("AnymailEvent", "AnymailInboundEvent", "AnymailTrackingEvent"),
+        *("EventType", "RejectReason", "inbound", "post_send", "pre_send", "tracking"),
+    },
+    "anymail.urls": {"View", "WEBHOOKS", "app_name", "urlpatterns"},
+    "anymail.utils": {"BASIC_NUMERIC_TYPES"},  # the others are in test_utils.py
+    "anymail.webhooks": set(),
+    "anymail.webhooks.base": {
+        *("AnymailBaseWebhookView", "AnymailBasicAuthMixin", "AnymailCoreWebhookView"),
+        *("as_keys", "as_list", "logger"),
+    },
+}
+
+# For Anymail's own use: what they define can change any time.
+INTERNAL = {"anymail._amazon_ses", "anymail._quiet", "anymail._version"}
+INTERNAL |= {f"anymail.webhooks.{name}" for name in SHARED["webhooks"] - {"base"}}
+
+# Names that modules do not define, but that are imported from them.
+IMPORTED = {
+    "anymail.message": {"UNSET"},
+    "anymail.exceptions": {"_LazyError"},
+    "anymail.webhooks.base": {"get_anymail_setting"},
+    "anymail.backends.base": {"get_anymail_setting"},
+    "anymail.backends.base_requests": {"get_anymail_setting"},
+}
+
+# Attributes and methods of the classes that others extend or use: those without an underscore in
+# front, and those with one that are known to be in use.
+MEMBERS: dict[str, set[str]] = {
+    "anymail.addresses:EmailAddress": {
+        *("addr_spec", "address", "as_dict", "format", "format_addr_spec"),
+        *("format_display_name", "uses_eai"),
+    },
+    "anymail.attachments:Attachment": {
+        *("b64content", "b64content_utf8", "content_bytes", "content_utf8_bytes"),
+    },
+    "anymail.backends.base:AnymailBaseBackend": {
+        *("build_message_payload", "close", "esp_name", "idna_encode", "open"),
+        *("parse_recipient_status", "post_to_esp", "raise_for_recipient_status"),
+        *("run_post_send", "run_pre_send", "send_messages"),
+    },
+    "anymail.backends.base:BasePayload": {
+        *("base_message_attrs", "anymail_message_attrs", "esp_message_attrs", "batch_attrs"),
+        *("init_payload", "is_batch", "process_extra_headers", "validate_not_bare_string"),
+        *("prepped_alternatives", "prepped_attachments", "aware_datetime", "serialize_json"),
+        *("unsupported_feature", "check_header_value", "check_extra_fields"),
+        *("set_from_email_list", "set_from_email", "set_to", "set_cc", "set_bcc"),
+        *("set_recipients", "add_recipient", "set_subject", "set_reply_to"),
+        *("set_extra_headers", "set_body", "set_text_body", "set_html_body"),
+        *("set_alternatives", "add_alternative", "set_attachments", "add_attachment"),
+        *("set_spoofed_to_header", "set_envelope_sender", "set_metadata", "set_send_at"),
+        *("set_tags", "set_track_clicks", "set_track_opens", "set_template_id"),
+        *("set_merge_data", "set_merge_headers", "set_merge_global_data"),
+        *("set_merge_metadata", "set_esp_extra"),
+    },
+    "anymail.backends.base_requests:AnymailRequestsBackend": {
+        *("close", "create_session", "deserialize_json_response", "invalid_response_format"),
+        *("open", "post_to_esp", "raise_for_status", "response_error"),
+    },
+    "anymail.backends.base_requests:RequestsPayload": {
+        *("get_api_endpoint", "get_request_params", "serialize_data"),
+    },
+    "anymail.exceptions:AnymailError": {"describe_cause", "describe_response"},
+    "anymail.message:AnymailMessageMixin": {"attach_inline_image", "attach_inline_image_file"},
+    "anymail.message:AnymailStatus": {"set_recipient_status"},
+    "anymail.webhooks.base:AnymailCoreWebhookView": {
+        *("as_view", "esp_name", "head", "http_method_names", "parse_events", "post"),
+        *("run_validators", "signal", "validate_request", "check_freshness"),
+        *("event_id_is_unique", "is_protected", "send_events", "signature_setting"),
+    },
+    "anymail.webhooks.base:AnymailBasicAuthMixin": {
+        *("basic_auth", "is_protected", "validate_request", "warn_if_no_basic_auth"),
+    },
+}
+PRIVATE_MEMBERS: dict[str, set[str]] = {
+    "anymail.backends.base:AnymailBaseBackend": {"_send"},
+    "anymail.backends.base:BasePayload": {"_json_default"},
+    "anymail.backends.base_requests:AnymailRequestsBackend": {"_dump_api_request", "_send"},
+}
+
+INBOUND_MESSAGE = {
+    *("from_email", "to", "cc", "bcc", "subject", "date", "get_address_header"),
+    *("get_date_header", "text", "html", "attachments", "inlines", "content_id_map"),
+    *("is_attachment", "is_inline", "get_content_disposition", "get_content_bytes"),
+    *("get_content_text", "as_uploaded_file", "inline_attachments", "is_inline_attachment"),
+    *("parse_raw_mime", "parse_raw_mime_bytes", "parse_raw_mime_chunks", "parse_raw_mime_file"),
+    *("construct", "construct_attachment", "construct_attachment_from_uploaded_file"),
+}
+
+# Parts of larger interfaces, which have tests of their own.
+OTHERS = [
+    "anymail.webhooks.amazon_ses:AmazonSESInboundWebhookView.download_s3_object",
+    "anymail.webhooks.amazon_ses:AmazonSESBaseWebhookView._parse_sns_message",
+    "anymail.webhooks.amazon_ses:AmazonSESBaseWebhookView.auto_confirm_sns_subscription",
+    "anymail.webhooks.amazon_ses:_get_anymail_boto3_params",
+]
+
+
+def defined_names(path: Path) -> set[str]:
+    """Names that a module defines at its top level, also in blocks of if and try."""
+    names = set()
+
+    def visit(statements: list[ast.stmt]) -> None:
+        for statement in statements:
+            if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                names.add(statement.name)
+            elif isinstance(statement, ast.Assign):
+                names.update(node.id for node in statement.targets if isinstance(node, ast.Name))
+            elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                names.add(statement.target.id)
+            for block in ["body", "orelse", "handlers"]:
+                if isinstance(statement, ast.If | ast.Try):
+                    for nested in getattr(statement, block, []):
+                        visit(nested.body if isinstance(nested, ast.ExceptHandler) else [nested])
+
+    visit(ast.parse(path.read_text(encoding="utf-8")).body)
+    return {name for name in names if not name.startswith("_")}
+
+
+def resolve(path: str) -> Any:
+    module_name, _, names = path.partition(":")
+    found: Any = importlib.import_module(module_name)
+    for name in names.split("."):
+        found = getattr(found, name)
+    return found
+
+
+class ModulesTests(SimpleTestCase):
+    def test_defined_names(self):
+        for module_name, expected in DEFINED.items():
+            with self.subTest(module=module_name):
+                module = importlib.import_module(module_name)
+                for name in expected:
+                    self.assertTrue(hasattr(module, name), name)
+                if module_name != "anymail":  # it only imports its names
+                    self.assertEqual(defined_names(Path(module.__file__)), expected)
+
+    def test_every_module(self):
+        """All but the modules of providers, which are alike, and the sandbox, which is a program"""
+        package = Path(anymail.__file__).parent
+        modules = {f"anymail.{path.stem}" for path in package.glob("*.py")} - {"anymail.__init__"}
+        for name in ["backends", "webhooks"]:
+            own = {path.stem for path in (package / name).glob("*.py")}
+            providers = {path.stem for path in (package / "backends").glob("*.py")}
+            providers -= {"__init__", "base", "base_requests", "console", "test"}
+            modules |= {f"anymail.{name}.{stem}" for stem in own - providers - {"__init__"}}
+        modules |= {"anymail", "anymail.backends", "anymail.webhooks"}
+        self.assertLessEqual(set(DEFINED), modules)
+        self.assertLessEqual(modules - set(DEFINED), INTERNAL | {"anymail.inbound"})
+
+    def test_imported_names(self):
+        for module_name, expected in IMPORTED.items():
+            module = importlib.import_module(module_name)
+            for name in expected:
+                with self.subTest(module=module_name, name=name):
+                    self.assertTrue(hasattr(module, name))
+
+    def test_all(self):
+        self.assertEqual(set(anymail.__all__), {"VERSION", "__version__"})
+        for module_name in ["anymail._idna", "anymail.message", "anymail.utils"]:
+            module = importlib.import_module(module_name)
+            defined = DEFINED[module_name] | IMPORTED.get(module_name, set())
+            with self.subTest(module=module_name):
+                self.assertLessEqual(defined, set(module.__all__))
+                for name in module.__all__:
+                    self.assertTrue(hasattr(module, name), name)
+
+    def test_version(self):
+        self.assertIs(type(anymail.__version__), str)
+        self.assertRegex(anymail.__version__, r"^\d+\.\d+")
+        self.assertEqual(anymail.VERSION, [anymail.__version__])
+
+    def test_packages_are_empty(self):
+        for name in ["backends", "webhooks"]:
+            path = Path(anymail.__file__).parent / name / "__init__.py"
+            self.assertEqual(path.read_text(encoding="utf-8"), "")
+
+    def test_typed(self):
+        self.assertTrue((Path(anymail.__file__).parent / "py.typed").is_file())
+
+
+class MembersTests(SimpleTestCase):
+    def test_members(self):
+        for path, expected in MEMBERS.items():
+            with self.subTest(path=path):
+                members = {name for name in vars(resolve(path)) if not name.startswith("_")}
+                self.assertEqual(members, expected)
+
+    def test_inbound_message(self):
+        self.assertLessEqual(
+            INBOUND_MESSAGE, set(vars(resolve("anymail.inbound:AnymailInboundMessage")))
+        )
+
+    def test_private_members_in_use(self):
+        for path, expected in PRIVATE_MEMBERS.items():
+            with self.subTest(path=path):
+                self.assertLessEqual(expected, set(vars(resolve(path))))
+
+    def test_others(self):
+        for path in OTHERS:
+            with self.subTest(path=path):
+                self.assertTrue(callable(resolve(path)))
+
+
+class ProvidersTests(SimpleTestCase):
+    """Every provider's module has its EmailBackend, with a name, and is found by that path."""
+
+    def test_backends(self):
+        directory = Path(anymail.__file__).parent / "backends"
+        for path in directory.glob("*.py"):
+            if path.stem in ("__init__", "base", "base_requests"):
+                continue
+            with self.subTest(module=path.stem):
+                self.assertIn("EmailBackend", defined_names(path))
+                try:
+                    module = importlib.import_module(f"anymail.backends.{path.stem}")
+                except ImportError:
+                    if path.stem == "amazon_ses":  # needs boto3
+                        continue
+                    raise
+                self.assertIs(type(module.EmailBackend.esp_name), str)

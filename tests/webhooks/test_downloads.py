@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
+import requests
+from django.test import SimpleTestCase, override_settings
+
+from anymail.exceptions import AnymailAPIError, AnymailRequestsAPIError
+from anymail.inbound import AnymailInboundMessage
+from anymail.webhooks import downloads
+from anymail.webhooks.downloads import Downloads
+from tests.http_server import Answer, HttpServer
+
+
+class AllowedUrlTests(SimpleTestCase):
+    def check(self, url, api_url="https://api.example.com/v1/", hosts=("*.example.net",)):
+        Downloads("ESP", api_url, hosts).check_url(url)
+
+    def test_allowed(self):
+        for url in (
+            "https://api.example.com/v1/messages/5",
+            "https://API.example.com:443/elsewhere",
+            "https://files.example.net/x?signature=y",
+            "https://a.b.example.net:443/",
+        ):
+            with self.subTest(url=url):
+                self.check(url)
+
+    def test_refused(self):
+        for url in (
+            "http://api.example.com/v1/messages/5",
+            "https://api.example.com:8443/",
+            "https://example.com/",
+            "https://files.example.net.evil.example/",
+            "https://files.example.net:8443/",
+            "http://files.example.net/",
+            "ftp://files.example.net/",
+            "https://user:pass@files.example.net/",
+            "https://files.example.net@evil.example/",
+            "https://evil.example/?files.example.net",
+            "https://127.0.0.1/",
+            "file:///etc/passwd",
+            "//files.example.net/",
+            "files.example.net",
+            "https://files.example.net:port/",
+            "https://[::1/",
+            "",
+            None,
+            5,
+        ):
+            with self.subTest(url=url), self.assertRaisesRegex(AnymailAPIError, "Refused"):
+                self.check(url)
+
+    def test_any_host_means_any_public_name(self):
+        self.check("https://bucket.example/raw", hosts=["*"])
+        for url in (
+            "https://localhost/",
+            "https://127.0.0.1/",
+            "https://2130706433/",
+            "https://[::1]/",
+            "https://[::ffff:127.0.0.1]/",
+            "https://169.254.169.254/latest/meta-data",
+        ):
+            with self.subTest(url=url), self.assertRaisesRegex(AnymailAPIError, "Refused"):
+                self.check(url, hosts=["*"])
+
+    def test_api_url_of_the_project_can_be_anywhere(self):
+        self.check("http://localhost:8025/v1/x", api_url="http://localhost:8025/v1/")
+        with self.assertRaises(AnymailAPIError):
+            self.check("http://localhost:8026/v1/x", api_url="http://localhost:8025/v1/")
+
+    def test_error_has_no_credentials(self):
+        with self.assertRaises(AnymailAPIError) as raised:
+            self.check("https://evil.example/path?signature=hush")
+        self.assertNotIn("hush", str(raised.exception))
+        self.assertIn("https://evil.example:443", str(raised.exception))
+        self.assertEqual(raised.exception.esp_name, "ESP")
+
+
+class DownloadTests(SimpleTestCase):
+    def serve(self, *answers):
+        server = HttpServer(*answers)
+        server.__enter__()  # TestCase.enterContext is new in Python 3.11
+        self.addCleanup(server.__exit__, None, None, None)
+        return server
+
+    def test_json(self):
+        server = self.serve(Answer(body=b'{"a": "\xc3\xa9"}'))
+        data = Downloads("ESP", server.url).get_json(f"{server.url}/x", {"Api-Key": "k"})
+        self.assertEqual(data, {"a": "é"})
+        self.assertEqual(server.requests[0].header("Api-Key"), "k")
+        self.assertEqual(server.requests[0].header("Accept-Encoding"), "identity")
+
+    def test_content(self):
+        server = self.serve(Answer(body=b"\x00" * 200_000, headers={"Content-Type": "image/png"}))
+        content, content_type = Downloads("ESP", server.url).get_content(server.url)
+        self.assertEqual((content, content_type), (b"\x00" * 200_000, "image/png"))
+
+    def test_streamed_into_a_message(self):
+        server = self.serve(Answer(body=b"Subject: Hi\r\n\r\n" + b"x" * 100, chunked=True))
+        chunks = Downloads("ESP", server.url).iter_content(server.url, chunk_size=3)
+        message = AnymailInboundMessage.parse_raw_mime_chunks(chunks)
+        self.assertEqual(message.subject, "Hi")
+        self.assertEqual(message.text, "x" * 100)
+
+    def test_invalid_json(self):
+        server = self.serve(Answer(body=b"<html>"))
+        with self.assertRaisesRegex(AnymailRequestsAPIError, "Invalid JSON in ESP") as raised:
+            Downloads("ESP", server.url).get_json(server.url)
+        self.assertEqual(raised.exception.status_code, 200)
+        self.assertIn("<html>", str(raised.exception))
+
+    def test_error_answer(self):
+        server = self.serve(Answer(status=404, body=b'{"message": "gone"}'))
+        with self.assertRaises(requests.HTTPError) as raised:
+            Downloads("ESP", server.url).get_json(server.url)
+        self.assertIsInstance(raised.exception, AnymailRequestsAPIError)
+        self.assertEqual(raised.exception.status_code, 404)
+        self.assertIn('"message": "gone"', str(raised.exception))
+
+    def test_redirects_are_not_followed(self):
+        target = self.serve(Answer())
+        server = self.serve(Answer(status=302, headers={"Location": target.url}))
+        with self.assertRaises(AnymailRequestsAPIError):
+            Downloads("ESP", server.url).get_content(server.url)
+        self.assertEqual(target.requests, [])
+
+    def test_connection_error(self):
+        with HttpServer() as server:
+            url = server.url
+        with self.assertRaises(requests.ConnectionError) as raised:
+            Downloads("ESP", url).get_content(url)
+        self.assertIsInstance(raised.exception, AnymailRequestsAPIError)
+        self.assertIn("Cannot download from ESP", str(raised.exception))
+
+    def test_connection_lost_in_the_middle(self):
+        server = self.serve(Answer(body=b"x" * 100_000, reset_after=10))
+        with self.assertRaises(AnymailRequestsAPIError):
+            Downloads("ESP", server.url).get_content(server.url)
+
+    @override_settings(ANYMAIL={"REQUESTS_TIMEOUT": 0.05})
+    def test_timeout(self):
+        server = self.serve(Answer(stall=True))
+        with self.assertRaises(requests.Timeout):
+            Downloads("ESP", server.url).get_content(server.url)
+
+    @override_settings(ANYMAIL={"INBOUND_MAX_BYTES": 1000})
+    def test_limit_holds_for_all_of_a_message(self):
+        server = self.serve(Answer(body=b"x" * 600))
+        files = Downloads("ESP", server.url)
+        self.assertEqual(len(files.get_content(server.url)[0]), 600)
+        with self.assertRaisesRegex(AnymailAPIError, "INBOUND_MAX_BYTES=1000"):
+            files.get_content(server.url)
+
+    @override_settings(ANYMAIL={"INBOUND_MAX_BYTES": 1000})
+    def test_nothing_much_beyond_the_limit_is_read(self):
+        pieces = iter([b"x" * 600, b"x" * 600, b"never reached"])
+        with self.assertRaises(AnymailAPIError):
+            list(Downloads("ESP", "https://x.example").limit(pieces))
+        self.assertEqual(list(pieces), [b"never reached"])
+
+    @override_settings(ANYMAIL={"INBOUND_MAX_BYTES": None})
+    def test_no_limit(self):
+        server = self.serve(Answer(body=b"x" * 2000))
+        self.assertEqual(len(Downloads("ESP", server.url).get_content(server.url)[0]), 2000)
+
+    def test_deadline(self):
+        with patch.object(downloads, "DEADLINE", 0):
+            files = Downloads("ESP", "https://x.example")
+            with self.assertRaisesRegex(AnymailAPIError, "longer than 0 seconds"):
+                list(files.limit([b"x"]))
+
+    def test_netrc_is_not_read(self):
+        server = self.serve(Answer())
+        with tempfile.TemporaryDirectory() as directory:
+            netrc = Path(directory, "netrc")
+            netrc.write_text("machine 127.0.0.1 login someone password hush\n")
+            with patch.dict(os.environ, {"NETRC": str(netrc)}):
+                # Without our precaution, it would be:
+                self.assertIsNotNone(requests.utils.get_netrc_auth(server.url))
+                Downloads("ESP", server.url).get_content(server.url)
+        self.assertIsNone(server.requests[0].header("Authorization"))
