@@ -1,0 +1,663 @@
+"""Amazon SES, with its v2 API.
+
+- SendEmail: https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html
+- SendBulkEmail: https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendBulkEmail.html
+- boto3: https://boto3.amazonaws.com/v1/documentation/api/latest/reference/services/sesv2.html
+
+Messages are sent as MIME, made by Django. With a template, SES makes them, one for each recipient.
+"""
+
+from __future__ import annotations
+
+import copy
+import mimetypes
+import quopri
+import re
+from base64 import encodebytes
+from collections.abc import Mapping
+from email.errors import MessageError
+from email.generator import BytesGenerator
+from email.header import Header
+from email.headerregistry import AddressHeader
+from email.message import Message
+from email.policy import EmailPolicy, Policy
+from io import BytesIO
+from typing import Any, ClassVar
+
+import django.core.mail
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.core.mail.message import DEFAULT_ATTACHMENT_MIME_TYPE
+from requests.structures import CaseInsensitiveDict
+
+from .._amazon_ses import _get_anymail_boto3_params, missing_package
+from ..addresses import EmailAddress, RecipientMap, parse_address_list
+from ..conf import get_anymail_setting
+from ..datastructures import UNSET, force_non_lazy
+from ..exceptions import AnymailAPIError, AnymailInvalidHeader
+from ..headers import has_control_chars, quote_string, rfc2047_encode
+from ..message import AnymailRecipientStatus
+from .base import AnymailBaseBackend, BasePayload, MessageAttr
+
+try:
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+except ImportError as err:
+    raise missing_package("boto3") from err
+
+# Of a BulkEmailEntryResult. All others are errors.
+SUCCESS = "SUCCESS"
+
+# A header line must not be longer (RFC 5322, section 2.1.1), and should not be longer.
+_MAX_LINE_LENGTH = 998
+_GOOD_LINE_LENGTH = 78
+
+# Django before 5.2 had tuples.
+_EmailAlternative: Any = getattr(django.core.mail, "EmailAlternative", lambda *values: values)
+
+# A folded header: its further lines start with a space.
+_SAFE_HEADER = re.compile(rb"[^\r\n\0]+\n(?:[ \t][^\r\n\0]*\n)*")
+
+
+class EmailBackend(AnymailBaseBackend):
+    """Sends with Amazon SES, through boto3.
+
+    Keyword arguments: ``client_params``, ``session_params``, ``configuration_set_name``,
+    ``message_tag_name``; see the settings of those names.
+    """
+
+    esp_name = "Amazon SES"
+
+    def __init__(self, **kwargs: Any) -> None:
+        esp_name = self.esp_name
+        self.session_params, self.client_params = _get_anymail_boto3_params(esp_name, kwargs)
+        self.configuration_set_name = get_anymail_setting(
+            "configuration_set_name", esp_name=esp_name, kwargs=kwargs, default=None
+        )
+        self.message_tag_name = get_anymail_setting(
+            "message_tag_name", esp_name=esp_name, kwargs=kwargs, default=None
+        )
+        super().__init__(**kwargs)
+        self.client: Any = None
+
+    def open(self) -> bool | None:
+        if self.client is not None:
+            return False
+        try:
+            session = boto3.session.Session(**self.session_params)
+            self.client = session.client("sesv2", **self.client_params)
+        except Exception:
+            if not self.fail_silently:
+                raise
+            return None
+        return True
+
+    def close(self) -> None:
+        if self.client is None:
+            return
+        try:
+            self.client.close()
+        finally:
+            self.client = None
+
+    def _send(self, message: EmailMessage) -> bool:
+        if self.client is not None:
+            return super()._send(message)
+        if self.fail_silently:
+            # open() failed, silently.
+            return False
+        cls = type(self)
+        raise RuntimeError(
+            f"boto3 Session not opened: call {cls.__module__}.{cls.__qualname__}.open() first"
+        )
+
+    def build_message_payload(
+        self, message: EmailMessage, defaults: Mapping[str, Any]
+    ) -> AmazonSESBasePayload:
+        if getattr(message, "template_id", UNSET) is not UNSET:
+            return AmazonSESV2SendBulkEmailPayload(message, defaults, self)
+        return AmazonSESV2SendEmailPayload(message, defaults, self)
+
+    def post_to_esp(self, payload: Any, message: EmailMessage) -> Any:
+        """Call the API and return its response, a dict.
+
+        Raises AnymailAPIError with the error that boto3 raised as its cause.
+        """
+        try:
+            api_method = getattr(self.client, payload.api_name)
+        except AttributeError:
+            raise NotImplementedError(
+                f"This version of boto3 does not have {payload.api_name} for Amazon SES v2. "
+                "Upgrade boto3."
+            ) from None
+        params = payload.get_api_params()
+        try:
+            return api_method(**params)
+        except (BotoCoreError, ClientError) as err:
+            raise AnymailAPIError(
+                f"Error calling Amazon SES {payload.api_name}:",
+                backend=self,
+                email_message=message,
+                payload=payload,
+                response=err.response if isinstance(err, ClientError) else None,
+            ) from err
+
+    def parse_recipient_status(
+        self, response: Any, payload: Any, message: EmailMessage
+    ) -> dict[str, AnymailRecipientStatus]:
+        statuses: dict[str, AnymailRecipientStatus] = payload.parse_recipient_status(response)
+        return statuses
+
+
+class AmazonSESBasePayload(BasePayload):
+    """The parameters of an API call.
+
+    Subclasses implement ``get_api_params()``, which returns the arguments of the boto3 client's
+    method, and ``parse_recipient_status(response)``, which raises AnymailAPIError if it can't.
+    """
+
+    backend: EmailBackend
+
+    api_name: ClassVar[str]
+    """Name of the boto3 client's method."""
+
+    message_tags_param: ClassVar[str]
+    """Parameter that holds SES message tags, which are not Anymail's tags."""
+
+    def init_payload(self) -> None:
+        self.params: dict[str, Any] = {}
+        if self.backend.configuration_set_name is not None:
+            self.params["ConfigurationSetName"] = self.backend.configuration_set_name
+        self.recipients: dict[str, list[EmailAddress]] = {"to": [], "cc": [], "bcc": []}
+        self.tags: list[str] = []
+
+    def response_error(self, text: str, response: Any) -> AnymailAPIError:
+        """Return the exception to raise for an answer that is not what it should be."""
+        return AnymailAPIError(text, response=response, **self._error_context())
+
+    def invalid_response_format(self, err: Exception, response: Any) -> AnymailAPIError:
+        """Return the exception to raise for an answer that lacks what the API promises."""
+        return self.response_error(
+            f"{type(err).__name__} {err} parsing Amazon SES send result {response!r}", response
+        )
+
+    def bare_addresses(self, emails: list[EmailAddress]) -> list[str]:
+        """Return addresses without display names, as the API wants them."""
+        return [email.format_addr_spec(idna_encode=self.backend.idna_encode) for email in emails]
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        self.recipients[recipient_type] = emails
+
+    def set_envelope_sender(self, email: EmailAddress) -> None:
+        [self.params["FeedbackForwardingEmailAddress"]] = self.bare_addresses([email])
+
+    def set_tags(self, tags: list[Any]) -> None:
+        for tag in tags:
+            self.check_header_value("tags", tag)
+        self.tags = [str(tag) for tag in tags]
+        if self.tags and self.backend.message_tag_name is not None:
+            if len(self.tags) > 1:
+                self.unsupported_feature(
+                    "multiple tags with the AMAZON_SES_MESSAGE_TAG_NAME setting"
+                )
+            self.params[self.message_tags_param] = [
+                {"Name": self.backend.message_tag_name, "Value": self.tags[0]}
+            ]
+
+    def set_esp_extra(self, extra: dict[str, Any]) -> None:
+        self.params.update(extra)
+
+
+class AmazonSESV2SendEmailPayload(AmazonSESBasePayload):
+    """A message without a template: MIME, and the addresses to send it to."""
+
+    api_name = "send_email"
+    message_tags_param = "EmailTags"
+
+    # Django makes MIME of all kinds of these, so they are not normalized.
+    base_message_attrs: ClassVar[tuple[MessageAttr, ...]] = tuple(
+        (attr, combiner, None if attr in ("alternatives", "attachments") else converter)
+        for attr, combiner, converter in BasePayload.base_message_attrs
+    )
+
+    def init_payload(self) -> None:
+        super().init_payload()
+        self.metadata: str | None = None
+        for attr, *_ in self.base_message_attrs:
+            if attr in self.defaults:
+                # Django, which makes the MIME, doesn't know of them.
+                self.unsupported_feature(f"Anymail send defaults for '{attr}' with Amazon SES")
+
+    def get_api_params(self) -> dict[str, Any]:
+        return {**self.params, "Content": {"Raw": {"Data": self.mime_data()}}}
+
+    def parse_recipient_status(self, response: Any) -> dict[str, AnymailRecipientStatus]:
+        try:
+            status = AnymailRecipientStatus(response["MessageId"], "queued")
+        except (KeyError, TypeError) as err:
+            raise self.invalid_response_format(err, response) from err
+        return {email.addr_spec: status for emails in self.recipients.values() for email in emails}
+
+    # -- MIME ---------------------------------------------------------------------------------
+
+    def mime_data(self) -> bytes:
+        """Return the message as MIME in nothing but ASCII, which is all that SES takes."""
+        mime: Any = self.message_for_mime().message()
+        if not mime["From"]:
+            del mime["From"]
+        if self.metadata is not None:
+            _add_header(mime, "X-Metadata", self.metadata)
+        for tag in self.tags:
+            mime["X-Tag"] = tag
+        _make_7bit(mime)
+        policy: Any = mime.policy
+        data: bytes
+        if isinstance(policy, EmailPolicy):
+            _fold_address_headers(mime)
+            # Leaves those, and headers of attached messages, as they are.
+            policy = policy.clone(refold_source="none")
+            self.check_folded_headers(mime, policy)
+            data = mime.as_bytes(policy=policy)
+        else:  # Django before 6.0
+            self.check_folded_headers(mime, policy)
+            data = mime.as_bytes()
+        if not data.isascii():
+            # There are headers of attached messages that are not encoded.
+            policy = policy.clone(cte_type="7bit", mangle_from_=False)
+            self.check_folded_headers(mime, policy)
+            buffer = BytesIO()
+            BytesGenerator(buffer, policy=policy).flatten(mime)
+            data = buffer.getvalue()
+        return data
+
+    def check_folded_headers(self, mime: Message, policy: Policy[Any]) -> None:
+        """Raise AnymailInvalidHeader if there are lines in headers that are headers themselves.
+
+        They come of line breaks in encoded-words, which Python decodes, and in headers of
+        attachments. Most versions of Python don't notice.
+        """
+        policy = policy.clone(linesep="\n")
+        for part in mime.walk():
+            for name, value in part.raw_items():
+                try:
+                    is_safe = _SAFE_HEADER.fullmatch(policy.fold_binary(name, value))
+                except MessageError:
+                    is_safe = None
+                if not is_safe:
+                    raise AnymailInvalidHeader(
+                        f"{name} header in MIME must not contain line breaks (CR or LF)",
+                        **self._error_context(),
+                    )
+
+    def message_for_mime(self) -> EmailMessage:
+        """Return a copy of the message, its domains encoded as IDNA_ENCODER says.
+
+        Django would encode them in its own way. And where it finds headers that replace
+        attributes depends on its version, so they become those attributes.
+        """
+        message = copy.copy(self.message)
+        message.subject = force_non_lazy(message.subject) or ""
+        message.body = force_non_lazy(message.body) or ""
+        message.from_email = ", ".join(self.format_addresses(message.from_email, "from_email"))
+        for attr in ("to", "cc", "bcc", "reply_to"):
+            setattr(message, attr, self.format_addresses(getattr(message, attr), attr))
+
+        headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(
+            {name: str(value) for name, value in (message.extra_headers or {}).items()}
+        )
+        headers.pop("Bcc", None)
+        if "From" in headers:
+            message.from_email = self.format_header("From", headers.pop("From"))
+        if reply_to := headers.pop("Reply-To", ""):
+            message.reply_to = [self.format_header("Reply-To", reply_to)]
+        for name in ("To", "Cc"):
+            if name in headers:
+                value = headers.pop(name)
+                addresses = [self.format_header(name, value)] if value else []
+                setattr(message, name.lower(), addresses)
+        message.extra_headers = dict(headers)
+
+        charset = message.encoding or settings.DEFAULT_CHARSET
+        message.attachments = [
+            _copy_attachment(item, charset) for item in message.attachments or []
+        ]
+        if hasattr(message, "alternatives"):
+            message.alternatives = [
+                _EmailAlternative(_copy_content(content, mimetype, charset), mimetype)
+                for content, mimetype in message.alternatives or []
+            ]
+        return message  # type: ignore[no-any-return]
+
+    def format_addresses(self, addresses: Any, field: str) -> list[str]:
+        """Return addresses in Unicode, but for their domains."""
+        return [
+            address.format(idna_encode=self.backend.idna_encode)
+            for address in parse_address_list(addresses, field=field)
+        ]
+
+    def format_header(self, name: str, value: str) -> str:
+        """Return an address header. ASCII can be anything, such as "undisclosed-recipients:;"."""
+        if value.isascii():
+            return value
+        return ", ".join(self.format_addresses(value, f"extra_headers[{name!r}]"))
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_from_email_list(self, emails: list[EmailAddress]) -> None:
+        if len(emails) > 1:
+            self.unsupported_feature("multiple from emails")
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        super().set_recipients(recipient_type, emails)
+        if emails:
+            destination = self.params.setdefault("Destination", {})
+            destination[f"{recipient_type.capitalize()}Addresses"] = self.bare_addresses(emails)
+
+    def set_subject(self, subject: str) -> None:
+        """Leave it to Django."""
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        """Leave it to Django."""
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        # In MIME it would be there for everyone to see.
+        if "Bcc" in headers:
+            self.unsupported_feature("`Bcc` header")
+
+    def set_spoofed_to_header(self, header_to: str) -> None:
+        """Leave it to Django: the real recipients are in the API's parameters."""
+
+    def set_body(self, body: str) -> None:
+        """Leave it to Django."""
+
+    def set_alternatives(self, alternatives: list[Any]) -> None:
+        """Leave them to Django."""
+
+    def set_attachments(self, attachments: list[Any]) -> None:
+        # Whether Django refuses these depends on its version.
+        for attachment in attachments:
+            if not isinstance(attachment, Message):
+                name, _, mimetype = attachment
+                self.check_header_value("attachments: filename", name)
+                self.check_header_value("attachments: content type", mimetype)
+
+    def set_metadata(self, metadata: dict[str, Any]) -> None:
+        self.metadata = self.serialize_json(metadata)
+
+    def set_template_id(self, template_id: Any) -> None:
+        raise NotImplementedError(
+            "Amazon SES can't take template_id from SEND_DEFAULTS: set it on each message"
+        )
+
+    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
+        self.unsupported_feature("merge_data without template_id")
+
+    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
+        self.unsupported_feature("merge_headers without template_id")
+
+    def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
+        self.unsupported_feature("global_merge_data without template_id")
+
+
+def _copy_attachment(attachment: Any, charset: str) -> Any:
+    """Return an attachment for Django to make MIME of."""
+    if isinstance(attachment, Message):
+        return copy.deepcopy(attachment)
+    name, content, mimetype = map(force_non_lazy, attachment)
+    if not mimetype:
+        mimetype = mimetypes.guess_type(name or "")[0] or DEFAULT_ATTACHMENT_MIME_TYPE
+    return name, _copy_content(content, mimetype, charset), mimetype
+
+
+def _copy_content(content: Any, mimetype: str, charset: str) -> Any:
+    """Return the content of an attachment or alternative for Django to make MIME of.
+
+    Parts and messages are copied, because _make_7bit changes them. (Copies share the payload.)
+    """
+    content = force_non_lazy(content)
+    if isinstance(content, Message):
+        return copy.deepcopy(content)
+    if isinstance(content, str) and not mimetype.startswith(("text/", "message/")):
+        # Django before 6.0 doesn't get this right.
+        return content.encode(charset)
+    return content
+
+
+def _make_7bit(mime: Message) -> None:
+    """Encode the content of all parts that need 8 bits for the transfer."""
+    for part in mime.walk():
+        cte = str(part.get("Content-Transfer-Encoding", "7bit")).strip().lower()
+        is_8bit = cte in ("8bit", "binary")
+        if part.is_multipart():
+            if is_8bit:
+                part.replace_header("Content-Transfer-Encoding", "7bit")
+            continue
+        payload: Any = vars(part)["_payload"]  # get_payload() can decode it, or not.
+        if not is_8bit and (payload is None or payload.isascii()):
+            continue
+        try:
+            payload.encode("ascii", "surrogateescape")
+        except UnicodeEncodeError:  # made from text, not from bytes
+            content = payload.encode(part.get_content_charset("utf-8"), "replace")
+        else:
+            content = part.get_payload(decode=True)
+        if part.get_content_maintype() == "text":
+            cte = "quoted-printable"
+            encoded = quopri.encodestring(content, quotetabs=True)
+        else:
+            cte = "base64"
+            encoded = encodebytes(content)
+        part.set_payload(encoded.decode("ascii"))
+        del part["Content-Transfer-Encoding"]
+        part["Content-Transfer-Encoding"] = cte
+
+
+def _add_header(mime: Message, name: str, text: str) -> None:
+    """Add a header of ASCII text, folded only where it has spaces.
+
+    For words that don't fit on a line, Python's newer email policies would use encoded-words.
+    """
+    lines = [f"{name}:"]
+    for word in text.split(" "):
+        if len(lines[-1]) + 1 + len(word) <= _GOOD_LINE_LENGTH or lines[-1] == f"{name}:":
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f" {word}")
+    if max(map(len, lines)) > _MAX_LINE_LENGTH:
+        mime[name] = text
+    else:
+        mime.set_raw(name, "\n".join(lines).removeprefix(f"{name}: "))
+
+
+def _fold_address_headers(mime: Message) -> None:
+    """Put each address on a line of its own.
+
+    When Python folds address headers, some versions lose the quotes around commas, and put
+    commas between addresses into encoded-words.
+    https://github.com/python/cpython/issues/121284, https://github.com/python/cpython/issues/100884
+    """
+    for name in ("From", "Sender", "Reply-To", "To", "Cc"):
+        header: Any = mime[name]
+        if isinstance(header, AddressHeader) and _can_fold(header):
+            del mime[name]
+            mime.set_raw(name, ",\n ".join(map(_fold_address, header.addresses)))
+
+
+def _can_fold(header: Any) -> bool:
+    """Tell whether a header is a well-formed list of addresses, and no group."""
+    return (
+        bool(header.addresses)
+        and not header.defects
+        and all(group.display_name is None for group in header.groups)
+        and all(
+            address.addr_spec.isascii()
+            # Python decodes encoded-words, in the wrong places too.
+            and not has_control_chars(address.addr_spec + address.display_name)
+            for address in header.addresses
+        )
+    )
+
+
+def _fold_address(address: Any) -> str:
+    name = address.display_name
+    if not name:
+        return str(address.addr_spec)
+    if name.isascii():
+        name = quote_string(name)
+    else:
+        name = Header(name, "utf-8", maxlinelen=_GOOD_LINE_LENGTH - 2).encode()
+    separator = " " if len(name) + len(address.addr_spec) < _GOOD_LINE_LENGTH - 4 else "\n "
+    return f"{name}{separator}<{address.addr_spec}>"
+
+
+class AmazonSESV2SendBulkEmailPayload(AmazonSESBasePayload):
+    """A template, and for each ``to`` recipient what to fill it in with.
+
+    https://docs.aws.amazon.com/ses/latest/dg/send-personalized-email-api.html
+    """
+
+    api_name = "send_bulk_email"
+    message_tags_param = "DefaultEmailTags"
+
+    def init_payload(self) -> None:
+        super().init_payload()
+        self.headers: Mapping[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
+        self.merge_data: dict[str, dict[str, Any]] = {}
+        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
+        self.merge_metadata: dict[str, dict[str, Any]] = {}
+
+    def get_api_params(self) -> dict[str, Any]:
+        return {**self.params, "BulkEmailEntries": self.entries()}
+
+    def parse_recipient_status(self, response: Any) -> dict[str, AnymailRecipientStatus]:
+        try:
+            results = list(response["BulkEmailEntryResults"])
+            codes = [result["Status"] for result in results]
+            statuses = [
+                AnymailRecipientStatus(
+                    result.get("MessageId"), "queued" if result["Status"] == SUCCESS else "failed"
+                )
+                for result in results
+            ]
+            same_code = codes[0] if len(set(codes)) == 1 else None
+        except (AttributeError, KeyError, TypeError) as err:
+            raise self.invalid_response_format(err, response) from err
+
+        to_emails = self.recipients["to"]
+        if len(statuses) != len(to_emails):
+            raise self.response_error(
+                f"Sent to {len(to_emails)} destinations, but got {len(statuses)} statuses in "
+                f"Amazon SES response: {response!r}",
+                response,
+            )
+        if same_code not in (None, SUCCESS):
+            # Most likely, it's not about the recipients.
+            raise self.response_error(str(results[0].get("Error") or same_code), response)
+        # In the order of the entries; there are no addresses in the results.
+        return {email.addr_spec: status for email, status in zip(to_emails, statuses, strict=True)}
+
+    # -- Entries ------------------------------------------------------------------------------
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return what is particular to each ``to`` recipient."""
+        merge_data = RecipientMap(self.merge_data)
+        merge_headers = RecipientMap(self.merge_headers)
+        merge_metadata = RecipientMap(self.merge_metadata)
+        entries = []
+        for email in self.recipients["to"]:
+            entry: dict[str, Any] = {
+                "Destination": self.destination(email),
+                "ReplacementEmailContent": {
+                    "ReplacementTemplate": {
+                        "ReplacementTemplateData": self.serialize_json(merge_data.get(email) or {})
+                    }
+                },
+            }
+            headers = self.entry_headers(
+                merge_headers.get(email) or {}, merge_metadata.get(email) or {}
+            )
+            if headers:
+                entry["ReplacementHeaders"] = headers
+            entries.append(entry)
+        return entries
+
+    def destination(self, email: EmailAddress) -> dict[str, list[str]]:
+        destination = {"ToAddresses": self.format_addresses([email])}
+        if self.recipients["cc"]:
+            destination["CcAddresses"] = self.format_addresses(self.recipients["cc"])
+        if self.recipients["bcc"]:
+            destination["BccAddresses"] = self.bare_addresses(self.recipients["bcc"])
+        return destination
+
+    def entry_headers(
+        self, own_headers: Mapping[str, Any], own_metadata: Mapping[str, Any]
+    ) -> list[dict[str, str]]:
+        """Return the headers of a recipient's message: theirs over those for everyone."""
+        headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict(self.headers)
+        headers.update(own_headers)
+        named = list(headers.items())
+        if metadata := {**self.metadata, **own_metadata}:
+            named.append(("X-Metadata", self.serialize_json(metadata)))
+        named += [("X-Tag", tag) for tag in self.tags]
+        return [{"Name": str(name), "Value": _header_value(value)} for name, value in named]
+
+    def format_addresses(self, emails: list[EmailAddress]) -> list[str]:
+        return [
+            email.format(use_rfc2047=True, idna_encode=self.backend.idna_encode) for email in emails
+        ]
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_from_email(self, email: EmailAddress) -> None:
+        [self.params["FromEmailAddress"]] = self.format_addresses([email])
+
+    def set_subject(self, subject: str) -> None:
+        if subject:
+            self.unsupported_feature("overriding template subject")
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        if emails:
+            self.params["ReplyToAddresses"] = self.format_addresses(emails)
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        self.headers = headers
+
+    def set_text_body(self, body: str) -> None:
+        if body:
+            self.unsupported_feature("overriding template body content")
+
+    def set_html_body(self, body: str) -> None:
+        self.set_text_body(body)
+
+    def set_attachments(self, attachments: list[Any]) -> None:
+        if attachments:
+            self.unsupported_feature("attachments with template")
+
+    def set_metadata(self, metadata: dict[str, Any]) -> None:
+        self.metadata = metadata
+
+    def set_template_id(self, template_id: Any) -> None:
+        self.params["DefaultContent"] = {"Template": {"TemplateName": str(template_id)}}
+
+    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
+        self.merge_data = merge_data
+
+    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
+        self.merge_headers = merge_headers
+
+    def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
+        if "DefaultContent" in self.params:
+            template = self.params["DefaultContent"]["Template"]
+            template["TemplateData"] = self.serialize_json(merge_global_data)
+
+    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
+        self.merge_metadata = merge_metadata
+
+
+def _header_value(value: Any) -> str:
+    """Return a header's value as the API takes it: printable ASCII."""
+    text = str(value)
+    return text if text.isascii() else rfc2047_encode(text)
