@@ -1,0 +1,266 @@
+"""Brevo (formerly Sendinblue).
+
+- Sending: https://developers.brevo.com/reference/send-transac-email
+- Batches: https://developers.brevo.com/docs/batch-send-transactional-emails
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import requests
+from django.core.mail import EmailMessage
+from requests.structures import CaseInsensitiveDict
+
+from ..addresses import EmailAddress, RecipientMap
+from ..attachments import Attachment
+from ..conf import get_anymail_setting
+from ..headers import has_specials, rfc2047_encode
+from ..message import AnymailRecipientStatus
+from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+
+DEFAULT_API_URL = "https://api.brevo.com/v3/"
+
+METADATA_HEADER = "X-Mailin-custom"
+
+# A JSON escape, as opposed to an escaped backslash that is followed by a "u".
+_UNICODE_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u")
+
+
+class EmailBackend(AnymailRequestsBackend):
+    """Sends with Brevo's transactional email API.
+
+    Keyword arguments: ``api_key``, ``api_url``; see the settings of those names. The arguments
+    ``workaround_display_name_bugs`` and ``prevent_header_encoding_bugs`` (default True) are for
+    the day when Brevo has fixed what they are about.
+    """
+
+    esp_name = "Brevo"
+
+    def __init__(self, **kwargs: Any) -> None:
+        esp_name = self.esp_name
+        self.api_key = get_anymail_setting(
+            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
+        )
+        self.workaround_display_name_bugs = get_anymail_setting(
+            "workaround_display_name_bugs", esp_name=esp_name, kwargs=kwargs, default=True
+        )
+        self.prevent_header_encoding_bugs = get_anymail_setting(
+            "prevent_header_encoding_bugs", esp_name=esp_name, kwargs=kwargs, default=True
+        )
+        api_url = get_anymail_setting(
+            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
+        )
+        super().__init__(with_trailing_slash(api_url), **kwargs)
+
+    def build_message_payload(
+        self, message: EmailMessage, defaults: Mapping[str, Any]
+    ) -> BrevoPayload:
+        return BrevoPayload(message, defaults, self)
+
+    def parse_recipient_status(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> dict[str, AnymailRecipientStatus]:
+        message_id: str | None = None
+        batch_ids: list[str] = []
+        if response.content:
+            answer = self.deserialize_json_response(response, payload, message)
+            try:
+                message_id, batch_ids = _parse_ids(answer)
+            except (KeyError, TypeError) as err:
+                # The provider's name, also for the backend that has the former one.
+                raise self.response_error(
+                    "Invalid Brevo API response format", response, payload, message
+                ) from err
+        # Brevo reports addresses that it refuses with webhooks only.
+        status = AnymailRecipientStatus(message_id, "queued")
+        statuses = {email.addr_spec: status for email in payload.all_recipients}
+        for email, batch_id in zip(payload.to_emails, batch_ids, strict=False):
+            statuses[email.addr_spec] = AnymailRecipientStatus(batch_id, "queued")
+        return statuses
+
+
+def _parse_ids(answer: Any) -> tuple[str | None, list[str]]:
+    """Return the id of all messages, or those of the ``to`` recipients of a batch.
+
+    Raises KeyError or TypeError for a malformed answer.
+    """
+    if not isinstance(answer, dict):
+        raise TypeError("It must be an object")
+    if isinstance(message_id := answer.get("messageId"), str):
+        return message_id, []
+    message_ids = answer["messageIds"]
+    if not isinstance(message_ids, list) or not all(isinstance(item, str) for item in message_ids):
+        raise TypeError("messageIds must be a list of text")
+    return None, message_ids
+
+
+class BrevoPayload(RequestsPayload):
+    """The body of a call, built in Brevo's names; for a batch, the part common to all."""
+
+    backend: EmailBackend
+    data: dict[str, Any]
+
+    def init_payload(self) -> None:
+        self.headers = {"api-key": self.backend.api_key, "Content-Type": "application/json"}
+        self.message_headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+        self.data = {"headers": self.message_headers}
+        self.to_emails: list[EmailAddress] = []
+        self.cc_and_bcc: list[EmailAddress] = []
+        self.metadata: dict[str, Any] = {}
+        self.merge_data: dict[str, dict[str, Any]] = {}
+        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
+        self.merge_metadata: dict[str, dict[str, Any]] = {}
+
+    @property
+    def all_recipients(self) -> list[EmailAddress]:
+        return self.to_emails + self.cc_and_bcc
+
+    # -- Request ------------------------------------------------------------------------------
+
+    def get_api_endpoint(self) -> str:
+        return "smtp/email"
+
+    def serialize_data(self) -> str:
+        data = dict(self.data)
+        if not data["headers"]:
+            del data["headers"]
+        if self.is_batch():
+            data.pop("to", None)
+            data["messageVersions"] = self.message_versions()
+        return self.serialize_json(data)
+
+    def message_versions(self) -> list[dict[str, Any]]:
+        """Return what is particular to each ``to`` recipient of a batch."""
+        merge_data = RecipientMap(self.merge_data)
+        merge_metadata = RecipientMap(self.merge_metadata)
+        merge_headers = RecipientMap(self.merge_headers)
+        versions = []
+        for email in self.to_emails:
+            version: dict[str, Any] = {"to": [self.format_address(email)]}
+            if (params := merge_data.get(email)) is not None:
+                # Brevo adds the params common to all.
+                version["params"] = params
+            headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+            if (metadata := merge_metadata.get(email)) is not None:
+                headers[METADATA_HEADER] = self.format_metadata(
+                    {**self.metadata, **metadata}, "merge_metadata"
+                )
+            for name, value in (merge_headers.get(email) or {}).items():
+                self.check_ascii(value, "merge_headers")
+                headers[name] = value
+            if headers:
+                version["headers"] = headers
+            versions.append(version)
+        return versions
+
+    # -- Formats ------------------------------------------------------------------------------
+
+    def format_address(self, email: EmailAddress) -> dict[str, str]:
+        formatted = email.as_dict(idna_encode=self.backend.idna_encode)
+        name = email.display_name
+        # Brevo drops such names, or puts them into headers without any encoding.
+        if self.backend.workaround_display_name_bugs and not name.isascii() and has_specials(name):
+            formatted["name"] = rfc2047_encode(name)
+        return formatted
+
+    def format_metadata(self, metadata: Mapping[str, Any], attr: str) -> str:
+        formatted = self.serialize_json(metadata)
+        if self.backend.prevent_header_encoding_bugs and _UNICODE_ESCAPE.search(formatted):
+            self.unsupported_feature(f"non-ASCII characters in {attr}")
+        return formatted
+
+    def check_ascii(self, value: Any, where: str) -> None:
+        """Refuse a header value that Brevo would put into a message without any encoding."""
+        if (
+            self.backend.prevent_header_encoding_bugs
+            and isinstance(value, str)
+            and not value.isascii()
+        ):
+            self.unsupported_feature(f"non-ASCII characters in {where}")
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_from_email(self, email: EmailAddress) -> None:
+        self.data["sender"] = self.format_address(email)
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        if recipient_type == "to":
+            self.to_emails = emails
+        else:
+            self.cc_and_bcc += emails
+        if emails:
+            self.data[recipient_type] = [self.format_address(email) for email in emails]
+
+    def set_subject(self, subject: str) -> None:
+        # Without one, a template's own is used.
+        if subject:
+            self.data["subject"] = subject
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        if len(emails) > 1:
+            self.unsupported_feature("multiple reply_to addresses")
+        if emails:
+            self.data["replyTo"] = self.format_address(emails[0])
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        for name, value in headers.items():
+            value = str(value) if isinstance(value, (int, float)) else value
+            self.check_ascii(value, f"{name!r} header")
+            self.message_headers[name] = value
+
+    def set_text_body(self, body: str) -> None:
+        if body:
+            self.data["textContent"] = body
+
+    def set_html_body(self, body: str) -> None:
+        if body:
+            self.data["htmlContent"] = body
+
+    def add_attachment(self, attachment: Attachment) -> None:
+        if attachment.inline:
+            self.unsupported_feature("inline attachments")
+        # The type of the content is what the name says, and the charset of text is UTF-8.
+        self.data.setdefault("attachment", []).append(
+            {"name": attachment.name or "", "content": attachment.b64content_utf8}
+        )
+
+    def set_metadata(self, metadata: dict[str, Any]) -> None:
+        self.metadata = metadata
+        self.message_headers[METADATA_HEADER] = self.format_metadata(metadata, "metadata")
+
+    def set_send_at(self, send_at: datetime | str) -> None:
+        try:
+            formatted = send_at.isoformat(timespec="milliseconds")  # type: ignore[union-attr]
+        except (AttributeError, TypeError):
+            # Something else than a datetime: as the sender wrote it.
+            formatted = send_at
+        self.data["scheduledAt"] = formatted
+
+    def set_tags(self, tags: list[str]) -> None:
+        if tags:
+            self.data["tags"] = tags
+
+    def set_template_id(self, template_id: Any) -> None:
+        self.data["templateId"] = template_id
+
+    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
+        self.merge_data = merge_data
+
+    def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
+        self.data["params"] = merge_global_data
+
+    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
+        self.merge_headers = merge_headers
+
+    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
+        self.merge_metadata = merge_metadata
+
+    def set_esp_extra(self, extra: dict[str, Any]) -> None:
+        self.check_header_value("esp_extra['subject']", extra.get("subject", ""))
+        if isinstance(headers := extra.get("headers"), Mapping):
+            self._check_headers("esp_extra['headers']", headers)
+        self.data.update(extra)
