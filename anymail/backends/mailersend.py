@@ -1,0 +1,307 @@
+"""MailerSend.
+
+- Sending: https://developers.mailersend.com/api/v1/email
+- Bulk: https://developers.mailersend.com/api/v1/email#send-bulk-emails
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import requests
+from django.core.mail import EmailMessage
+from requests.structures import CaseInsensitiveDict
+
+from ..addresses import EmailAddress, RecipientMap, ReportedAddresses
+from ..attachments import Attachment
+from ..conf import get_anymail_setting
+from ..datastructures import update_deep
+from ..exceptions import AnymailUnsupportedFeature
+from ..message import AnymailRecipientStatus
+from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+
+DEFAULT_API_URL = "https://api.mailersend.com/v1/"
+
+# Values of batch_send_mode
+EXPOSE_TO_LIST = "expose-to-list"
+USE_BULK_EMAIL = "use-bulk-email"
+
+SUPPRESSION_WARNINGS = frozenset({"ALL_SUPPRESSED", "SOME_SUPPRESSED"})
+
+# Values of a Precedence header that make precedence_bulk true
+BULK_PRECEDENCES = frozenset({"bulk", "junk", "list"})
+
+
+class EmailBackend(AnymailRequestsBackend):
+    """Sends with MailerSend's email and bulk-email APIs.
+
+    Keyword arguments: ``api_token``, ``batch_send_mode`` ("use-bulk-email", "expose-to-list" or
+    None), ``api_url``; see the settings of those names.
+    """
+
+    esp_name = "MailerSend"
+
+    def __init__(self, **kwargs: Any) -> None:
+        esp_name = self.esp_name
+        self.api_token = get_anymail_setting(
+            "api_token", esp_name=esp_name, kwargs=kwargs, allow_bare=True
+        )
+        self.batch_send_mode = get_anymail_setting(
+            "batch_send_mode", esp_name=esp_name, kwargs=kwargs, default=None
+        )
+        api_url = get_anymail_setting(
+            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
+        )
+        super().__init__(with_trailing_slash(api_url), **kwargs)
+
+    def build_message_payload(
+        self, message: EmailMessage, defaults: Mapping[str, Any]
+    ) -> MailerSendPayload:
+        return MailerSendPayload(message, defaults, self)
+
+    def parse_recipient_status(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> dict[str, AnymailRecipientStatus]:
+        # Usually there is no content, and it's declared to be HTML.
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        answer: Any = {}
+        if media_type == "application/json":
+            answer = self.deserialize_json_response(response, payload, message)
+        try:
+            status = _parse_outcome(response, answer)
+            suppressed = _parse_warnings(answer)
+        except (KeyError, TypeError) as err:
+            raise self.response_error(
+                f"Invalid MailerSend API response format: {err}", response, payload, message
+            ) from err
+        except _FatalError as err:
+            raise self.response_error(str(err), response, payload, message) from None
+
+        statuses = {email.addr_spec: status for email in payload.all_recipients}
+        reported = ReportedAddresses(payload.all_recipients, self.idna_encode)
+        for address in suppressed:
+            statuses[reported.addr_spec(address)] = AnymailRecipientStatus(None, "rejected")
+        return statuses
+
+
+class _FatalError(Exception):
+    """An answer that says that nothing was sent, for a reason other than suppression lists."""
+
+
+def _parse_outcome(response: requests.Response, answer: Any) -> AnymailRecipientStatus:
+    """Return the status of all recipients that no warning is about.
+
+    Raises KeyError or TypeError for a malformed answer, _FatalError for one with errors.
+    """
+    if not isinstance(answer, dict):
+        raise TypeError("it must be an object")
+    if answer.get("errors"):
+        raise _FatalError("Errors in MailerSend API response")
+    message_id = response.headers.get("X-Message-Id")
+    if message_id:
+        return AnymailRecipientStatus(message_id, "queued")
+    bulk_id = answer.get("bulk_email_id")
+    if not bulk_id:
+        return AnymailRecipientStatus(None, "failed")
+    if not isinstance(bulk_id, str):
+        raise TypeError("bulk_email_id must be text")
+    # The ids of the messages will be known when MailerSend has validated and sent them.
+    return AnymailRecipientStatus(f"bulk:{bulk_id}", "unknown")
+
+
+def _parse_warnings(answer: dict[str, Any]) -> list[str]:
+    """Return the addresses that MailerSend won't send to.
+
+    Raises KeyError or TypeError for malformed warnings, _FatalError for those of other kinds.
+    """
+    addresses = []
+    for warning in answer.get("warnings") or []:
+        if warning["type"] not in SUPPRESSION_WARNINGS:
+            raise _FatalError("Unknown kind of warning in MailerSend API response")
+        for recipient in warning["recipients"]:
+            address = recipient["email"]
+            if not isinstance(address, str):
+                raise TypeError("email must be text")
+            addresses.append(address)
+    return addresses
+
+
+class MailerSendPayload(RequestsPayload):
+    """The body of a call of the email API: one message, perhaps to several recipients.
+
+    For the bulk-email API, one such message is made for each ``to`` recipient.
+    """
+
+    backend: EmailBackend
+    data: dict[str, Any]
+
+    def init_payload(self) -> None:
+        self.headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        self.api_token = self.backend.api_token
+        self.batch_send_mode = self.backend.batch_send_mode
+        self.data = {}
+        self.all_recipients: list[EmailAddress] = []
+        self.to_emails: list[EmailAddress] = []
+        self.has_merge_data = False
+        self.merge_data: RecipientMap[dict[str, Any]] = RecipientMap({})
+        self.merge_global_data: dict[str, Any] = {}
+
+    # -- Request ------------------------------------------------------------------------------
+
+    def get_api_endpoint(self) -> str:
+        if not self.is_batch():
+            return "email"
+        if self.batch_send_mode == USE_BULK_EMAIL:
+            return "bulk-email"
+        if self.batch_send_mode != EXPOSE_TO_LIST and len(self.to_emails) > 1:
+            # Either choice has consequences that must not come as a surprise. So this can't be
+            # ignored like other unsupported features.
+            raise AnymailUnsupportedFeature(
+                f"{self.esp_name} has no batch sending that both hides the recipients from each "
+                "other and tells the message ids. Choose one of the two with the setting "
+                f"MAILERSEND_BATCH_SEND_MODE: {USE_BULK_EMAIL!r} does not tell the ids, "
+                f"{EXPOSE_TO_LIST!r} shows everybody all of the recipients.",
+                **self._error_context(),
+            )
+        return "email"
+
+    def get_request_params(self, api_url: str) -> dict[str, Any]:
+        params = super().get_request_params(api_url)
+        params["headers"]["Authorization"] = f"Bearer {self.api_token}"
+        return params
+
+    def serialize_data(self) -> str:
+        if self.get_api_endpoint() == "bulk-email":
+            return self.serialize_json(self.bulk_messages())
+        data = dict(self.data)
+        if self.has_merge_data:
+            data["personalization"] = [self.personalize(email) for email in self.to_emails]
+        return self.serialize_json(data)
+
+    # -- Batch --------------------------------------------------------------------------------
+
+    def personalize(self, email: EmailAddress) -> dict[str, Any]:
+        """Return the data to be merged for a recipient."""
+        return {
+            "email": self.format_address(email)["email"],
+            "data": {**self.merge_global_data, **(self.merge_data.get(email) or {})},
+        }
+
+    def bulk_messages(self) -> list[dict[str, Any]]:
+        """Return a complete message for each ``to`` recipient."""
+        if not self.to_emails:
+            self.unsupported_feature("batch sending without `to` recipients")
+            return [self.data]  # which MailerSend refuses
+        messages = []
+        for email in self.to_emails:
+            message = {**self.data, "to": [self.format_address(email)]}
+            if self.has_merge_data:
+                message["personalization"] = [self.personalize(email)]
+            messages.append(message)
+        return messages
+
+    # -- Formats ------------------------------------------------------------------------------
+
+    def format_address(self, email: EmailAddress) -> dict[str, str]:
+        return email.as_dict(idna_encode=self.backend.idna_encode)
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_from_email(self, email: EmailAddress) -> None:
+        self.data["from"] = self.format_address(email)
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        self.all_recipients += emails
+        if recipient_type == "to":
+            self.to_emails = emails
+        if emails:
+            self.data[recipient_type] = [self.format_address(email) for email in emails]
+
+    def set_subject(self, subject: str) -> None:
+        self.data["subject"] = subject
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        if len(emails) > 1:
+            self.unsupported_feature("multiple reply_to emails")
+        if emails:
+            self.data["reply_to"] = self.format_address(emails[0])
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        # MailerSend only takes text.
+        texts: CaseInsensitiveDict[Any] = CaseInsensitiveDict(
+            {
+                name: str(value) if isinstance(value, (int, float)) else value
+                for name, value in headers.items()
+            }
+        )
+        # These have fields of their own.
+        if "In-Reply-To" in texts:
+            self.data["in_reply_to"] = texts.pop("In-Reply-To")
+        if "Precedence" in texts:
+            precedence = str(texts.pop("Precedence")).strip().lower()
+            self.data["precedence_bulk"] = precedence in BULK_PRECEDENCES
+        if texts:
+            self.data["headers"] = [{"name": name, "value": value} for name, value in texts.items()]
+
+    def set_text_body(self, body: str) -> None:
+        self.data["text"] = body
+
+    def set_html_body(self, body: str) -> None:
+        if "html" in self.data:
+            self.unsupported_feature("multiple html parts")
+        self.data["html"] = body
+
+    def add_attachment(self, attachment: Attachment) -> None:
+        filename = attachment.name
+        if not filename:
+            # Required, and its extension is what the type of the content is derived from.
+            extension = mimetypes.guess_extension(attachment.mimetype, strict=False)
+            filename = f"attachment{extension}" if extension else filename
+        formatted = {
+            "filename": filename,
+            "content": attachment.b64content_utf8,
+            "disposition": "attachment",
+        }
+        if attachment.inline:
+            formatted.update(disposition="inline", id=attachment.cid)
+        self.data.setdefault("attachments", []).append(formatted)
+
+    def set_send_at(self, send_at: datetime | str) -> None:
+        if isinstance(send_at, datetime):
+            self.data["send_at"] = int(send_at.timestamp())
+        else:
+            self.data["send_at"] = send_at
+
+    def set_tags(self, tags: list[str]) -> None:
+        if tags:
+            self.data["tags"] = tags
+
+    def set_track_clicks(self, track_clicks: bool) -> None:
+        self.data.setdefault("settings", {})["track_clicks"] = track_clicks
+
+    def set_track_opens(self, track_opens: bool) -> None:
+        self.data.setdefault("settings", {})["track_opens"] = track_opens
+
+    def set_template_id(self, template_id: Any) -> None:
+        self.data["template_id"] = template_id
+
+    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
+        self.merge_data = RecipientMap(merge_data)
+        self.has_merge_data |= bool(merge_data)
+
+    def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
+        self.merge_global_data = merge_global_data
+        self.has_merge_data |= bool(merge_global_data)
+
+    def set_esp_extra(self, extra: dict[str, Any]) -> None:
+        self.api_token = extra.pop("api_token", self.api_token)
+        self.batch_send_mode = extra.pop("batch_send_mode", self.batch_send_mode)
+        self.check_header_value("esp_extra['subject']", extra.get("subject", ""))
+        headers = extra.get("headers")
+        for header in headers if isinstance(headers, list) else []:
+            if isinstance(header, Mapping) and isinstance(name := header.get("name"), str):
+                self._check_headers("esp_extra['headers']", {name: header.get("value")})
+        update_deep(self.data, extra)

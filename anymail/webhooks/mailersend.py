@@ -1,0 +1,250 @@
+"""MailerSend webhooks.
+
+- Tracking: https://developers.mailersend.com/api/v1/webhooks
+- Inbound: https://developers.mailersend.com/api/v1/inbound
+
+MailerSend signs its calls; the webhooks and the inbound routes have different secrets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+
+from ..conf import get_anymail_setting, setting_name
+from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
+from ..inbound import AnymailInboundMessage
+from ..signals import (
+    AnymailEvent,
+    AnymailInboundEvent,
+    AnymailTrackingEvent,
+    EventType,
+    RejectReason,
+    inbound,
+    tracking,
+)
+from .base import AnymailBaseWebhookView, as_keys
+from .decoding import (
+    as_addr_spec,
+    as_iso_time,
+    as_key,
+    as_str,
+    as_tags,
+    get_list,
+    get_object,
+    get_path,
+    json_object,
+)
+from .signatures import ascii_key, hmac_signature, matches, matches_any
+
+# Name of the activity, without "activity." -> event type
+EVENT_TYPES = {
+    "sent": EventType.SENT,
+    "delivered": EventType.DELIVERED,
+    "deferred": EventType.DEFERRED,
+    "soft_bounced": EventType.BOUNCED,
+    "hard_bounced": EventType.BOUNCED,
+    "opened": EventType.OPENED,
+    "opened_unique": EventType.OPENED,  # for the first time
+    "clicked": EventType.CLICKED,
+    "clicked_unique": EventType.CLICKED,
+    "unsubscribed": EventType.UNSUBSCRIBED,
+    "spam_complaint": EventType.COMPLAINED,
+}
+
+# Version 1: data.morph.object -> reject reason
+REJECT_REASONS = {
+    "recipient_bounce": RejectReason.BOUNCED,
+    "spam_complaint": RejectReason.SPAM,
+    "recipient_unsubscribe": RejectReason.UNSUBSCRIBED,
+}
+
+# Version 2: event type -> reject reason
+REJECT_REASONS_BY_EVENT_TYPE = {
+    EventType.BOUNCED: RejectReason.BOUNCED,
+    EventType.COMPLAINED: RejectReason.SPAM,
+    EventType.UNSUBSCRIBED: RejectReason.UNSUBSCRIBED,
+}
+
+INBOUND_TYPE = "inbound.message"
+
+# When a webhook is set up, MailerSend makes a call that must succeed. This is signed with a secret
+# that is the same for everybody. (See "Validating webhook URLs" at the address above.)
+TEST_TYPE = "webhook.test"
+TEST_SECRET = b"test_Am3L1GuOIc4blLUuHqAPxxwkZaJyEk8G"
+
+
+class MailerSendBaseWebhookView(AnymailBaseWebhookView):
+    """Verifies MailerSend's signatures.
+
+    The setting with the view's secret can be a list of several that are valid. Raises
+    AnymailConfigurationError if there is none.
+    """
+
+    esp_name = "MailerSend"
+    warn_if_no_basic_auth = False
+
+    secret_option: str
+    """Name of the setting with the view's secret, in lower case and without "mailersend"; also
+    of the argument of ``as_view()``."""
+
+    signing_secret: Any
+    """In an instance: the first secret, bytes."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        secret = get_anymail_setting(self.secret_option, esp_name=self.esp_name, kwargs=kwargs)
+        super().__init__(**kwargs)
+        self._secrets = [ascii_key(key, self._secret_setting) for key in as_keys(secret)]
+        if not self._secrets:
+            raise AnymailConfigurationError(f"{self._secret_setting} must not be empty.")
+        self.signing_secret = self._secrets[0]
+
+    @property
+    def _secret_setting(self) -> str:
+        return setting_name(self.secret_option, self.esp_name)
+
+    @property
+    def is_protected(self) -> bool:
+        return True
+
+    def validate_request(self, request: HttpRequest) -> Any:
+        # What the test secret is good for depends on the content: before that is decoded, check
+        # basic auth.
+        super().validate_request(request)
+        received = request.headers.get("Signature")
+        if received is None:
+            raise AnymailWebhookValidationFailure("Missing Signature header in MailerSend webhook")
+        if matches_any(received, [_sign(secret, request) for secret in self._secrets]):
+            return
+        if matches(received, _sign(TEST_SECRET, request)) and _is_test(
+            json_object(request, self.esp_name)
+        ):
+            return
+        raise AnymailWebhookValidationFailure(
+            "Invalid signature in MailerSend webhook "
+            f"(check Anymail {self._secret_setting} setting)"
+        )
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+        esp_event = json_object(request, self.esp_name)
+        return [] if _is_test(esp_event) else [self.esp_to_anymail_event(esp_event)]
+
+    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailEvent:
+        """Return the normalized event."""
+        raise NotImplementedError
+
+
+def _sign(secret: bytes, request: HttpRequest) -> str:
+    return hmac_signature(secret, request.body).hexdigest()
+
+
+def _is_test(esp_event: dict[str, Any]) -> bool:
+    return esp_event.get("type") == TEST_TYPE
+
+
+class MailerSendTrackingWebhookView(MailerSendBaseWebhookView):
+    """MailerSend's webhooks for activities, in either version of their payload.
+
+    The setting MAILERSEND_SIGNING_SECRET has the webhook's secret.
+    """
+
+    signal = tracking
+    secret_option = "signing_secret"  # noqa: S105 (not a secret)
+
+    signing_secret: Any = None
+    """Argument of ``as_view()``: str or list of str. In an instance: bytes of the first."""
+
+    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
+        if esp_event.get("type") == INBOUND_TYPE:
+            raise AnymailConfigurationError(
+                "You seem to have set the endpoint of MailerSend's *inbound* route to Anymail's "
+                "MailerSend *activity tracking* webhook URL."
+            )
+        data = get_object(esp_event, "data")
+        if _is_version_2(data):
+            return _from_version_2(esp_event, data)
+        return _from_version_1(esp_event, data)
+
+
+def _is_version_2(data: dict[str, Any]) -> bool:
+    """Tell whether the fields are not grouped in objects."""
+    return isinstance(data.get("email"), str) or not {
+        "recipient",
+        "message_id",
+        "email_id",
+        "meta",
+    }.isdisjoint(data)
+
+
+def _from_version_1(esp_event: dict[str, Any], data: dict[str, Any]) -> AnymailTrackingEvent:
+    email = get_object(data, "email")
+    # What the activity is about: a click, a bounce, ...
+    morph = get_object(data, "morph")
+    return AnymailTrackingEvent(
+        event_type=EVENT_TYPES.get(as_key(data.get("type")), EventType.UNKNOWN),
+        timestamp=as_iso_time(data.get("created_at")),
+        event_id=as_str(data.get("id")),
+        esp_event=esp_event,
+        message_id=as_str(get_path(email, "message", "id")),
+        recipient=as_addr_spec(get_path(email, "recipient", "email")),
+        reject_reason=REJECT_REASONS.get(as_key(morph.get("object"))),
+        description=as_str(morph.get("readable_reason") or morph.get("reason")),
+        tags=as_tags(email.get("tags")),
+        click_url=as_str(morph.get("url")),
+    )
+
+
+def _from_version_2(esp_event: dict[str, Any], data: dict[str, Any]) -> AnymailTrackingEvent:
+    # data.type can be the status of the message, rather than what has happened.
+    activity = as_key(esp_event.get("type")).removeprefix("activity.")
+    event_type = EVENT_TYPES.get(activity, EventType.UNKNOWN)
+    meta = get_object(data, "meta")
+    return AnymailTrackingEvent(
+        event_type=event_type,
+        timestamp=as_iso_time(esp_event.get("created_at")),
+        event_id=as_str(data.get("id")),
+        esp_event=esp_event,
+        message_id=as_str(data.get("message_id")),
+        recipient=as_addr_spec(data.get("email")) or as_addr_spec(data.get("recipient")),
+        reject_reason=REJECT_REASONS_BY_EVENT_TYPE.get(event_type),
+        description=as_str(meta.get("bounce_reason") or meta.get("unsubscribe_reason")),
+        tags=as_tags(data.get("tags")),
+        click_url=as_str(meta.get("url")),
+        user_agent=as_str(meta.get("user_agent")),
+    )
+
+
+class MailerSendInboundWebhookView(MailerSendBaseWebhookView):
+    """Where MailerSend's inbound routes forward received messages.
+
+    The setting MAILERSEND_INBOUND_SECRET has the route's secret.
+    """
+
+    signal = inbound
+    secret_option = "inbound_secret"  # noqa: S105 (not a secret)
+
+    inbound_secret: Any = None
+    """Argument of ``as_view()``: str or list of str."""
+
+    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailInboundEvent:
+        esp_type = esp_event.get("type")
+        if esp_type != INBOUND_TYPE:
+            raise AnymailConfigurationError(
+                f"You seem to have set MailerSend's *{esp_type}* webhook to Anymail's MailerSend "
+                "*inbound* route URL."
+            )
+        data = get_object(esp_event, "data")
+        # Its parsed fields have nothing more.
+        message = AnymailInboundMessage.parse_raw_mime(as_str(data.get("raw")) or "")
+        message.envelope_sender = as_addr_spec(get_path(data, "sender", "email"))
+        recipients = get_list(data, "recipients", "rcptTo")
+        if recipients:
+            message.envelope_recipient = as_addr_spec(get_path(recipients[0], "email"))
+        return AnymailInboundEvent(
+            event_type=EventType.INBOUND,
+            timestamp=as_iso_time(data.get("created_at")),
+            event_id=as_str(data.get("id")),
+            esp_event=esp_event,
+            message=message,
+        )
