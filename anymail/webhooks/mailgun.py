@@ -1,0 +1,462 @@
+"""Mailgun webhooks.
+
+- Tracking: https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/webhook-payloads
+- Signatures: https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks
+- Inbound: https://documentation.mailgun.com/docs/mailgun/user-manual/receive-forward-store/receive-http
+
+Mailgun signs its calls: the timestamp and the token in them, though not the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpRequest, QueryDict
+
+from ..addresses import parse_single_address
+from ..conf import get_anymail_setting
+from ..exceptions import (
+    AnymailConfigurationError,
+    AnymailInvalidAddress,
+    AnymailWebhookValidationFailure,
+)
+from ..headers import angle_wrap, unfold
+from ..inbound import AnymailInboundMessage
+from ..signals import (
+    AnymailInboundEvent,
+    AnymailTrackingEvent,
+    EventType,
+    RejectReason,
+    inbound,
+    tracking,
+)
+from .base import AnymailBaseWebhookView, as_keys
+from .decoding import (
+    as_addr_spec,
+    as_float,
+    as_key,
+    as_metadata,
+    as_str,
+    as_tags,
+    as_unix_time,
+    form_data,
+    get_object,
+    get_path,
+    json_object,
+    parse_json,
+)
+from .signatures import hmac_signature, matches_any
+
+# event-data.event -> event type
+EVENT_TYPES = {
+    "accepted": EventType.QUEUED,
+    "rejected": EventType.REJECTED,
+    "delivered": EventType.DELIVERED,
+    "failed": EventType.BOUNCED,  # DEFERRED if the severity is temporary
+    "opened": EventType.OPENED,
+    "clicked": EventType.CLICKED,
+    "unsubscribed": EventType.UNSUBSCRIBED,
+    "complained": EventType.COMPLAINED,
+}
+
+# event-data.reason -> reject reason; all others are OTHER
+REJECT_REASONS = {
+    "bounce": RejectReason.BOUNCED,
+    "suppress-bounce": RejectReason.BOUNCED,
+    "suppress-complaint": RejectReason.SPAM,
+    "suppress-unsubscribe": RejectReason.UNSUBSCRIBED,
+    "blacklisted": RejectReason.BLOCKED,
+    "espblock": RejectReason.BLOCKED,
+    "old": RejectReason.TIMED_OUT,
+    "generic": RejectReason.OTHER,
+}
+
+# The legacy webhooks' "event" -> event type
+LEGACY_EVENT_TYPES = {
+    "delivered": EventType.DELIVERED,
+    "dropped": EventType.REJECTED,
+    "bounced": EventType.BOUNCED,
+    "complained": EventType.COMPLAINED,
+    "unsubscribed": EventType.UNSUBSCRIBED,
+    "opened": EventType.OPENED,
+    "clicked": EventType.CLICKED,
+}
+
+# The legacy webhooks' "code" -> reject reason: an SMTP status, or one of Mailgun's own codes
+LEGACY_REJECT_REASONS = {
+    499: RejectReason.TIMED_OUT,
+    605: RejectReason.BOUNCED,
+    607: RejectReason.SPAM,
+    **dict.fromkeys((code for code in range(400, 600) if code != 499), RejectReason.BOUNCED),
+}
+
+# The legacy webhooks' form fields, which don't say which of them are user variables
+LEGACY_FIELDS = {
+    "event",
+    "recipient",
+    "domain",
+    "ip",
+    "country",
+    "region",
+    "city",
+    "user-agent",
+    "device-type",
+    "client-type",
+    "client-name",
+    "client-os",
+    "campaign-id",
+    "campaign-name",
+    "tag",
+    "mailing-list",
+    "timestamp",
+    "token",
+    "signature",
+    "body-plain",
+    "h",
+    "message-id",
+}
+
+_HEADER_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322, section 2.2
+_ATTACHMENT_FIELD = re.compile(r"attachment-[0-9]+")
+
+
+class MailgunBaseWebhookView(AnymailBaseWebhookView):
+    """Verifies Mailgun's signatures.
+
+    The key is in the setting MAILGUN_WEBHOOK_SIGNING_KEY, which can be a list of several that are
+    valid; without that, MAILGUN_API_KEY. Raises AnymailConfigurationError if there is neither.
+
+    Calls for a subaccount are also accepted by the key of the primary account.
+    """
+
+    esp_name = "Mailgun"
+    warn_if_no_basic_auth = False
+
+    webhook_signing_key: Any = None
+    """Argument of ``as_view()``: str or list of str. In an instance: bytes of the first."""
+    api_key: Any = None
+    """Argument of ``as_view()``: str. Only used if there is no webhook_signing_key."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        signing_key = get_anymail_setting(
+            "webhook_signing_key", default=None, esp_name=self.esp_name, kwargs=kwargs
+        )
+        api_key = get_anymail_setting(
+            "api_key", default=None, esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
+        )
+        super().__init__(**kwargs)
+        keys = as_keys(signing_key) or as_keys(api_key)
+        if not keys:
+            raise AnymailConfigurationError(
+                "You must set ANYMAIL['MAILGUN_WEBHOOK_SIGNING_KEY'] in your Django settings to "
+                "use Mailgun webhooks."
+            )
+        try:
+            self.signing_keys = [key.encode("ascii") for key in keys]
+            self.webhook_signing_key = self.signing_keys[0]
+        except UnicodeEncodeError:
+            setting = "MAILGUN_WEBHOOK_SIGNING_KEY" if signing_key else "MAILGUN_API_KEY"
+            # The original error has the key.
+            raise AnymailConfigurationError(
+                f"{setting} has characters that are not in Mailgun's keys (not ASCII)."
+            ) from None
+
+    @property
+    def is_protected(self) -> bool:
+        return True
+
+    def validate_request(self, request: HttpRequest) -> Any:
+        # The signature is in the body: before that is decoded, check basic auth.
+        super().validate_request(request)
+        signature: Mapping[str, Any]
+        if _is_json(request):
+            signature = get_object(json_object(request, self.esp_name), "signature")
+        else:
+            signature = form_data(request, self.esp_name)
+        timestamp = as_str(signature.get("timestamp"))
+        token = as_str(signature.get("token"))
+        received = as_str(signature.get("signature"))
+        if timestamp is None or token is None or received is None:
+            raise AnymailWebhookValidationFailure("Missing signature in Mailgun webhook")
+        # Calls for a subaccount have the signature of the primary account, too.
+        parent = as_str(signature.get("parent-signature")) or ""
+        valid = [hmac_signature(key, timestamp + token).hexdigest() for key in self.signing_keys]
+        if not (matches_any(received, valid) | matches_any(parent, valid)):
+            raise AnymailWebhookValidationFailure(
+                "Invalid signature in Mailgun webhook. "
+                "(Check your MAILGUN_WEBHOOK_SIGNING_KEY setting.)"
+            )
+        # Between timestamp and token, digits could be moved without invalidating the signature.
+        self.check_freshness(as_unix_time(timestamp) if timestamp.isdecimal() else None)
+
+
+class MailgunTrackingWebhookView(MailgunBaseWebhookView):
+    """Mailgun's webhooks for events of sent messages, the legacy ones included."""
+
+    signal = tracking
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailTrackingEvent]:
+        if _is_json(request):
+            return [self.esp_to_anymail_event(json_object(request, self.esp_name))]
+        return [self.legacy_to_anymail_event(request.POST)]
+
+    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
+        """Return the normalized event. Raises AnymailWebhookValidationFailure if it is none."""
+        event_data = get_object(esp_event, "event-data")
+        event = event_data.get("event")
+        if not isinstance(event, str):
+            raise AnymailWebhookValidationFailure("Missing event in Mailgun webhook")
+        event_type = EVENT_TYPES.get(event, EventType.UNKNOWN)
+        if event_data.get("severity") == "temporary":
+            event_type = EventType.DEFERRED
+
+        recipient = as_addr_spec(event_data.get("recipient"))
+        description = as_str(get_path(event_data, "delivery-status", "description"))
+        reject_reason = None
+        if (reason := event_data.get("reason")) is not None:
+            reject_reason = REJECT_REASONS.get(as_key(reason), RejectReason.OTHER)
+        if event_type == EventType.REJECTED:
+            # These have another format.
+            recipient = recipient or _only_addr_spec(
+                get_path(event_data, "message", "headers", "to")
+            )
+            description = description or as_str(get_path(event_data, "reject", "reason"))
+            reject_reason = reject_reason or RejectReason.OTHER
+
+        return AnymailTrackingEvent(
+            event_type=event_type,
+            timestamp=as_unix_time(event_data.get("timestamp")),
+            # Mailgun's own id, event-data.id, is unique only within a day.
+            event_id=as_str(get_path(esp_event, "signature", "token")),
+            esp_event=esp_event,
+            message_id=_message_id(get_path(event_data, "message", "headers", "message-id")),
+            recipient=recipient,
+            reject_reason=reject_reason,
+            description=description,
+            mta_response=as_str(get_path(event_data, "delivery-status", "message")),
+            tags=as_tags(event_data.get("tags")),
+            metadata=as_metadata(event_data.get("user-variables")),
+            click_url=as_str(event_data.get("url")),
+            user_agent=as_str(get_path(event_data, "client-info", "user-agent")),
+        )
+
+    def legacy_to_anymail_event(self, esp_event: QueryDict) -> AnymailTrackingEvent:
+        """Return the normalized event from a legacy webhook's form.
+
+        Raises AnymailConfigurationError for an inbound message, AnymailWebhookValidationFailure
+        if it is no event either.
+        """
+        # User variables are form fields too. In signed fields and the timestamp, Mailgun's own
+        # value comes last; in all others, first.
+        event = _first(esp_event, "event")
+        if event == "inbound" or (event is None and "sender" in esp_event):
+            raise AnymailConfigurationError(
+                "You seem to have set a Mailgun *inbound* route to Anymail's Mailgun *tracking* "
+                "webhook URL."
+            )
+        if event is None:
+            raise AnymailWebhookValidationFailure("Missing event in Mailgun webhook")
+        return AnymailTrackingEvent(
+            event_type=LEGACY_EVENT_TYPES.get(event, EventType.UNKNOWN),
+            timestamp=as_unix_time(esp_event.get("timestamp")),
+            event_id=esp_event.get("token"),
+            esp_event=esp_event,
+            message_id=_message_id(_first(esp_event, "Message-Id", "message-id")),
+            recipient=as_addr_spec(_first(esp_event, "recipient")),
+            reject_reason=_legacy_reject_reason(_first(esp_event, "code")),
+            description=_first(esp_event, "description"),
+            mta_response=_first(esp_event, "error", "notification"),
+            tags=as_tags(esp_event.getlist("tag") or esp_event.getlist("X-Mailgun-Tag")),
+            metadata=_legacy_metadata(esp_event, event),
+            click_url=_first(esp_event, "url"),
+            user_agent=_first(esp_event, "user-agent"),
+        )
+
+
+class MailgunInboundWebhookView(MailgunBaseWebhookView):
+    """Where Mailgun routes forward received messages: parsed into fields, or as raw MIME."""
+
+    signal = inbound
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailInboundEvent]:
+        if _is_json(request):
+            event = get_path(json_object(request, self.esp_name), "event-data", "event")
+            self._refuse_tracking(as_key(event))
+        event = request.POST.get("event", "inbound")
+        if event != "inbound":
+            self._refuse_tracking(event)
+        if "attachments" in request.POST:
+            raise AnymailConfigurationError(
+                "You seem to have used Mailgun's store() action for a route to Anymail's Mailgun "
+                "inbound webhook URL. Use forward() instead."
+            )
+        return [self.esp_to_anymail_event(request)]
+
+    def _refuse_tracking(self, event: str) -> None:
+        raise AnymailConfigurationError(
+            f"You seem to have set Mailgun's *{event} tracking* webhook to Anymail's Mailgun "
+            "*inbound* webhook URL."
+        )
+
+    def esp_to_anymail_event(self, request: HttpRequest) -> AnymailInboundEvent:
+        """Return the normalized event.
+
+        Raises AnymailWebhookValidationFailure if there is no well-formed message.
+        """
+        form = request.POST
+        raw_mime = form.get("body-mime")
+        if raw_mime is not None:
+            message = AnymailInboundMessage.parse_raw_mime(raw_mime)
+        else:
+            message = AnymailInboundMessage.construct(
+                raw_headers=_raw_headers(form),
+                text=form.get("body-plain"),
+                html=form.get("body-html"),
+                attachments=_attachments(request),
+            )
+        message.envelope_sender = as_addr_spec(form.get("sender"))
+        message.envelope_recipient = as_addr_spec(form.get("recipient"))
+        message.stripped_text = form.get("stripped-text")
+        message.stripped_html = form.get("stripped-html")
+        message.spam_detected, message.spam_score = _spam_verdict(message)
+        return AnymailInboundEvent(
+            event_type=EventType.INBOUND,
+            timestamp=as_unix_time(form.get("timestamp")),
+            event_id=form.get("token"),
+            esp_event=request,
+            message=message,
+        )
+
+
+def _is_json(request: HttpRequest) -> bool:
+    """Tell whether a call is in the current format of the tracking webhooks."""
+    return request.content_type == "application/json"
+
+
+def _message_id(value: Any) -> str | None:
+    """Return a message id as Mailgun's send API gives it: in angle brackets."""
+    return angle_wrap(as_str(value) or "") or None
+
+
+def _only_addr_spec(header: Any) -> str | None:
+    """Return the addr-spec in a To header, if it has just one."""
+    try:
+        return parse_single_address(header).addr_spec if isinstance(header, str) else None
+    except AnymailInvalidAddress:
+        return None
+
+
+# -- Legacy forms -----------------------------------------------------------------------------
+
+
+def _first(form: QueryDict, *fields: str) -> str | None:
+    """Return the first value of the first of the fields that is there."""
+    return next((form.getlist(field)[0] for field in fields if field in form), None)
+
+
+def _legacy_reject_reason(code: str | None) -> str | None:
+    if code is None:
+        return None
+    try:
+        return LEGACY_REJECT_REASONS.get(int(code), RejectReason.OTHER)
+    except ValueError:
+        # An enhanced status code such as 5.1.1 (RFC 3463)
+        is_bounce = code.partition(".")[0] in ("4", "5")
+        return RejectReason.BOUNCED if is_bounce else RejectReason.OTHER
+
+
+def _legacy_metadata(form: QueryDict, event: str) -> dict[str, Any]:
+    """Return the user variables, which are in the message's headers or among the form fields."""
+    message_headers = form.get("message-headers")
+    if message_headers is not None:
+        metadata: dict[str, Any] = {}
+        for name, value in _header_pairs(message_headers):
+            if name == "X-Mailgun-Variables":
+                variables = parse_json(value, name) if isinstance(value, str) else value
+                metadata.update(as_metadata(variables))
+        return metadata
+    if event not in ("clicked", "opened", "unsubscribed"):
+        return {}
+
+    metadata = {}
+    mailgun_fields = LEGACY_FIELDS | {"url"} if event == "clicked" else LEGACY_FIELDS
+    for field, values in form.lists():
+        if field not in mailgun_fields:
+            metadata[field] = values[-1]
+        elif len(values) > 1 and field != "tag":
+            # One of them is Mailgun's own.
+            is_ours_first = field in ("signature", "timestamp", "token")
+            metadata[field] = values[0 if is_ours_first else -1]
+    return metadata
+
+
+# -- Inbound ----------------------------------------------------------------------------------
+
+
+def _header_pairs(message_headers: str) -> list[list[Any]]:
+    """Return the [name, value] pairs in a "message-headers" field."""
+    pairs = parse_json(message_headers, "message-headers in Mailgun webhook")
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 for pair in pairs
+    ):
+        raise AnymailWebhookValidationFailure(
+            "Unexpected message-headers in Mailgun webhook: not a list of [name, value]"
+        )
+    return pairs
+
+
+def _raw_headers(form: QueryDict) -> str:
+    """Return the message's headers as they would be in MIME, without the malformed ones."""
+    message_headers = form.get("message-headers")
+    if message_headers is None:
+        raise AnymailWebhookValidationFailure(
+            "Missing message-headers or body-mime in Mailgun webhook"
+        )
+    return "".join(
+        f"{name}: {unfold(text)}\n"
+        for name, value in _header_pairs(message_headers)
+        if _HEADER_NAME.fullmatch(as_key(name)) and (text := as_str(value)) is not None
+    )
+
+
+def _attachments(request: HttpRequest) -> list[AnymailInboundMessage]:
+    """Return the uploaded files attachment-1, attachment-2 and so on, those that are there.
+
+    There can be gaps: Django ignores uploads with empty or unsafe file names.
+    """
+    content_ids = _content_ids(request.POST.get("content-id-map"))
+    fields = [field for field in request.FILES if _ATTACHMENT_FIELD.fullmatch(field)]
+    return [
+        AnymailInboundMessage.construct_attachment_from_uploaded_file(
+            file, content_id=content_ids.get(field)
+        )
+        for field in sorted(fields, key=lambda field: (len(field), field))
+        for file in request.FILES.getlist(field)
+    ]
+
+
+def _content_ids(content_id_map: str | None) -> dict[str, str]:
+    """Return {field: Content-ID} from a "content-id-map" field.
+
+    That is a JSON object {Content-ID: field} in which several files can have the same Content-ID.
+    """
+    if not content_id_map:
+        return {}
+    pairs = parse_json(content_id_map, "content-id-map in Mailgun webhook", object_pairs_hook=tuple)
+    if not isinstance(pairs, tuple):
+        raise AnymailWebhookValidationFailure(
+            "Unexpected content-id-map in Mailgun webhook: not a JSON object"
+        )
+    return {field: content_id for content_id, field in pairs if isinstance(field, str)}
+
+
+def _spam_verdict(message: AnymailInboundMessage) -> tuple[bool, float | None]:
+    """Return whether Mailgun found the message to be spam, and its score.
+
+    Senders can add such headers too, so the worst verdict counts.
+    """
+    flags = (str(flag).strip().lower() for flag in message.get_all("X-Mailgun-Sflag", []))
+    scores = map(as_float, message.get_all("X-Mailgun-Sscore", []))
+    return "yes" in flags, max((score for score in scores if score is not None), default=None)
