@@ -1,0 +1,275 @@
+"""Mailjet.
+
+- Sending: https://dev.mailjet.com/email/guides/send-api-v31/
+- All the fields: https://dev.mailjet.com/email/reference/send-emails/
+- Templates: https://dev.mailjet.com/email/template-language/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from django.core.mail import EmailMessage
+from requests.structures import CaseInsensitiveDict
+
+from ..addresses import EmailAddress, RecipientMap, ReportedAddresses, parse_address_list
+from ..attachments import Attachment
+from ..conf import get_anymail_setting
+from ..datastructures import update_deep
+from ..message import AnymailRecipientStatus
+from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+
+DEFAULT_API_URL = "https://api.mailjet.com/v3.1/"
+
+# Status of one of the messages in an answer -> status. All others are failures.
+STATUSES = {"success": "sent"}
+
+
+class EmailBackend(AnymailRequestsBackend):
+    """Sends with Mailjet's Send API v3.1.
+
+    Keyword arguments: ``api_key``, ``secret_key``, ``api_url``; see the settings of those names.
+    """
+
+    esp_name = "Mailjet"
+
+    def __init__(self, **kwargs: Any) -> None:
+        esp_name = self.esp_name
+        self.api_key = get_anymail_setting(
+            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
+        )
+        self.secret_key = get_anymail_setting(
+            "secret_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
+        )
+        api_url = get_anymail_setting(
+            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
+        )
+        super().__init__(with_trailing_slash(api_url), **kwargs)
+
+    def build_message_payload(
+        self, message: EmailMessage, defaults: Mapping[str, Any]
+    ) -> MailjetPayload:
+        return MailjetPayload(message, defaults, self)
+
+    def raise_for_status(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> None:
+        # A batch of which some messages are refused is answered with 4xx: the body tells more.
+        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        is_json = content_type.lower() == "application/json"
+        if not (400 <= response.status_code < 500 and is_json):
+            super().raise_for_status(response, payload, message)
+
+    def parse_recipient_status(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> dict[str, AnymailRecipientStatus]:
+        reply = self.deserialize_json_response(response, payload, message)
+        if isinstance(reply, dict) and "ErrorCode" in reply:
+            # Nothing is sent.
+            raise self.response_error(None, response, payload, message)
+
+        # A message that is refused comes back without its recipients.
+        failed = AnymailRecipientStatus(message_id=None, status="failed")
+        statuses = {email.addr_spec: failed for email in payload.all_recipients}
+        reported = ReportedAddresses(payload.all_recipients, self.idna_encode)
+        try:
+            for address, status in _parse_reply(reply):
+                statuses[reported.addr_spec(address)] = status
+        except (KeyError, TypeError) as err:
+            raise self.invalid_response_format(response, payload, message) from err
+        return statuses
+
+
+def _parse_reply(reply: Any) -> list[tuple[str, AnymailRecipientStatus]]:
+    """Return addresses and their statuses. Raises KeyError or TypeError for a malformed reply."""
+    results = reply["Messages"]
+    if not isinstance(results, list):
+        raise TypeError("Messages must be an array")
+    statuses = []  # not a generator: Django's error reports would show its variables
+    for result in results:
+        status = STATUSES.get(result["Status"], "failed")
+        for field in ("To", "Cc", "Bcc"):
+            for recipient in result.get(field, []):
+                address, message_id = recipient["Email"], recipient["MessageID"]
+                if not (isinstance(address, str) and isinstance(message_id, (int, str))):
+                    raise TypeError("Email must be text, and MessageID a number")
+                statuses.append((address, AnymailRecipientStatus(str(message_id), status)))
+    return statuses
+
+
+class MailjetPayload(RequestsPayload):
+    """The body of a call. Its parts are built in ``data``, which is what all messages share."""
+
+    backend: EmailBackend
+    data: dict[str, Any]
+
+    def init_payload(self) -> None:
+        self.auth = (self.backend.api_key, self.backend.secret_key)
+        self.headers = {"Content-Type": "application/json"}
+        self.data = {}
+        self.all_recipients: list[EmailAddress] = []
+        self.to_emails: list[EmailAddress] = []
+        self.metadata: dict[str, Any] = {}
+        self.merge_data: dict[str, dict[str, Any]] = {}
+        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
+        self.merge_metadata: dict[str, dict[str, Any]] = {}
+        self.esp_extra: dict[str, Any] = {}
+
+    # -- Request ------------------------------------------------------------------------------
+
+    def get_api_endpoint(self) -> str:
+        return "send"
+
+    def serialize_data(self) -> str:
+        if not self.to_emails:
+            self.unsupported_feature("messages without any `to` recipients")
+        body = {
+            "Globals": self.data,
+            "Messages": self.batch_messages() if self.is_batch() else self.single_message(),
+        }
+        update_deep(body, self.esp_extra)
+        return self.serialize_json(body)
+
+    def single_message(self) -> list[dict[str, Any]]:
+        """Return one message to all ``to`` recipients; none if there are none."""
+        return [{"To": self.format_addresses(self.to_emails)}] if self.to_emails else []
+
+    def batch_messages(self) -> list[dict[str, Any]]:
+        """Return a message for each ``to`` recipient: only what differs from the others."""
+        merge_data = RecipientMap(self.merge_data)
+        merge_metadata = RecipientMap(self.merge_metadata)
+        merge_headers = RecipientMap(self.merge_headers)
+        messages = []
+        for email in self.to_emails:
+            message: dict[str, Any] = {"To": self.format_addresses([email])}
+            if (data := merge_data.get(email)) is not None:
+                message["Variables"] = data
+            if (metadata := merge_metadata.get(email)) is not None:
+                message["EventPayload"] = self.serialize_json({**self.metadata, **metadata})
+            if (headers := merge_headers.get(email)) is not None:
+                message.update(self.merged_headers(headers))
+            messages.append(message)
+        return messages
+
+    def merged_headers(self, headers: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields for a recipient's headers."""
+        fields: dict[str, Any] = {}
+        for name, value in headers.items():
+            if name.lower() != "reply-to":
+                fields.setdefault("Headers", {})[name] = value
+            elif value:
+                # It has a field of its own, and Mailjet can refuse it as a header.
+                emails = parse_address_list(value, field=f"merge_headers[{name!r}]")
+                fields["ReplyTo"] = self.format_reply_to(emails)
+        return fields
+
+    # -- Formats ------------------------------------------------------------------------------
+
+    def format_address(self, email: EmailAddress) -> dict[str, str]:
+        return email.as_dict(email="Email", name="Name", idna_encode=self.backend.idna_encode)
+
+    def format_addresses(self, emails: list[EmailAddress]) -> list[dict[str, str]]:
+        return [self.format_address(email) for email in emails]
+
+    def format_reply_to(self, emails: list[EmailAddress]) -> dict[str, str]:
+        if len(emails) > 1:
+            self.unsupported_feature("Multiple reply_to addresses")
+        return self.format_address(emails[0])
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_from_email(self, email: EmailAddress) -> None:
+        self.data["From"] = self.format_address(email)
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        self.all_recipients += emails
+        if recipient_type == "to":
+            self.to_emails = emails
+        elif emails:
+            self.data[recipient_type.capitalize()] = self.format_addresses(emails)
+
+    def set_subject(self, subject: str) -> None:
+        self.data["Subject"] = subject
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        if emails:
+            self.data["ReplyTo"] = self.format_reply_to(emails)
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        # As it is, so that those in esp_extra replace it in any case.
+        self.data["Headers"] = headers
+
+    def set_text_body(self, body: str) -> None:
+        # Even an empty one would replace that of a template.
+        if body:
+            self.data["TextPart"] = body
+
+    def set_html_body(self, body: str) -> None:
+        if "HTMLPart" in self.data:
+            self.unsupported_feature("multiple html parts")
+        self.data["HTMLPart"] = body
+
+    def add_attachment(self, attachment: Attachment) -> None:
+        fields = {
+            # Mailjet adds charset=utf-8 to all text.
+            "ContentType": attachment.mimetype,
+            "Filename": attachment.name or "attachment",  # required
+            "Base64Content": attachment.b64content_utf8,
+        }
+        if attachment.inline:
+            self.data.setdefault("InlinedAttachments", []).append(
+                {**fields, "ContentID": attachment.cid}
+            )
+        else:
+            self.data.setdefault("Attachments", []).append(fields)
+
+    def set_envelope_sender(self, email: EmailAddress) -> None:
+        self.data["Sender"] = self.format_address(email)
+
+    def set_metadata(self, metadata: dict[str, Any]) -> None:
+        self.metadata = metadata
+        self.data["EventPayload"] = self.serialize_json(metadata)
+
+    def set_tags(self, tags: list[str]) -> None:
+        if len(tags) > 1:
+            self.unsupported_feature(f"multiple tags ({tags!r})")
+        if tags:
+            self.data["CustomCampaign"] = tags[0]
+
+    def set_track_clicks(self, track_clicks: bool) -> None:
+        self.data["TrackClicks"] = "enabled" if track_clicks else "disabled"
+
+    def set_track_opens(self, track_opens: bool) -> None:
+        self.data["TrackOpens"] = "enabled" if track_opens else "disabled"
+
+    def set_template_id(self, template_id: Any) -> None:
+        try:
+            self.data["TemplateID"] = int(template_id)
+        except ValueError as err:
+            raise ValueError(
+                f"template_id must be a number for Mailjet, not {template_id!r}"
+            ) from err
+        self.data["TemplateLanguage"] = True
+
+    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
+        self.merge_data = merge_data
+
+    def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
+        self.data["Variables"] = merge_global_data
+
+    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
+        self.merge_headers = merge_headers
+
+    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
+        self.merge_metadata = merge_metadata
+
+    def set_esp_extra(self, extra: dict[str, Any]) -> None:
+        messages = extra.get("Messages")
+        if isinstance(shared := extra.get("Globals"), Mapping):
+            self.check_extra_fields("esp_extra['Globals']", shared)
+        for fields in messages if isinstance(messages, list) else ():
+            if isinstance(fields, Mapping):
+                self.check_extra_fields("esp_extra['Messages']", fields)
+        self.esp_extra = extra
