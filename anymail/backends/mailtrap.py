@@ -1,0 +1,296 @@
+"""Mailtrap.
+
+- Documentation for developers: https://docs.mailtrap.io/developers
+- Sending and batches: email-sending-transactional in https://github.com/mailtrap/mailtrap-openapi
+- Sandbox: sandbox-sending there
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from django.core.mail import EmailMessage
+from requests.structures import CaseInsensitiveDict
+
+from ..addresses import EmailAddress, RecipientMap
+from ..attachments import Attachment
+from ..conf import get_anymail_setting
+from ..datastructures import update_deep
+from ..message import AnymailRecipientStatus
+from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+
+
+class EmailBackend(AnymailRequestsBackend):
+    """Sends with Mailtrap's API, or with a sandbox id, to a test inbox.
+
+    Keyword arguments: ``api_token``, ``sandbox_id``, ``api_url``; see the settings of those names.
+    """
+
+    DEFAULT_API_URL = "https://send.api.mailtrap.io/api/"
+    DEFAULT_SANDBOX_API_URL = "https://sandbox.api.mailtrap.io/api/"
+
+    esp_name = "Mailtrap"
+
+    def __init__(self, **kwargs: Any) -> None:
+        esp_name = self.esp_name
+        self.api_token = get_anymail_setting(
+            "api_token", esp_name=esp_name, kwargs=kwargs, allow_bare=True
+        )
+        self.sandbox_id = get_anymail_setting(
+            "sandbox_id", esp_name=esp_name, kwargs=kwargs, default=None
+        )
+        api_url = get_anymail_setting(
+            "api_url",
+            esp_name=esp_name,
+            kwargs=kwargs,
+            default=self.DEFAULT_SANDBOX_API_URL if self.sandbox_id else self.DEFAULT_API_URL,
+        )
+        super().__init__(with_trailing_slash(api_url), **kwargs)
+
+    def build_message_payload(
+        self, message: EmailMessage, defaults: Mapping[str, Any]
+    ) -> MailtrapPayload:
+        return MailtrapPayload(message, defaults, self)
+
+    def parse_recipient_status(
+        self, response: requests.Response, payload: MailtrapPayload, message: EmailMessage
+    ) -> dict[str, AnymailRecipientStatus]:
+        reply = self.deserialize_json_response(response, payload, message)
+        if not isinstance(reply, dict):
+            raise self.invalid_response_format(response, payload, message)
+        if reply.get("errors") or reply.get("success") is not True:
+            raise self.response_error(
+                "Unexpected failure fields in Mailtrap's answer with "
+                f"response status {response.status_code}",
+                response,
+                payload,
+                message,
+            )
+        try:
+            messages = payload.recipients_by_message()
+            results = reply["responses"] if payload.uses_batch_api() else [reply]
+            if len(results) != len(messages):
+                raise self.response_error(
+                    f"Expected {len(messages)} responses, got {len(results)}",
+                    response,
+                    payload,
+                    message,
+                )
+            statuses: dict[str, AnymailRecipientStatus] = {}
+            for emails, result in zip(messages, results, strict=True):
+                message_ids = _message_ids(result)
+                if message_ids is None:
+                    failed = AnymailRecipientStatus(message_id=None, status="failed")
+                    statuses.update({email.addr_spec: failed for email in emails})
+                    continue
+                # The sandbox has one id for all recipients of a message.
+                expected = 1 if self.sandbox_id else len(emails)
+                if len(message_ids) != expected:
+                    raise self.response_error(
+                        f"Expected {expected} message_ids, got {len(message_ids)}",
+                        response,
+                        payload,
+                        message,
+                    )
+                if self.sandbox_id:
+                    message_ids *= len(emails)
+                for email, message_id in zip(emails, message_ids, strict=True):
+                    statuses[email.addr_spec] = AnymailRecipientStatus(message_id, "queued")
+        except (KeyError, TypeError) as err:
+            raise self.invalid_response_format(response, payload, message) from err
+        return statuses
+
+
+def _message_ids(result: Any) -> list[str] | None:
+    """Return the ids of a message for its recipients; None if Mailtrap has refused it.
+
+    Raises KeyError or TypeError for a malformed result.
+    """
+    success = result["success"]
+    if not isinstance(success, bool):
+        raise TypeError("success must be a boolean")
+    if not success:
+        return None
+    message_ids = result["message_ids"]
+    if not isinstance(message_ids, list) or not all(isinstance(item, str) for item in message_ids):
+        raise TypeError("message_ids must be an array of strings")
+    return message_ids
+
+
+class MailtrapPayload(RequestsPayload):
+    """The body of a call in Mailtrap's names. For a batch, it's split up in serialize_data."""
+
+    backend: EmailBackend
+    data: dict[str, Any]
+
+    def init_payload(self) -> None:
+        self.headers = {
+            "Api-Token": self.backend.api_token,
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        self.data = {}
+        self.to_emails: list[EmailAddress] = []
+        self.cc_and_bcc: list[EmailAddress] = []
+        self.reply_to_header: str | None = None
+        self.merge_data: dict[str, dict[str, Any]] = {}
+        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
+        self.merge_metadata: dict[str, dict[str, Any]] = {}
+
+    # -- Request ------------------------------------------------------------------------------
+
+    def get_api_endpoint(self) -> str:
+        endpoint = "batch" if self.uses_batch_api() else "send"
+        if self.backend.sandbox_id:
+            endpoint += f"/{quote(str(self.backend.sandbox_id), safe='')}"
+        return endpoint
+
+    def serialize_data(self) -> str:
+        return self.serialize_json(self.batch_data() if self.uses_batch_api() else self.data)
+
+    def uses_batch_api(self) -> bool:
+        # Without anybody in `to`, there is nobody to get an individual message.
+        return self.is_batch() and bool(self.to_emails)
+
+    def recipients_by_message(self) -> list[list[EmailAddress]]:
+        """Return the recipients of each message in a call, in the order of their ids."""
+        if not self.uses_batch_api():
+            return [self.to_emails + self.cc_and_bcc]
+        return [[email, *self.cc_and_bcc] for email in self.to_emails]
+
+    # -- Batch --------------------------------------------------------------------------------
+
+    def batch_data(self) -> dict[str, Any]:
+        """Return what is common to all messages, and what each ``to`` recipient has instead."""
+        base = dict(self.data)
+        del base["to"]
+        copies: dict[str, Any] = {
+            field: base.pop(field) for field in ("cc", "bcc") if field in base
+        }
+        self.unify_reply_to(base)
+        merge_data = RecipientMap(self.merge_data)
+        merge_metadata = RecipientMap(self.merge_metadata)
+        merge_headers = RecipientMap(self.merge_headers)
+        messages = []
+        for email in self.to_emails:
+            message: dict[str, Any] = {
+                "to": [self.format_address(email)],
+                **copy.deepcopy(copies),
+            }
+            # Mailtrap does not merge these: a message's own are used in place of the common ones.
+            if (data := merge_data.get(email)) is not None:
+                message["template_variables"] = {**base.get("template_variables", {}), **data}
+            if (metadata := merge_metadata.get(email)) is not None:
+                message["custom_variables"] = {**base.get("custom_variables", {}), **metadata}
+            if (headers := merge_headers.get(email)) is not None:
+                message["headers"] = CaseInsensitiveDict(base.get("headers", {}))
+                message["headers"].update(headers)
+            messages.append(message)
+        return {"base": base, "requests": messages}
+
+    def unify_reply_to(self, base: dict[str, Any]) -> None:
+        """Have Reply-To among the headers if some recipients' headers have it."""
+        merge_headers = map(CaseInsensitiveDict, self.merge_headers.values())
+        if self.reply_to_header and any("Reply-To" in headers for headers in merge_headers):
+            base.pop("reply_to", None)
+            headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict(
+                {"Reply-To": self.reply_to_header}
+            )
+            headers.update(base.get("headers", {}))
+            base["headers"] = headers
+
+    # -- Formats ------------------------------------------------------------------------------
+
+    def format_address(self, email: EmailAddress) -> dict[str, str]:
+        return email.as_dict(idna_encode=self.backend.idna_encode)
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_from_email(self, email: EmailAddress) -> None:
+        self.data["from"] = self.format_address(email)
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        if recipient_type == "to":
+            self.to_emails = emails
+        else:
+            self.cc_and_bcc += emails
+        if emails:
+            self.data[recipient_type] = [self.format_address(email) for email in emails]
+
+    def set_subject(self, subject: str) -> None:
+        # Mailtrap refuses messages that have both a template and a subject or body.
+        if subject:
+            self.data["subject"] = subject
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        if not emails:
+            return
+        # A Reply-To header replaces the attribute, which comes first.
+        self.data.pop("reply_to", None)
+        self.data.pop("headers", None)
+        self.reply_to_header = ", ".join(
+            email.format(use_rfc2047=True, idna_encode=self.backend.idna_encode) for email in emails
+        )
+        if len(emails) == 1:
+            self.data["reply_to"] = self.format_address(emails[0])
+        else:
+            if any(email.uses_eai for email in emails):
+                self.unsupported_feature("EAI with multiple reply_to addresses")
+            self.set_extra_headers(CaseInsensitiveDict({"Reply-To": self.reply_to_header}))
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        self.data.setdefault("headers", CaseInsensitiveDict()).update(headers)
+
+    def set_text_body(self, body: str) -> None:
+        if body:
+            self.data["text"] = body
+
+    def set_html_body(self, body: str) -> None:
+        if "html" in self.data:
+            self.unsupported_feature("multiple html parts")
+        self.data["html"] = body
+
+    def add_attachment(self, attachment: Attachment) -> None:
+        fields = {
+            "filename": attachment.name or "attachment",  # required
+            "type": attachment.content_type,
+            "content": attachment.b64content,
+        }
+        if attachment.inline:
+            fields["disposition"] = "inline"
+            fields["content_id"] = attachment.cid
+        self.data.setdefault("attachments", []).append(fields)
+
+    def set_metadata(self, metadata: dict[str, Any]) -> None:
+        self.data["custom_variables"] = {str(key): str(value) for key, value in metadata.items()}
+
+    def set_tags(self, tags: list[str]) -> None:
+        if len(tags) > 1:
+            self.unsupported_feature(f"multiple tags ({tags!r})")
+        if tags:
+            self.data["category"] = tags[0]
+
+    def set_template_id(self, template_id: Any) -> None:
+        self.data["template_uuid"] = template_id
+        if not self.data.get("html"):
+            self.data.pop("html", None)
+
+    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
+        self.merge_data = merge_data
+
+    def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
+        self.data["template_variables"] = merge_global_data
+
+    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
+        self.merge_headers = merge_headers
+
+    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
+        self.merge_metadata = merge_metadata
+
+    def set_esp_extra(self, extra: dict[str, Any]) -> None:
+        self.check_extra_fields("esp_extra", extra)
+        update_deep(self.data, extra)

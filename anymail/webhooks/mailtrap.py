@@ -1,0 +1,319 @@
+"""Mailtrap webhooks.
+
+- Tracking: https://docs.mailtrap.io/email-api-smtp/webhooks
+- Inbound: https://docs.mailtrap.io/inbound-email/webhooks
+- Inbound API: https://github.com/mailtrap/mailtrap-openapi
+
+Mailtrap signs its calls, each webhook with a secret of its own.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urljoin
+
+import requests  # noqa: F401 (where projects' tests replace it)
+from django.http import HttpRequest
+
+from ..conf import get_anymail_setting, setting_name
+from ..exceptions import (
+    AnymailAPIError,
+    AnymailConfigurationError,
+    AnymailWebhookValidationFailure,
+)
+from ..http import DEFAULT_DOWNLOAD_CHUNK_SIZE
+from ..inbound import AnymailInboundMessage
+from ..signals import (
+    AnymailEvent,
+    AnymailInboundEvent,
+    AnymailTrackingEvent,
+    EventType,
+    RejectReason,
+    inbound,
+    tracking,
+)
+from .base import AnymailBaseWebhookView, as_keys
+from .decoding import (
+    as_addr_spec,
+    as_float,
+    as_key,
+    as_metadata,
+    as_str,
+    as_tags,
+    as_unix_time,
+    json_object,
+    parse_json,
+)
+from .downloads import Downloads
+from .signatures import hmac_signature, matches_any
+
+DEFAULT_INBOUND_API_URL = "https://mailtrap.io/api/"
+
+SIGNATURE_HEADER = "Mailtrap-Signature"
+
+# event -> event type, reject reason
+EVENT_TYPES: dict[str, tuple[str, str | None]] = {
+    "delivery": (EventType.DELIVERED, None),
+    "open": (EventType.OPENED, None),
+    "click": (EventType.CLICKED, None),
+    "bounce": (EventType.BOUNCED, RejectReason.BOUNCED),
+    "soft bounce": (EventType.DEFERRED, RejectReason.OTHER),
+    "spam": (EventType.COMPLAINED, RejectReason.SPAM),
+    "unsubscribe": (EventType.UNSUBSCRIBED, RejectReason.UNSUBSCRIBED),
+    "reject": (EventType.REJECTED, RejectReason.BLOCKED),
+    "suspension": (EventType.DEFERRED, RejectReason.OTHER),
+    "blocked": (EventType.UNKNOWN, RejectReason.BLOCKED),  # not documented
+}
+
+# The second one is in the dashboard's sample payloads.
+RECEIVED = {"inbound.message_received", "inbound_message_received"}
+
+SAMPLE_INBOX_ID = 1
+"""In the calls made by the button that tests a webhook. They are about a made-up message."""
+
+# Of a number of seconds, that's in the year 5138; of milliseconds, in 1973.
+_MORE_THAN_SECONDS = 1e11
+
+
+class MailtrapWebhookView(AnymailBaseWebhookView):
+    """Verifies Mailtrap's signatures, if there is a secret, and decodes the calls."""
+
+    esp_name = "Mailtrap"
+
+    secret_setting: str
+    """Name of the setting with the webhook's secret, in lower case and without "mailtrap"; also
+    that of the argument of ``as_view()``, for which there must be a class attribute. The setting
+    can be a list of several secrets that are valid; in instances, the attribute is the first."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        setting: Any = get_anymail_setting(
+            self.secret_setting, esp_name=self.esp_name, kwargs=kwargs, default=None
+        )
+        first: str | None = None
+        self._secrets: list[str] | None = None
+        if setting is not None:
+            self._secrets = as_keys(setting)
+            first = self._secrets[0] if self._secrets else ""
+            self.warn_if_no_basic_auth = False
+        super().__init__(**{**kwargs, self.secret_setting: first})
+
+    @property
+    def is_protected(self) -> bool:
+        return self._secrets is not None or super().is_protected
+
+    @property
+    def signature_setting(self) -> str | None:
+        return setting_name(self.secret_setting, self.esp_name)
+
+    def validate_request(self, request: HttpRequest) -> Any:
+        """https://docs.mailtrap.io/email-api-smtp/webhooks#webhook-signature-verification."""
+        if self._secrets is None:
+            return
+        setting = self.signature_setting
+        if not self._secrets:
+            # Anyone could sign with an empty key.
+            raise AnymailWebhookValidationFailure(
+                f"Can't verify the signature of a Mailtrap webhook call: {setting} is empty"
+            )
+        received = request.headers.get(SIGNATURE_HEADER)
+        if received is None:
+            raise AnymailWebhookValidationFailure(
+                f"Mailtrap webhook call without the {SIGNATURE_HEADER} header"
+            )
+        valid = [hmac_signature(secret, request.body).hexdigest() for secret in self._secrets]
+        if not matches_any(received, valid):
+            raise AnymailWebhookValidationFailure(
+                f"Mailtrap webhook call with an invalid signature (check Anymail {setting})"
+            )
+
+    def esp_events(self, request: HttpRequest) -> list[dict[str, Any]]:
+        """Return the events in a call, as Mailtrap has them.
+
+        They are in one JSON object, or each is on a line of its own ("JSON Lines"): that is an
+        option of the webhook. Raises AnymailWebhookValidationFailure.
+        """
+        events = self._read_events(request)
+        if not isinstance(events, list):
+            raise AnymailWebhookValidationFailure(
+                "Unexpected events in Mailtrap webhook: not a JSON array"
+            )
+        if not all(event is None or isinstance(event, dict) for event in events):
+            raise AnymailWebhookValidationFailure(
+                "Unexpected event in Mailtrap webhook: not a JSON object"
+            )
+        return [event for event in events if event is not None]
+
+    def _read_events(self, request: HttpRequest) -> Any:
+        try:
+            data = json_object(request, self.esp_name)
+        except AnymailWebhookValidationFailure:
+            lines = [line for line in request.body.splitlines() if line.strip()]
+            if len(lines) < 2:
+                raise
+            return [parse_json(line, "Mailtrap webhook") for line in lines]
+        if "event" in data and "events" not in data:
+            return [data]  # a single line
+        events = data.get("events")
+        return [] if events is None else events
+
+
+class MailtrapTrackingWebhookView(MailtrapWebhookView):
+    """Mailtrap's webhook for events of sent messages.
+
+    The setting MAILTRAP_TRACKING_SECRET has the webhook's secret.
+    """
+
+    signal = tracking
+    secret_setting = "tracking_secret"  # noqa: S105 (not a secret)
+
+    tracking_secret: Any = None
+    """Argument of ``as_view()``: str or list of str."""
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+        return [self.esp_to_anymail_event(esp_event) for esp_event in self.esp_events(request)]
+
+    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
+        """Return the normalized event. Raises AnymailConfigurationError for an inbound message."""
+        event = as_key(esp_event.get("event"))
+        if event.startswith("inbound"):
+            raise AnymailConfigurationError(
+                "You seem to have set Mailtrap's *inbound* webhook to Anymail's Mailtrap "
+                "*tracking* webhook URL."
+            )
+        event_type, reject_reason = EVENT_TYPES.get(event, (EventType.UNKNOWN, None))
+        return AnymailTrackingEvent(
+            event_type=event_type,
+            timestamp=as_unix_time(esp_event.get("timestamp")),
+            event_id=as_str(esp_event.get("event_id")),
+            esp_event=esp_event,
+            message_id=as_str(esp_event.get("message_id")),
+            recipient=as_addr_spec(esp_event.get("email")),
+            reject_reason=reject_reason,
+            mta_response=as_str(esp_event.get("response")),
+            tags=as_tags(esp_event.get("category")),
+            metadata=as_metadata(esp_event.get("custom_variables")),
+            click_url=as_str(esp_event.get("url")),
+            user_agent=as_str(esp_event.get("user_agent")),
+        )
+
+
+class MailtrapInboundWebhookView(MailtrapWebhookView):
+    """Mailtrap's webhook for received messages. It fetches them from Mailtrap's API.
+
+    The settings are MAILTRAP_INBOUND_SECRET (the webhook's secret), MAILTRAP_API_TOKEN,
+    MAILTRAP_INBOUND_API_URL and MAILTRAP_DOWNLOAD_CHUNK_SIZE (in bytes). Raises
+    AnymailConfigurationError if there is no token.
+    """
+
+    signal = inbound
+    secret_setting = "inbound_secret"  # noqa: S105 (not a secret)
+
+    # What as_view() accepts
+    inbound_secret: Any = None
+    api_token: str | None = None
+    api_url: str | None = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.api_token = get_anymail_setting(
+            "api_token", esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
+        )
+        # MAILTRAP_API_URL is another host's: that of the API for sending.
+        api_url: str = kwargs.pop("api_url", None) or get_anymail_setting(
+            "inbound_api_url", esp_name=self.esp_name, default=DEFAULT_INBOUND_API_URL
+        )
+        self.api_url = api_url if api_url.endswith("/") else f"{api_url}/"
+        self.download_chunk_size: int = get_anymail_setting(
+            "download_chunk_size",
+            esp_name=self.esp_name,
+            kwargs=kwargs,
+            default=DEFAULT_DOWNLOAD_CHUNK_SIZE,
+        )
+        super().__init__(**kwargs)
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+        return [
+            self.esp_to_anymail_event(esp_event)
+            for esp_event in self.esp_events(request)
+            if self.is_message(esp_event)
+        ]
+
+    def is_message(self, esp_event: dict[str, Any]) -> bool:
+        """Tell whether there is a message to fetch: not for the call that tests the webhook.
+
+        Raises AnymailConfigurationError for tracking events, and ValueError for others that
+        Anymail does not know.
+        """
+        event = esp_event.get("event")
+        if not isinstance(event, str):
+            raise AnymailWebhookValidationFailure("Missing event in Mailtrap webhook")
+        if not event.startswith("inbound"):
+            raise AnymailConfigurationError(
+                f"You seem to have set Mailtrap's *tracking* webhook (event {event!r}) to "
+                "Anymail's Mailtrap *inbound* webhook URL."
+            )
+        if event not in RECEIVED:
+            # The call is in order, but it's not for this version of Anymail.
+            raise ValueError(f"Unknown type of Mailtrap inbound event: {event!r}")
+        return esp_event.get("inbox_id") not in (None, SAMPLE_INBOX_ID)
+
+    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailInboundEvent:
+        """Return the normalized event, with the message that the webhook's event tells about.
+
+        Raises AnymailAPIError if it can't be downloaded.
+        """
+        inbox_id, message_id = (
+            as_str(esp_event.get("inbox_id")),
+            as_str(esp_event.get("message_id")),
+        )
+        # In a URL, dots alone have a meaning of their own.
+        if not (inbox_id and inbox_id.strip(".") and message_id and message_id.strip(".")):
+            raise AnymailWebhookValidationFailure(
+                "Missing or invalid inbox_id or message_id in Mailtrap webhook"
+            )
+        details, message = self.fetch_message(inbox_id, message_id)
+        return AnymailInboundEvent(
+            event_type=EventType.INBOUND,
+            timestamp=_as_time(esp_event.get("timestamp")),
+            # Mailtrap's own event_id can be another one when it tries again.
+            event_id=f"{inbox_id}/{message_id}",
+            esp_event=details,
+            message=message,
+        )
+
+    def fetch_message(
+        self, inbox_id: str, message_id: str
+    ) -> tuple[dict[str, Any], AnymailInboundMessage]:
+        """Return what Mailtrap's API tells about a received message, and the message.
+
+        Raises AnymailAPIError if it can't be downloaded.
+        """
+        assert self.api_url is not None
+        # Messages are downloaded from some storage provider. Its hosts are not documented.
+        downloads = Downloads(self.esp_name, self.api_url, hosts=["*"])
+        inbox, message = (quote(item, safe="", errors="replace") for item in (inbox_id, message_id))
+        details = downloads.get_json(
+            urljoin(self.api_url, f"inbound/inboxes/{inbox}/messages/{message}"),
+            headers={"Authorization": f"Bearer {self.api_token}"},
+        )
+        if not isinstance(details, dict) or not isinstance(details.get("raw_message_url"), str):
+            raise AnymailAPIError(
+                f"Invalid {self.esp_name} API response format: no raw_message_url of message "
+                f"{message_id!r} in inbox {inbox_id!r}",
+                esp_name=self.esp_name,
+            )
+        chunks = downloads.iter_content(
+            details["raw_message_url"], chunk_size=self.download_chunk_size
+        )
+        return details, AnymailInboundMessage.parse_raw_mime_chunks(chunks)
+
+
+def _as_time(value: Any) -> datetime | None:
+    """Return the time in an inbound event.
+
+    Mailtrap documents a Unix timestamp, as in tracking events. Calls have had milliseconds.
+    """
+    number = as_float(value)
+    if number is not None and number > _MORE_THAN_SECONDS:
+        number /= 1000
+    return as_unix_time(number)
