@@ -1,0 +1,258 @@
+"""Mandrill (Mailchimp Transactional).
+
+- Sending: https://mailchimp.com/developer/transactional/api/messages/send-new-message/
+- Templates: https://mailchimp.com/developer/transactional/api/messages/send-using-message-template/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import requests
+from django.core.mail import EmailMessage
+from requests.structures import CaseInsensitiveDict
+
+from ..addresses import EmailAddress, RecipientMap, ReportedAddresses, parse_single_address
+from ..attachments import Attachment
+from ..conf import get_anymail_setting
+from ..exceptions import AnymailInvalidAddress
+from ..message import ANYMAIL_STATUSES, AnymailRecipientStatus
+from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+
+DEFAULT_API_URL = "https://mandrillapp.com/api/1.0"
+
+
+class EmailBackend(AnymailRequestsBackend):
+    """Sends with Mandrill's messages API.
+
+    Keyword arguments: ``api_key``, ``api_url``; see the settings of those names.
+    """
+
+    esp_name = "Mandrill"
+
+    def __init__(self, **kwargs: Any) -> None:
+        esp_name = self.esp_name
+        self.api_key = get_anymail_setting(
+            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
+        )
+        api_url = get_anymail_setting(
+            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
+        )
+        super().__init__(with_trailing_slash(api_url), **kwargs)
+
+    def build_message_payload(
+        self, message: EmailMessage, defaults: Mapping[str, Any]
+    ) -> MandrillPayload:
+        return MandrillPayload(message, defaults, self)
+
+    def parse_recipient_status(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> dict[str, AnymailRecipientStatus]:
+        reply = self.deserialize_json_response(response, payload, message)
+        reported = ReportedAddresses(payload.all_recipients, self.idna_encode)
+        try:
+            return {reported.addr_spec(address): status for address, status in _parse_reply(reply)}
+        except (KeyError, TypeError) as err:
+            raise self.invalid_response_format(response, payload, message) from err
+
+    @staticmethod
+    def _dump_api_request(
+        response: requests.Response, *, credentials: Iterable[str] = (), **kwargs: Any
+    ) -> None:
+        # The API key is in the body, and can be of that message only.
+        body = response.request.body
+        if body:
+            key = json.loads(body).get("key")
+            if isinstance(key, str) and key:
+                credentials = [*credentials, key, json.dumps(key)[1:-1]]
+        AnymailRequestsBackend._dump_api_request(response, credentials=credentials, **kwargs)
+
+
+def _parse_reply(reply: Any) -> list[tuple[str, AnymailRecipientStatus]]:
+    """Return addresses and their statuses. Raises KeyError or TypeError for a malformed reply."""
+    if not isinstance(reply, list):
+        raise TypeError("It must be an array")
+    statuses = []  # not a generator: Django's error reports would show its variables
+    for result in reply:
+        address, status, message_id = result["email"], result["status"], result.get("_id")
+        if not (isinstance(address, str) and isinstance(status, str)):
+            raise TypeError("email and status must be text")
+        if not isinstance(message_id, (str, int, type(None))):
+            raise TypeError("_id must be text")
+        recipient_status = AnymailRecipientStatus(
+            message_id=None if message_id is None else str(message_id),
+            status=status if status in ANYMAIL_STATUSES else "unknown",
+        )
+        statuses.append((address, recipient_status))
+    return statuses
+
+
+class MandrillPayload(RequestsPayload):
+    """The body of a call: the message is in ``data["message"]``."""
+
+    backend: EmailBackend
+    data: dict[str, Any]
+
+    def init_payload(self) -> None:
+        self.all_recipients: list[EmailAddress] = []
+        self.message_data: dict[str, Any] = {}
+        self.data = {"key": self.backend.api_key, "message": self.message_data}
+
+    # -- Request ------------------------------------------------------------------------------
+
+    def get_api_endpoint(self) -> str:
+        if "template_name" in self.data:
+            return "messages/send-template.json"
+        return "messages/send.json"
+
+    def serialize_data(self) -> str:
+        if self.is_batch():
+            # Don't show the recipients to each other.
+            self.message_data["preserve_recipients"] = False
+        return self.serialize_json(self.data)
+
+    # -- Formats ------------------------------------------------------------------------------
+
+    def format_addresses(self, emails: list[EmailAddress]) -> str:
+        return ", ".join(email.format(idna_encode=self.backend.idna_encode) for email in emails)
+
+    def format_per_recipient(
+        self, field: str, entries: Iterable[tuple[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return [{"rcpt": address, field: value}] from (address, value) pairs."""
+        # Mandrill looks for the addresses as they are in the message's "to".
+        addresses = RecipientMap(
+            {
+                email.addr_spec: email.format_addr_spec(idna_encode=self.backend.idna_encode)
+                for email in self.all_recipients
+            }
+        )
+        result = []
+        for address, value in entries:
+            try:
+                rcpt = addresses.get(parse_single_address(address)) or address
+            except AnymailInvalidAddress:
+                rcpt = address
+            result.append({"rcpt": rcpt, field: value})
+        return result
+
+    @staticmethod
+    def format_vars(items: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
+        return [{"name": name, "content": content} for name, content in items]
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_from_email(self, email: EmailAddress) -> None:
+        self.message_data["from_email"] = email.format_addr_spec(
+            idna_encode=self.backend.idna_encode
+        )
+        if email.display_name:
+            self.message_data["from_name"] = email.display_name
+
+    def add_recipient(self, recipient_type: str, email: EmailAddress) -> None:
+        self.all_recipients.append(email)
+        self.message_data.setdefault("to", []).append(
+            {**email.as_dict(idna_encode=self.backend.idna_encode), "type": recipient_type}
+        )
+
+    def set_subject(self, subject: str) -> None:
+        self.message_data["subject"] = subject
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        if emails:
+            headers = self.message_data.setdefault("headers", {})
+            headers["Reply-To"] = self.format_addresses(emails)
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        self.message_data.setdefault("headers", {}).update(headers)
+
+    def set_text_body(self, body: str) -> None:
+        self.message_data["text"] = body
+
+    def set_html_body(self, body: str) -> None:
+        if "html" in self.message_data:
+            self.unsupported_feature("multiple html parts")
+        self.message_data["html"] = body
+
+    def add_attachment(self, attachment: Attachment) -> None:
+        # The name of an image is its Content-ID.
+        field, name = (
+            ("images", attachment.cid) if attachment.inline else ("attachments", attachment.name)
+        )
+        self.message_data.setdefault(field, []).append(
+            {
+                "type": attachment.content_type,
+                "name": name or "",
+                "content": attachment.b64content,
+            }
+        )
+
+    def set_envelope_sender(self, email: EmailAddress) -> None:
+        # Mandrill makes up the local part.
+        domain = email.domain
+        if not domain.isascii():
+            domain = self.backend.idna_encode(domain)
+        self.message_data["return_path_domain"] = domain
+
+    def set_metadata(self, metadata: dict[str, Any]) -> None:
+        self.message_data["metadata"] = metadata
+
+    def set_send_at(self, send_at: datetime | str) -> None:
+        if isinstance(send_at, datetime):
+            send_at = send_at.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+        self.data["send_at"] = send_at
+
+    def set_tags(self, tags: list[str]) -> None:
+        self.message_data["tags"] = tags
+
+    def set_track_clicks(self, track_clicks: bool) -> None:
+        self.message_data["track_clicks"] = track_clicks
+
+    def set_track_opens(self, track_opens: bool) -> None:
+        self.message_data["track_opens"] = track_opens
+
+    def set_template_id(self, template_id: Any) -> None:
+        self.data["template_name"] = template_id
+        self.data["template_content"] = []  # required
+
+    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
+        self.message_data["merge_vars"] = self.format_per_recipient(
+            "vars",
+            (
+                (address, self.format_vars(sorted(data.items(), key=lambda item: str(item[0]))))
+                for address, data in merge_data.items()
+            ),
+        )
+
+    def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
+        self.message_data["global_merge_vars"] = self.format_vars(merge_global_data.items())
+
+    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
+        self.message_data["recipient_metadata"] = self.format_per_recipient(
+            "values", merge_metadata.items()
+        )
+
+    def set_esp_extra(self, extra: dict[str, Any]) -> None:
+        message_extra = extra.pop("message", None)
+        if message_extra is not None:
+            if not isinstance(message_extra, dict):
+                raise TypeError("\"esp_extra['message']\" must be a dict")
+            self.set_message_extra(message_extra)
+        content = extra.get("template_content")
+        if isinstance(content, Mapping):
+            extra["template_content"] = self.format_vars(content.items())
+        self.data.update(extra)
+        if "template_name" in self.data:
+            self.data.setdefault("template_content", [])
+
+    def set_message_extra(self, extra: dict[str, Any]) -> None:
+        """Set fields of the message from esp_extra["message"]."""
+        self.check_extra_fields("esp_extra['message']", extra)
+        if isinstance(metadata := extra.get("recipient_metadata"), Mapping):
+            extra["recipient_metadata"] = self.format_per_recipient(
+                "values", sorted(metadata.items())
+            )
+        self.message_data.update(extra)

@@ -1,0 +1,201 @@
+"""Mandrill webhooks (Mailchimp Transactional).
+
+- Tracking: https://mailchimp.com/developer/transactional/docs/webhooks/
+- Inbound: https://mailchimp.com/developer/transactional/guides/set-up-inbound-email-processing/
+- Signatures: https://mailchimp.com/developer/transactional/guides/track-respond-activity-webhooks/
+
+Mandrill signs its calls: the URL, and the form fields that have the events.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+from django.http import HttpRequest
+
+from .._quiet import MASK
+from ..conf import get_anymail_setting
+from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
+from ..http import get_request_uri
+from ..inbound import AnymailInboundMessage
+from ..signals import (
+    AnymailEvent,
+    AnymailInboundEvent,
+    AnymailTrackingEvent,
+    EventType,
+    inbound,
+    tracking,
+)
+from .base import AnymailBaseWebhookView, AnymailCoreWebhookView, as_keys
+from .decoding import (
+    as_addr_spec,
+    as_float,
+    as_key,
+    as_metadata,
+    as_str,
+    as_tags,
+    as_unix_time,
+    form_data,
+    get_object,
+    get_path,
+    parse_json,
+)
+from .signatures import ascii_key, hmac_signature, matches_any
+
+# event, or for sync events type -> event type
+EVENT_TYPES = {
+    "send": EventType.SENT,
+    "delivered": EventType.DELIVERED,
+    "deferral": EventType.DEFERRED,
+    "hard_bounce": EventType.BOUNCED,
+    "soft_bounce": EventType.BOUNCED,
+    "open": EventType.OPENED,
+    "click": EventType.CLICKED,
+    "spam": EventType.COMPLAINED,
+    "unsub": EventType.UNSUBSCRIBED,
+    "reject": EventType.REJECTED,
+    "inbound": EventType.INBOUND,
+    # Changes of Mandrill's lists
+    "whitelist": EventType.UNKNOWN,
+    "blacklist": EventType.UNKNOWN,
+}
+
+
+class MandrillSignatureMixin(AnymailCoreWebhookView):
+    """Checks Mandrill's signatures. To be named before AnymailBaseWebhookView among the bases."""
+
+    webhook_key: Any = None
+    """Argument of ``as_view()``: str or list of str. In instances: bytes of the first, or None."""
+    webhook_url: Any = None
+    """The URL as Mandrill knows it; by default, as the request has it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        webhook_key = get_anymail_setting(
+            "webhook_key", default=None, esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
+        )
+        webhook_url = get_anymail_setting(
+            "webhook_url", default=None, esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
+        )
+        super().__init__(**kwargs)
+        self.webhook_url = webhook_url
+        # There can be none yet: Mandrill gives out the key only after it has probed the URL.
+        self._webhook_keys = [
+            ascii_key(key, "MANDRILL_WEBHOOK_KEY") for key in as_keys(webhook_key)
+        ]
+        self.webhook_key = self._webhook_keys[0] if self._webhook_keys else None
+
+    @property
+    def is_protected(self) -> bool:
+        return True
+
+    def validate_request(self, request: HttpRequest) -> Any:
+        if not self._webhook_keys:
+            raise AnymailConfigurationError(
+                "You must set ANYMAIL['MANDRILL_WEBHOOK_KEY'] in your Django settings to use "
+                "Mandrill webhooks."
+            )
+        received = request.headers.get("X-Mandrill-Signature")
+        if received is None:
+            raise AnymailWebhookValidationFailure(
+                "Missing X-Mandrill-Signature header in Mandrill webhook"
+            )
+        url = self.webhook_url or get_request_uri(request)
+        form = form_data(request, self.esp_name)
+        signed = url + "".join(f"{name}{form[name]}" for name in sorted(form))
+        digests = [hmac_signature(key, signed, "sha1").digest() for key in self._webhook_keys]
+        if not matches_any(received, map(base64.b64encode, digests)):
+            raise AnymailWebhookValidationFailure(
+                f"Invalid signature in Mandrill webhook, for the URL {_without_credentials(url)} "
+                "(Check your MANDRILL_WEBHOOK_KEY setting; and if this is not the URL that you "
+                "have entered in Mandrill, set MANDRILL_WEBHOOK_URL.)"
+            )
+
+
+def _without_credentials(url: str) -> str:
+    """Return the URL with its user and password masked. Neither is necessarily quoted."""
+    return re.sub(r"//.*@", f"//{MASK}@", url, count=1, flags=re.DOTALL)
+
+
+class MandrillCombinedWebhookView(MandrillSignatureMixin, AnymailBaseWebhookView):
+    """Mandrill's webhooks, for both events of sent messages and received ones.
+
+    The ``signal`` of an instance is that for the events in its call.
+    """
+
+    esp_name = "Mandrill"
+    warn_if_no_basic_auth = False
+    signal = tracking
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+        text = form_data(request, self.esp_name).get("mandrill_events")
+        if text is None:
+            raise AnymailWebhookValidationFailure("Missing mandrill_events in Mandrill webhook")
+        esp_events = parse_json(text, "mandrill_events of Mandrill webhook")
+        if not isinstance(esp_events, list) or not all(
+            isinstance(esp_event, dict) for esp_event in esp_events
+        ):
+            raise AnymailWebhookValidationFailure(
+                "Unexpected data in Mandrill webhook: not a JSON array of objects"
+            )
+        events = [self.esp_to_anymail_event(esp_event) for esp_event in esp_events]
+        is_inbound = [isinstance(event, AnymailInboundEvent) for event in events]
+        if any(is_inbound):
+            if not all(is_inbound):
+                raise AnymailWebhookValidationFailure(
+                    "Unexpected data in Mandrill webhook: both inbound and tracking events"
+                )
+            self.signal = inbound
+        return events
+
+    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailEvent:
+        """Return the normalized event. Raises AnymailWebhookValidationFailure if it is none."""
+        name = as_key(esp_event.get("event")) or as_key(esp_event.get("type"))
+        event_type = EVENT_TYPES.get(name, EventType.UNKNOWN)
+        if event_type == EventType.INBOUND:
+            return self.esp_to_anymail_inbound_event(esp_event)
+        return self.esp_to_anymail_tracking_event(esp_event, event_type)
+
+    def esp_to_anymail_tracking_event(
+        self, esp_event: dict[str, Any], event_type: str
+    ) -> AnymailTrackingEvent:
+        """Return the normalized event of a sent message, or of a list."""
+        message = get_object(esp_event, "msg")
+        reject = get_object(esp_event, "reject")
+        return AnymailTrackingEvent(
+            event_type=event_type,
+            timestamp=as_unix_time(esp_event.get("ts")),
+            esp_event=esp_event,
+            message_id=as_str(esp_event.get("_id")),
+            recipient=as_addr_spec(message.get("email") or reject.get("email")),
+            description=as_str(reject.get("detail", reject.get("reason"))),
+            mta_response=as_str(message.get("diag")),
+            tags=as_tags(message.get("tags")),
+            metadata=as_metadata(message.get("metadata")),
+            click_url=as_str(esp_event.get("url")),
+            user_agent=as_str(esp_event.get("user_agent")),
+        )
+
+    def esp_to_anymail_inbound_event(self, esp_event: dict[str, Any]) -> AnymailInboundEvent:
+        """Return the normalized event of a received message.
+
+        Raises AnymailWebhookValidationFailure if the message is missing.
+        """
+        raw_message = get_path(esp_event, "msg", "raw_msg")
+        if not isinstance(raw_message, str):
+            raise AnymailWebhookValidationFailure("Missing raw_msg in Mandrill inbound webhook")
+        message = AnymailInboundMessage.parse_raw_mime(raw_message)
+        # Mandrill has the sender of outbound messages only.
+        message.envelope_recipient = as_addr_spec(get_path(esp_event, "msg", "email"))
+        message.spam_score = as_float(get_path(esp_event, "msg", "spam_report", "score"))
+        return AnymailInboundEvent(
+            event_type=EventType.INBOUND,
+            timestamp=as_unix_time(esp_event.get("ts")),
+            esp_event=esp_event,
+            message=message,
+        )
+
+
+MandrillTrackingWebhookView = MandrillCombinedWebhookView
+"""The name from before inbound messages came to the same URL."""
