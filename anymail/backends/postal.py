@@ -1,0 +1,149 @@
+"""Postal, which is for self-hosting.
+
+- Sending: https://docs.postalserver.io/developer/api
+- Its source: send_controller.rb in https://github.com/postalserver/postal
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from django.core.mail import EmailMessage
+from requests.structures import CaseInsensitiveDict
+
+from ..addresses import EmailAddress, ReportedAddresses
+from ..attachments import Attachment
+from ..conf import get_anymail_setting
+from ..message import AnymailRecipientStatus
+from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+
+
+class EmailBackend(AnymailRequestsBackend):
+    """Sends with the API of a Postal installation.
+
+    Keyword arguments: ``api_key``, ``api_url``; see the settings of those names.
+    """
+
+    esp_name = "Postal"
+
+    def __init__(self, **kwargs: Any) -> None:
+        esp_name = self.esp_name
+        self.api_key = get_anymail_setting(
+            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
+        )
+        api_url = get_anymail_setting("api_url", esp_name=esp_name, kwargs=kwargs)
+        super().__init__(with_trailing_slash(api_url), **kwargs)
+
+    def build_message_payload(
+        self, message: EmailMessage, defaults: Mapping[str, Any]
+    ) -> PostalPayload:
+        return PostalPayload(message, defaults, self)
+
+    def parse_recipient_status(
+        self, response: requests.Response, payload: PostalPayload, message: EmailMessage
+    ) -> dict[str, AnymailRecipientStatus]:
+        reply = self.deserialize_json_response(response, payload, message)
+        try:
+            if reply["status"] != "success":
+                # The HTTP status of errors is 200, too.
+                raise self.response_error(None, response, payload, message)
+            reported = ReportedAddresses(payload.all_recipients, self.idna_encode)
+            statuses = {}
+            for address, result in _messages(reply).items():
+                # This is the id in webhooks. "message_id" is the Message-ID header.
+                message_id = result["id"]
+                if isinstance(message_id, bool) or not isinstance(message_id, (int, str)):
+                    raise TypeError("id must be a number")
+                statuses[reported.addr_spec(address)] = AnymailRecipientStatus(message_id, "queued")
+        except (KeyError, TypeError) as err:
+            raise self.invalid_response_format(response, payload, message) from err
+        return statuses
+
+
+def _messages(reply: Any) -> dict[str, Any]:
+    """Return the result for each recipient. Raises KeyError or TypeError if there are none."""
+    messages = reply["data"]["messages"]
+    if not isinstance(messages, dict):
+        raise TypeError("messages must be an object")
+    return messages
+
+
+class PostalPayload(RequestsPayload):
+    """The JSON body of a call."""
+
+    backend: EmailBackend
+    data: dict[str, Any]
+
+    def init_payload(self) -> None:
+        self.headers = {
+            "X-Server-API-Key": self.backend.api_key,
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        self.data = {}
+        self.all_recipients: list[EmailAddress] = []
+
+    def get_api_endpoint(self) -> str:
+        return "api/v1/send/message"
+
+    def serialize_data(self) -> str:
+        return self.serialize_json(self.data)
+
+    def format_address(self, email: EmailAddress) -> str:
+        return email.format(idna_encode=self.backend.idna_encode)
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_from_email(self, email: EmailAddress) -> None:
+        self.data["from"] = self.format_address(email)
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        self.all_recipients += emails
+        self.data[recipient_type] = [self.format_address(email) for email in emails]
+
+    def set_subject(self, subject: str) -> None:
+        self.data["subject"] = subject
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        if len(emails) > 1:
+            self.unsupported_feature("multiple reply_to addresses")
+        if emails:
+            self.data["reply_to"] = self.format_address(emails[0])
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        self.data["headers"] = headers
+
+    def set_text_body(self, body: str) -> None:
+        self.data["plain_body"] = body
+
+    def set_html_body(self, body: str) -> None:
+        if "html_body" in self.data:
+            self.unsupported_feature("multiple html parts")
+        self.data["html_body"] = body
+
+    def add_attachment(self, attachment: Attachment) -> None:
+        if attachment.inline:
+            # There is no field for the Content-ID.
+            self.unsupported_feature("inline attachments")
+        self.data.setdefault("attachments", []).append(
+            {
+                "name": attachment.name or "",
+                "content_type": attachment.content_type,
+                "data": attachment.b64content,
+            }
+        )
+
+    def set_envelope_sender(self, email: EmailAddress) -> None:
+        self.data["sender"] = self.format_address(email)
+
+    def set_tags(self, tags: list[str]) -> None:
+        if len(tags) > 1:
+            self.unsupported_feature(f"multiple tags ({tags!r})")
+        if tags:
+            self.data["tag"] = tags[0]
+
+    def set_esp_extra(self, extra: dict[str, Any]) -> None:
+        self.check_extra_fields("esp_extra", extra)
+        self.data.update(extra)

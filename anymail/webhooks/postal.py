@@ -1,0 +1,283 @@
+"""Postal webhooks.
+
+- Tracking: https://docs.postalserver.io/developer/webhooks
+- Inbound: https://docs.postalserver.io/developer/http-payloads
+- Signatures: lib/postal/http.rb in https://github.com/postalserver/postal
+
+Verifying signatures takes the cryptography package, which is imported only then.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from typing import Any
+
+from django.http import HttpRequest
+
+from ..addresses import parse_single_address
+from ..conf import get_anymail_setting
+from ..exceptions import (
+    AnymailConfigurationError,
+    AnymailImproperlyInstalled,
+    AnymailInvalidAddress,
+    AnymailWebhookValidationFailure,
+)
+from ..inbound import AnymailInboundMessage
+from ..signals import (
+    AnymailEvent,
+    AnymailInboundEvent,
+    AnymailTrackingEvent,
+    EventType,
+    RejectReason,
+    inbound,
+    tracking,
+)
+from .base import AnymailBaseWebhookView, as_keys
+from .decoding import (
+    as_addr_spec,
+    as_float,
+    as_key,
+    as_str,
+    as_tags,
+    as_unix_time,
+    decode_base64,
+    form_data,
+    get_object,
+    json_object,
+)
+
+SIGNATURE_HEADER = "X-Postal-Signature"  # SHA-1
+SHA256_SIGNATURE_HEADER = "X-Postal-Signature-256"  # too, since version 3.2.0
+
+# Status of a delivery -> event type
+STATUSES = {
+    "Sent": EventType.DELIVERED,
+    "SoftFail": EventType.DEFERRED,
+    "HardFail": EventType.FAILED,
+    "Held": EventType.QUEUED,
+}
+
+_PEM_ARMOR = re.compile(r"-----(BEGIN|END) PUBLIC KEY-----")
+
+
+# -- Signatures -------------------------------------------------------------------------------
+
+
+class PostalBaseWebhookView(AnymailBaseWebhookView):
+    """Verifies Postal's signatures.
+
+    The public key is in the setting POSTAL_WEBHOOK_KEY, which can be a list of several that are
+    valid. Signatures with SHA-1 count only in calls without one with SHA-256, and not at all if the
+    setting POSTAL_REQUIRE_SHA256 is true.
+
+    Raises AnymailConfigurationError if a key is missing or something else,
+    AnymailImproperlyInstalled if there is no cryptography package.
+    """
+
+    esp_name = "Postal"
+    warn_if_no_basic_auth = False
+
+    webhook_key: Any = None
+    """Argument of ``as_view()``: the key as base64 of its DER, or as PEM; or a list of such. In an
+    instance: the first."""
+    require_sha256: bool = False
+    """Argument of ``as_view()``: whether to refuse calls without an SHA-256 signature."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        webhook_key = get_anymail_setting(
+            "webhook_key", esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
+        )
+        require_sha256: bool = get_anymail_setting(
+            "require_sha256", esp_name=self.esp_name, kwargs=kwargs, default=False
+        )
+        self._webhook_keys: list[Any] = as_keys(webhook_key)
+        first = self._webhook_keys[0] if self._webhook_keys else webhook_key
+        super().__init__(**{**kwargs, "webhook_key": first, "require_sha256": require_sha256})
+
+    @property
+    def is_protected(self) -> bool:
+        return True
+
+    def validate_request(self, request: HttpRequest) -> Any:
+        # If it is there, it alone counts: what anybody can forge with SHA-1 must not.
+        uses_sha256 = self.require_sha256 or SHA256_SIGNATURE_HEADER in request.headers
+        header = SHA256_SIGNATURE_HEADER if uses_sha256 else SIGNATURE_HEADER
+        signature = request.headers.get(header)
+        if signature is None:
+            raise AnymailWebhookValidationFailure(
+                f"Postal webhook call without the {header} header"
+            )
+        # All of them, so that a mistake in any is found.
+        public_keys = [_load_public_key(key) for key in self._webhook_keys or [None]]
+        if not any(
+            _is_signature(public_key, signature, request.body, uses_sha256)
+            for public_key in public_keys
+        ):
+            raise AnymailWebhookValidationFailure(
+                "Postal webhook call with an invalid signature (check Anymail POSTAL_WEBHOOK_KEY)"
+            )
+
+
+def _load_public_key(key: Any) -> Any:
+    """Return an RSA public key from the base64 of its DER, or from PEM."""
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+        from cryptography.hazmat.primitives.serialization import load_der_public_key
+    except ImportError as err:
+        raise AnymailImproperlyInstalled(
+            missing_package="cryptography",
+            install_extra="postal",
+            feature="Postal's webhooks",
+        ) from err
+    try:
+        public_key = load_der_public_key(base64.b64decode(_PEM_ARMOR.sub("", key)))
+        if not isinstance(public_key, RSAPublicKey):
+            raise TypeError("not an RSA key")
+    except (TypeError, UnsupportedAlgorithm, ValueError) as err:
+        raise AnymailConfigurationError(
+            "POSTAL_WEBHOOK_KEY is not a public key as in the output of "
+            "`postal default-dkim-record` (what follows p=)."
+        ) from err
+    return public_key
+
+
+def _is_signature(public_key: Any, signature: str, data: bytes, uses_sha256: bool) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+
+    digest = SHA256() if uses_sha256 else SHA1()  # noqa: S303 (for versions before 3.2.0)
+    try:
+        public_key.verify(base64.b64decode(signature), data, PKCS1v15(), digest)
+    except (InvalidSignature, ValueError):  # ValueError: not base64
+        return False
+    return True
+
+
+# -- Tracking ---------------------------------------------------------------------------------
+
+
+class PostalTrackingWebhookView(PostalBaseWebhookView):
+    """Postal's webhook for events of sent messages."""
+
+    signal = tracking
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+        esp_event = json_object(request, self.esp_name)
+        if "rcpt_to" in esp_event:
+            raise AnymailConfigurationError(
+                "You seem to have set Postal's *inbound* webhook (an HTTP endpoint) to Anymail's "
+                "Postal *tracking* webhook URL."
+            )
+        if not isinstance(esp_event.get("payload", {}), dict):
+            raise AnymailWebhookValidationFailure(
+                "Unexpected payload in Postal webhook: not a JSON object"
+            )
+        if _message(esp_event).get("direction") == "incoming":
+            # About the delivery of a received message: to the inbound webhook, for example
+            return []
+        return [self.esp_to_anymail_event(esp_event)]
+
+    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
+        """Return the normalized event."""
+        payload = get_object(esp_event, "payload")
+        message = _message(esp_event)
+        event_type = _event_type(esp_event, payload)
+        # In whole seconds
+        timestamp = math.trunc(as_float(esp_event.get("timestamp")) or 0)
+        return AnymailTrackingEvent(
+            event_type=event_type,
+            timestamp=as_unix_time(timestamp or None),
+            event_id=as_str(esp_event.get("uuid")),
+            esp_event=esp_event,
+            message_id=as_str(message.get("id")),
+            recipient=_only_addr_spec(message.get("to")),
+            reject_reason=RejectReason.BOUNCED if event_type == EventType.BOUNCED else None,
+            description=as_str(payload.get("details")),
+            mta_response=as_str(payload.get("output")),
+            tags=as_tags(message.get("tag")),
+            click_url=as_str(payload.get("url")),
+            user_agent=as_str(payload.get("user_agent")),
+        )
+
+
+def _message(esp_event: dict[str, Any]) -> dict[str, Any]:
+    """Return the message that an event is about; {} for events about something else."""
+    return get_object(esp_event, "payload", "message") or get_object(
+        esp_event, "payload", "original_message"
+    )
+
+
+def _event_type(esp_event: dict[str, Any], payload: dict[str, Any]) -> str:
+    """Return the type of an event. That depends on what there is in the payload."""
+    if "status" in payload:
+        return STATUSES.get(as_key(payload["status"]), EventType.UNKNOWN)
+    if "bounce" in payload:
+        return EventType.BOUNCED
+    if "url" in payload:
+        return EventType.CLICKED
+    # For opens, nothing in it is particular.
+    if esp_event.get("event") == "MessageLoaded":
+        return EventType.OPENED
+    return EventType.UNKNOWN
+
+
+def _only_addr_spec(value: Any) -> str | None:
+    """Return the addr-spec of a single address; None for anything else."""
+    try:
+        return parse_single_address(value).addr_spec if isinstance(value, str) else None
+    except AnymailInvalidAddress:
+        return None
+
+
+# -- Inbound ----------------------------------------------------------------------------------
+
+
+class PostalInboundWebhookView(PostalBaseWebhookView):
+    """Where a Postal HTTP endpoint delivers received messages: as raw MIME, in JSON."""
+
+    signal = inbound
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+        # Postal returns a message to its sender if the answer is 400, but tries again after the
+        # 500 of an AnymailConfigurationError.
+        if "rcpt_to" in form_data(request, self.esp_name):
+            raise AnymailConfigurationError(
+                "Your Postal HTTP endpoint for Anymail's inbound webhook URL sends forms. Change "
+                "its encoding to JSON."
+            )
+        esp_event = json_object(request, self.esp_name)
+        if not {"event", "payload", "status"}.isdisjoint(esp_event):
+            raise AnymailConfigurationError(
+                "You seem to have set Postal's *tracking* webhook to Anymail's Postal *inbound* "
+                "webhook URL."
+            )
+        if "message" not in esp_event and "plain_body" in esp_event:
+            raise AnymailConfigurationError(
+                "Your Postal HTTP endpoint for Anymail's inbound webhook URL sends processed "
+                "messages. Change its format to raw messages."
+            )
+        return [self.esp_to_anymail_event(esp_event)]
+
+    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailInboundEvent:
+        """Return the normalized event. Raises AnymailWebhookValidationFailure without a message."""
+        raw_message = esp_event.get("message")
+        if not isinstance(raw_message, str):
+            raise AnymailWebhookValidationFailure("Missing message in Postal webhook")
+        if esp_event.get("base64") is True:
+            message = AnymailInboundMessage.parse_raw_mime_bytes(
+                decode_base64(raw_message, "Postal message")
+            )
+        else:
+            message = AnymailInboundMessage.parse_raw_mime(raw_message)
+        message.envelope_sender = as_addr_spec(esp_event.get("mail_from"))
+        message.envelope_recipient = as_addr_spec(esp_event.get("rcpt_to"))
+        return AnymailInboundEvent(
+            event_type=EventType.INBOUND,
+            event_id=as_str(esp_event.get("id")),
+            esp_event=esp_event,
+            message=message,
+        )
