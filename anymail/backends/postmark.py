@@ -1,0 +1,371 @@
+"""Postmark.
+
+- Sending: https://postmarkapp.com/developer/api/email-api
+- Templates: https://postmarkapp.com/developer/api/templates-api
+- Bulk API: https://postmarkapp.com/developer/api/bulk-email
+- Error codes: https://postmarkapp.com/developer/api/overview#error-codes
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import requests
+from django.core.mail import EmailMessage
+from requests.structures import CaseInsensitiveDict
+
+from ..addresses import EmailAddress, RecipientMap, ReportedAddresses, parse_address_list
+from ..attachments import Attachment
+from ..conf import get_anymail_setting
+from ..exceptions import AnymailInvalidAddress
+from ..message import AnymailRecipientStatus
+from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+
+DEFAULT_API_URL = "https://api.postmarkapp.com/"
+
+# Postmark's ErrorCode values
+OK = 0
+INVALID_EMAIL_REQUEST = 300
+INACTIVE_RECIPIENT = 406
+
+# Postmark names the addresses that it won't send to only in a text for people.
+_INACTIVE_ADDRESSES = re.compile(
+    r"inactive addresses:\s*(?P<addresses>.*?)\.\s*Inactive recipients", re.IGNORECASE | re.DOTALL
+)
+_INVALID_RECIPIENTS = re.compile(
+    r"(?:Invalid|Error parsing)\s+'(?:To|Cc|Bcc)'.*?\baddress:?\s*'(?P<addresses>[^']*)'",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class EmailBackend(AnymailRequestsBackend):
+    """Sends with Postmark's API.
+
+    Keyword arguments: ``server_token``, ``message_stream``, ``use_bulk_api``,
+    ``generate_message_id``, ``api_url``; see the settings of those names.
+    """
+
+    esp_name = "Postmark"
+
+    def __init__(self, **kwargs: Any) -> None:
+        esp_name = self.esp_name
+        self.server_token = get_anymail_setting(
+            "server_token", esp_name=esp_name, kwargs=kwargs, allow_bare=True
+        )
+        self.message_stream = get_anymail_setting(
+            "message_stream", esp_name=esp_name, kwargs=kwargs, default=None
+        )
+        self.use_bulk_api = get_anymail_setting(
+            "use_bulk_api", esp_name=esp_name, kwargs=kwargs, default=False
+        )
+        self.generate_message_id = get_anymail_setting(
+            "generate_message_id", esp_name=esp_name, kwargs=kwargs, default=self.use_bulk_api
+        )
+        api_url = get_anymail_setting(
+            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
+        )
+        super().__init__(with_trailing_slash(api_url), **kwargs)
+
+    def build_message_payload(
+        self, message: EmailMessage, defaults: Mapping[str, Any]
+    ) -> PostmarkPayload:
+        return PostmarkPayload(message, defaults, self)
+
+    def raise_for_status(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> None:
+        # 422 can be about particular recipients, which parse_recipient_status finds out.
+        if response.status_code != requests.codes.unprocessable:
+            super().raise_for_status(response, payload, message)
+
+    def parse_recipient_status(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> dict[str, AnymailRecipientStatus]:
+        unknown = AnymailRecipientStatus(message_id=None, status="unknown")
+        statuses = {email.addr_spec: unknown for email in payload.all_recipients}
+        reported = ReportedAddresses(payload.all_recipients, self.idna_encode)
+
+        reply = self.deserialize_json_response(response, payload, message)
+        if _is_bulk_reply(reply):
+            for addr_spec, message_id in payload.message_ids.items():
+                statuses[addr_spec] = AnymailRecipientStatus(message_id, "queued")
+            return statuses
+
+        for result in reply if isinstance(reply, list) else [reply]:
+            try:
+                statuses.update(_parse_result(result, payload, reported))
+            except (KeyError, TypeError) as err:
+                raise self.invalid_response_format(response, payload, message) from err
+            except _FatalError:
+                raise self.response_error(None, response, payload, message) from None
+        return statuses
+
+
+def _is_bulk_reply(reply: Any) -> bool:
+    """Tell whether the bulk API has accepted a call: two kinds of answers are documented."""
+    return (
+        isinstance(reply, dict)
+        and not reply.get("ErrorCode")
+        and (
+            "PercentageCompleted" in reply
+            or ("Status" in reply and ("ID" in reply or "Id" in reply))
+        )
+    )
+
+
+class _FatalError(Exception):
+    """A result that is not about particular recipients."""
+
+
+def _parse_result(
+    result: Any, payload: PostmarkPayload, reported: ReportedAddresses
+) -> dict[str, AnymailRecipientStatus]:
+    """Return the statuses in the result for one message of a call.
+
+    Raises KeyError or TypeError for a malformed result.
+    """
+    text = result["Message"]
+    error_code = result.get("ErrorCode", OK)
+    statuses: dict[str, AnymailRecipientStatus] = {}
+
+    if error_code == OK:
+        message_id = result["MessageID"]
+        delayed = "delivery may be delayed" in text
+        status = AnymailRecipientStatus(message_id, "queued" if delayed else "sent")
+        for addr_spec in _parse_echoed_addresses(result.get("To")):
+            statuses[reported.addr_spec(addr_spec)] = status
+        for email in payload.cc_and_bcc:
+            # In a batch, those get a copy of each message. The last one's id remains.
+            statuses[email.addr_spec] = status
+
+    if error_code in (OK, INACTIVE_RECIPIENT):
+        found, refused = _INACTIVE_ADDRESSES.search(text), "rejected"
+    elif error_code == INVALID_EMAIL_REQUEST:
+        found, refused = _INVALID_RECIPIENTS.match(text), "invalid"
+        if not found:  # the From address, a header, ...
+            raise _FatalError
+    else:
+        raise _FatalError
+    if found:
+        for addr_spec in found["addresses"].lower().split(","):
+            statuses[reported.addr_spec(addr_spec.strip())] = AnymailRecipientStatus(None, refused)
+    return statuses
+
+
+def _parse_echoed_addresses(header: str | None) -> Iterable[str]:
+    try:
+        return [email.addr_spec for email in parse_address_list(header)]
+    except AnymailInvalidAddress:
+        # The message has been sent all the same. Its recipients' status remains unknown.
+        return []
+
+
+class PostmarkPayload(RequestsPayload):
+    """The body of a call, built in Postmark's names; for a batch, the part common to all."""
+
+    backend: EmailBackend
+    data: dict[str, Any]
+
+    def init_payload(self) -> None:
+        self.headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        self.server_token = self.backend.server_token
+        self.data = {}
+        if self.backend.message_stream is not None:
+            self.data["MessageStream"] = self.backend.message_stream
+        self.to_emails: list[EmailAddress] = []
+        self.cc_and_bcc: list[EmailAddress] = []
+        self.merge_data: dict[str, dict[str, Any]] = {}
+        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
+        self.merge_metadata: dict[str, dict[str, Any]] = {}
+        self.message_ids: dict[str, str] = {}
+
+    @property
+    def all_recipients(self) -> list[EmailAddress]:
+        return self.to_emails + self.cc_and_bcc
+
+    # -- Request ------------------------------------------------------------------------------
+
+    def get_api_endpoint(self) -> str:
+        if self.backend.use_bulk_api:
+            return "email/bulk"
+        if self.uses_template():
+            # The slash is in Postmark's documentation of this endpoint, and only of this one.
+            return "email/batchWithTemplates" if self.is_batch() else "email/withTemplate/"
+        return "email/batch" if self.is_batch() else "email"
+
+    def get_request_params(self, api_url: str) -> dict[str, Any]:
+        params = super().get_request_params(api_url)
+        params["headers"]["X-Postmark-Server-Token"] = self.server_token
+        return params
+
+    def serialize_data(self) -> str:
+        if self.backend.use_bulk_api:
+            return self.serialize_json(self.bulk_data())
+        if not self.uses_template():
+            # Postmark would deliver the message with its merge fields not filled in.
+            if "TemplateModel" in self.data:
+                self.unsupported_feature("merge_global_data without template_id")
+            if self.merge_data:
+                self.unsupported_feature("merge_data without template_id")
+        if not self.is_batch():
+            return self.serialize_json(self.data)
+        messages = self.batch_messages()
+        return self.serialize_json({"Messages": messages} if self.uses_template() else messages)
+
+    def uses_template(self) -> bool:
+        return "TemplateId" in self.data or "TemplateAlias" in self.data
+
+    # -- Batch --------------------------------------------------------------------------------
+
+    def batch_messages(self) -> list[dict[str, Any]]:
+        """Return a complete message for each ``to`` recipient."""
+        merge_data = RecipientMap(self.merge_data)
+        merge_metadata = RecipientMap(self.merge_metadata)
+        merge_headers = RecipientMap(self.merge_headers)
+        messages = []
+        for email in self.to_emails:
+            message = {**self.data, "To": self.format_addresses([email])}
+            if (data := merge_data.get(email)) is not None:
+                message["TemplateModel"] = {**self.data.get("TemplateModel", {}), **data}
+            if (metadata := merge_metadata.get(email)) is not None:
+                message["Metadata"] = {**self.data.get("Metadata", {}), **metadata}
+            if (headers := merge_headers.get(email)) is not None:
+                message["Headers"] = self.merged_headers(headers)
+            messages.append(message)
+        return messages
+
+    def bulk_data(self) -> dict[str, Any]:
+        """Return the content, followed by what is particular to each ``to`` recipient."""
+        content = dict(self.data)
+        content.pop("To", None)
+        copies: dict[str, Any] = {
+            field: content.pop(field) for field in ("Cc", "Bcc") if field in content
+        }
+        model = content.pop("TemplateModel", {})
+        metadata = content.pop("Metadata", {})
+        merge_data = RecipientMap(self.merge_data)
+        merge_metadata = RecipientMap(self.merge_metadata)
+        merge_headers = RecipientMap(self.merge_headers)
+        entries = []
+        for email in self.to_emails:
+            entry: dict[str, Any] = {"To": self.format_addresses([email]), **copies}
+            entry_model = {**model, **(merge_data.get(email) or {})}
+            entry_metadata = {**metadata, **(merge_metadata.get(email) or {})}
+            if self.backend.generate_message_id:
+                # The bulk API doesn't return the ids of the messages, but webhooks have metadata.
+                message_id = str(uuid.uuid4())
+                self.message_ids[email.addr_spec] = message_id
+                entry_metadata["anymail_id"] = message_id
+            if entry_model:
+                entry["TemplateModel"] = entry_model
+            if entry_metadata:
+                entry["Metadata"] = entry_metadata
+            if (headers := merge_headers.get(email)) is not None:
+                entry["Headers"] = self.merged_headers(headers)
+            entries.append(entry)
+        return {**content, "Messages": entries}
+
+    def merged_headers(self, headers: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return a recipient's headers over those for everyone."""
+        merged: CaseInsensitiveDict[Any] = CaseInsensitiveDict(
+            {header["Name"]: header["Value"] for header in self.data.get("Headers", [])}
+        )
+        merged.update(headers)
+        return self.format_headers(merged)
+
+    # -- Formats ------------------------------------------------------------------------------
+
+    def format_addresses(self, emails: list[EmailAddress]) -> str:
+        return ", ".join(email.format(idna_encode=self.backend.idna_encode) for email in emails)
+
+    @staticmethod
+    def format_headers(headers: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [{"Name": name, "Value": value} for name, value in headers.items()]
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_from_email_list(self, emails: list[EmailAddress]) -> None:
+        self.data["From"] = self.format_addresses(emails)
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        if recipient_type == "to":
+            self.to_emails = emails
+        else:
+            self.cc_and_bcc += emails
+        if emails:
+            self.data[recipient_type.capitalize()] = self.format_addresses(emails)
+
+    def set_subject(self, subject: str) -> None:
+        self.data["Subject"] = subject
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        if emails:
+            self.data["ReplyTo"] = self.format_addresses(emails)
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        self.data["Headers"] = self.format_headers(headers)
+
+    def set_text_body(self, body: str) -> None:
+        self.data["TextBody"] = body
+
+    def set_html_body(self, body: str) -> None:
+        if "HtmlBody" in self.data:
+            self.unsupported_feature("multiple html parts")
+        self.data["HtmlBody"] = body
+
+    def set_attachments(self, attachments: list[Attachment]) -> None:
+        if attachments:
+            self.data["Attachments"] = [
+                {
+                    "Name": attachment.name or "",
+                    "Content": attachment.b64content,
+                    "ContentType": attachment.content_type,
+                    **({"ContentID": f"cid:{attachment.cid}"} if attachment.cid else {}),
+                }
+                for attachment in attachments
+            ]
+
+    def set_metadata(self, metadata: dict[str, Any]) -> None:
+        self.data["Metadata"] = metadata
+
+    def set_tags(self, tags: list[str]) -> None:
+        if len(tags) > 1:
+            self.unsupported_feature(f"multiple tags ({tags!r})")
+        if tags:
+            self.data["Tag"] = tags[0]
+
+    def set_track_clicks(self, track_clicks: bool) -> None:
+        self.data["TrackLinks"] = "HtmlAndText" if track_clicks else "None"
+
+    def set_track_opens(self, track_opens: bool) -> None:
+        self.data["TrackOpens"] = track_opens
+
+    def set_template_id(self, template_id: Any) -> None:
+        try:
+            self.data["TemplateId"] = int(template_id)
+        except (OverflowError, TypeError, ValueError):
+            self.data["TemplateAlias"] = template_id
+        self.data.setdefault("TemplateModel", {})  # required
+        # Postmark refuses content beside a template, even if it's empty.
+        for field in ("Subject", "TextBody", "HtmlBody"):
+            if field in self.data and not self.data[field]:
+                del self.data[field]
+
+    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
+        self.merge_data = merge_data
+
+    def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
+        self.data["TemplateModel"] = merge_global_data
+
+    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
+        self.merge_headers = merge_headers
+
+    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
+        self.merge_metadata = merge_metadata
+
+    def set_esp_extra(self, extra: dict[str, Any]) -> None:
+        self.data.update(extra)
+        self.server_token = self.data.pop("server_token", self.server_token)
