@@ -1,0 +1,249 @@
+"""Resend.
+
+- Sending: https://resend.com/docs/api-reference/emails/send-email
+- Batches: https://resend.com/docs/api-reference/emails/send-batch-emails
+- Errors: https://resend.com/docs/api-reference/errors
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import requests
+from django.core.mail import EmailMessage
+from requests.structures import CaseInsensitiveDict
+
+from ..addresses import EmailAddress, RecipientMap
+from ..attachments import Attachment
+from ..conf import get_anymail_setting
+from ..headers import CaseInsensitiveCasePreservingDict
+from ..message import AnymailRecipientStatus
+from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+
+DEFAULT_API_URL = "https://api.resend.com/"
+
+# Resend has tags of its own, but those allow few characters.
+METADATA_HEADER = "X-Metadata"
+TAGS_HEADER = "X-Tags"
+
+
+class EmailBackend(AnymailRequestsBackend):
+    """Sends with Resend's API.
+
+    Keyword arguments: ``api_key``, ``api_url``, ``verify_attachment_extensions``; see the
+    settings of those names.
+    """
+
+    esp_name = "Resend"
+
+    def __init__(self, **kwargs: Any) -> None:
+        esp_name = self.esp_name
+        self.api_key: str = get_anymail_setting(
+            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
+        )
+        self.verify_attachment_extensions: bool = get_anymail_setting(
+            "verify_attachment_extensions", esp_name=esp_name, kwargs=kwargs, default=True
+        )
+        api_url: str = get_anymail_setting(
+            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
+        )
+        super().__init__(with_trailing_slash(api_url), **kwargs)
+
+    def build_message_payload(
+        self, message: EmailMessage, defaults: Mapping[str, Any]
+    ) -> ResendPayload:
+        return ResendPayload(message, defaults, self)
+
+    def parse_recipient_status(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> dict[str, AnymailRecipientStatus]:
+        answer = self.deserialize_json_response(response, payload, message)
+        try:
+            message_id, batch_ids = _parse_ids(answer)
+        except (KeyError, TypeError) as err:
+            raise self.invalid_response_format(response, payload, message) from err
+        # Resend reports addresses that it won't send to with webhooks only.
+        status = AnymailRecipientStatus(message_id, "queued")
+        statuses = {email.addr_spec: status for email in payload.all_recipients}
+        for email, batch_id in zip(payload.to_emails, batch_ids, strict=False):
+            statuses[email.addr_spec] = AnymailRecipientStatus(batch_id, "queued")
+        return statuses
+
+
+def _parse_ids(answer: Any) -> tuple[str | None, list[str]]:
+    """Return the id of the one message, or those of the messages of a batch.
+
+    Raises KeyError or TypeError for a malformed answer.
+    """
+    if "id" in answer:
+        return _checked_id(answer), []
+    if not isinstance(answer["data"], list):
+        raise TypeError("data must be a list")
+    return None, [_checked_id(item) for item in answer["data"]]
+
+
+def _checked_id(item: Any) -> str:
+    message_id = item["id"]
+    if not isinstance(message_id, str):
+        raise TypeError("id must be text")
+    return message_id
+
+
+class ResendPayload(RequestsPayload):
+    """The JSON of a call, built in Resend's names; for a batch, the part common to all."""
+
+    backend: EmailBackend
+    data: dict[str, Any]
+
+    def init_payload(self) -> None:
+        self.headers = {
+            "Authorization": f"Bearer {self.backend.api_key}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        self.data = {}
+        self.to_emails: list[EmailAddress] = []
+        self.cc_and_bcc: list[EmailAddress] = []
+        self.metadata: dict[str, Any] = {}
+        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
+        self.merge_metadata: dict[str, dict[str, Any]] = {}
+
+    @property
+    def all_recipients(self) -> list[EmailAddress]:
+        return self.to_emails + self.cc_and_bcc
+
+    # -- Request ------------------------------------------------------------------------------
+
+    def get_api_endpoint(self) -> str:
+        return "emails/batch" if self.is_batch() else "emails"
+
+    def serialize_data(self) -> str:
+        return self.serialize_json(self.batch_messages() if self.is_batch() else self.data)
+
+    def batch_messages(self) -> list[dict[str, Any]]:
+        """Return a complete message for each ``to`` recipient."""
+        merge_metadata = RecipientMap(self.merge_metadata)
+        merge_headers = RecipientMap(self.merge_headers)
+        messages = []
+        for email in self.to_emails:
+            message = {**self.data, "to": self.format_addresses([email])}
+            headers = CaseInsensitiveCasePreservingDict(self.data.get("headers"))
+            if metadata := merge_metadata.get(email):
+                headers[METADATA_HEADER] = self.serialize_json({**self.metadata, **metadata})
+            headers.update(merge_headers.get(email) or {})
+            if headers:
+                message["headers"] = headers
+            messages.append(message)
+        return messages
+
+    # -- Formats ------------------------------------------------------------------------------
+
+    def format_addresses(self, emails: list[EmailAddress]) -> list[str]:
+        return [email.format(idna_encode=self.backend.idna_encode) for email in emails]
+
+    def set_header(self, name: str, value: Any) -> None:
+        self.data.setdefault("headers", CaseInsensitiveDict())[name] = value
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_from_email(self, email: EmailAddress) -> None:
+        [self.data["from"]] = self.format_addresses([email])
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        if recipient_type == "to":
+            self.to_emails = emails
+        else:
+            self.cc_and_bcc += emails
+        if emails:
+            self.data[recipient_type] = self.format_addresses(emails)
+
+    def set_subject(self, subject: str) -> None:
+        self.data["subject"] = subject
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        if emails:
+            self.data["reply_to"] = self.format_addresses(emails)
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        for name, value in headers.items():
+            self.set_header(name, str(value) if isinstance(value, (int, float)) else value)
+
+    def set_text_body(self, body: str) -> None:
+        self.data["text"] = body
+
+    def set_html_body(self, body: str) -> None:
+        self.data["html"] = body
+
+    def set_attachments(self, attachments: list[Attachment]) -> None:
+        if attachments:
+            self.data["attachments"] = [self.format_attachment(item) for item in attachments]
+
+    def format_attachment(self, attachment: Attachment) -> dict[str, str]:
+        formatted = {
+            "content": attachment.b64content,
+            "filename": self.attachment_filename(attachment),
+            "content_type": attachment.content_type,
+        }
+        if attachment.inline:
+            if not attachment.cid:
+                self.unsupported_feature("inline attachments without Content-ID")
+            formatted["content_id"] = attachment.cid
+        return formatted
+
+    def attachment_filename(self, attachment: Attachment) -> str:
+        """Return the name to send.
+
+        Resend accepts messages with attachments whose names don't fit their types, or that have no
+        names, but does not deliver them.
+        """
+        mimetype = attachment.mimetype.lower()
+        name = attachment.name
+        if name:
+            if self.backend.verify_attachment_extensions:
+                expected, _encoding = mimetypes.guess_type(name)
+                if expected is not None and expected != mimetype:
+                    self.unsupported_feature(f"attachments of type {mimetype} with name {name!r}")
+            return name
+        extension = mimetypes.guess_extension(mimetype)
+        if extension is None:
+            self.unsupported_feature(f"unnamed attachments of type {mimetype}")
+            return ""
+        return f"attachment{extension}"
+
+    def set_metadata(self, metadata: dict[str, Any]) -> None:
+        self.metadata = metadata
+        if metadata:
+            self.set_header(METADATA_HEADER, self.serialize_json(metadata))
+
+    def set_send_at(self, send_at: datetime | str) -> None:
+        if isinstance(send_at, datetime):
+            timespec = "milliseconds" if send_at.microsecond else "seconds"
+            send_at = send_at.isoformat(timespec=timespec)
+        self.data["scheduled_at"] = send_at
+
+    def set_tags(self, tags: list[str]) -> None:
+        if tags:
+            self.set_header(TAGS_HEADER, self.serialize_json(tags))
+
+    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
+        # Without any data, it's a batch all the same.
+        recipients = RecipientMap(merge_data)
+        if any(recipients.get(email) for email in self.to_emails):
+            self.unsupported_feature("merge_data")
+
+    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
+        self.merge_headers = merge_headers
+
+    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
+        self.merge_metadata = merge_metadata
+
+    def set_esp_extra(self, extra: dict[str, Any]) -> None:
+        self.check_header_value("esp_extra['subject']", extra.get("subject", ""))
+        if headers := extra.get("headers"):
+            if not isinstance(headers, Mapping):
+                raise TypeError("esp_extra['headers'] must be a dict")
+            self._check_headers("esp_extra['headers']", headers)
+        self.data.update(extra)

@@ -1,0 +1,456 @@
+"""Resend webhooks.
+
+- Tracking: https://resend.com/docs/webhooks/event-types
+- Signatures: https://docs.svix.com/receiving/verifying-payloads/how-manual
+- Inbound: https://resend.com/docs/api-reference/emails/retrieve-received-email
+- Attachments of received messages: https://resend.com/docs/dashboard/receiving/attachments
+
+Resend signs its calls, which Svix makes for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import time
+from typing import Any
+from urllib.parse import quote, urljoin
+
+import requests  # noqa: F401 (where projects' tests replace it)
+from django.http import HttpRequest
+
+from ..addresses import parse_single_address
+from ..conf import get_anymail_setting, setting_name
+from ..exceptions import (
+    AnymailAPIError,
+    AnymailConfigurationError,
+    AnymailInvalidAddress,
+    AnymailWebhookValidationFailure,
+)
+from ..headers import has_control_chars, unfold
+from ..http import DEFAULT_DOWNLOAD_CHUNK_SIZE
+from ..inbound import AnymailInboundMessage
+from ..signals import (
+    AnymailInboundEvent,
+    AnymailTrackingEvent,
+    EventType,
+    RejectReason,
+    inbound,
+    tracking,
+)
+from .base import AnymailBaseWebhookView, as_keys
+from .decoding import (
+    as_float,
+    as_iso_time,
+    as_key,
+    as_metadata,
+    as_str,
+    as_tags,
+    as_unix_time,
+    get_list,
+    get_path,
+    json_object,
+    json_or_none,
+)
+from .downloads import Downloads
+from .signatures import hmac_signature, matches_any
+
+DEFAULT_API_URL = "https://api.resend.com/"
+
+# type -> event type
+EVENT_TYPES = {
+    "email.scheduled": EventType.QUEUED,
+    "email.sent": EventType.SENT,
+    "email.delivered": EventType.DELIVERED,
+    "email.delivery_delayed": EventType.DEFERRED,
+    "email.bounced": EventType.BOUNCED,
+    "email.complained": EventType.COMPLAINED,
+    "email.failed": EventType.FAILED,
+    "email.suppressed": EventType.REJECTED,
+    "email.opened": EventType.OPENED,
+    "email.clicked": EventType.CLICKED,
+}
+
+# Text in a bounce's message -> reject reason; the first that is found
+BOUNCE_MESSAGES = {
+    "suppressed sending": RejectReason.BLOCKED,
+    "bounce message": RejectReason.BOUNCED,
+}
+
+# reason of suppressed events -> reject reason; all others are BLOCKED
+SUPPRESSION_REASONS = {
+    "previous_bounce": RejectReason.BOUNCED,
+    "previous_complaint": RejectReason.SPAM,
+}
+
+RECEIVED = "email.received"
+
+SVIX_KEY_PREFIX = "whsec_"
+SIGNATURE_VERSION = "v1"
+SIGNATURE_TOLERANCE = 5 * 60
+"""Seconds that the timestamp of a call can be off."""
+
+
+# -- Signatures -------------------------------------------------------------------------------
+
+
+class SvixWebhookValidationMixin(AnymailBaseWebhookView):
+    """Verifies the signatures of calls made by Svix, if there is a secret.
+
+    Raises AnymailConfigurationError if the secret is something else than Svix's.
+    """
+
+    svix_setting: str
+    """Name of the setting with the secret, in lower case and without the provider's name; also
+    that of the argument of ``as_view()``, for which there must be a class attribute. The setting
+    can be a list of several secrets that are valid; in instances, the attribute is the first."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        setting: Any = get_anymail_setting(
+            self.svix_setting, esp_name=self.esp_name, kwargs=kwargs, default=None
+        )
+        first: str | None = None
+        self._svix_keys: list[bytes] = []
+        if setting is not None:
+            # Only no setting means that there is no secret.
+            secrets = as_keys(setting) or [""]
+            self._svix_keys = [_decode_secret(key, self.signature_setting) for key in secrets]
+            first = secrets[0]
+            self.warn_if_no_basic_auth = False
+        super().__init__(**{**kwargs, self.svix_setting: first})
+
+    @property
+    def signature_setting(self) -> str:
+        return setting_name(self.svix_setting, self.esp_name)
+
+    @property
+    def is_protected(self) -> bool:
+        return bool(self._svix_keys) or super().is_protected
+
+    def validate_request(self, request: HttpRequest) -> Any:
+        if not self._svix_keys:
+            return
+        problem = _find_signature_problem(request, self._svix_keys)
+        if problem is not None:
+            raise AnymailWebhookValidationFailure(
+                f"{self.esp_name} webhook call {problem} (check Anymail {self.signature_setting})"
+            )
+        _message_id, timestamp, _signature = _svix_headers(request)
+        self.check_freshness(as_unix_time(timestamp))
+
+
+def _decode_secret(secret: Any, setting: str) -> bytes:
+    """Return the key in a secret as Svix shows it."""
+    try:
+        encoded = secret.strip().removeprefix(SVIX_KEY_PREFIX).rstrip("=")
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (AttributeError, TypeError, ValueError):
+        key = b""
+    if not key:
+        # An empty key would accept what anybody has signed with that.
+        # (The original error is left out in case it has the secret.)
+        raise AnymailConfigurationError(
+            f"{setting} must be a webhook's signing secret: {SVIX_KEY_PREFIX!r}, followed by "
+            "base64. Leave it unset to have no signatures verified."
+        ) from None
+    return key
+
+
+def _svix_headers(request: HttpRequest) -> tuple[str | None, str | None, str | None]:
+    """Return id, timestamp and signature of a call.
+
+    Svix has two names for these headers. They count only if they are complete: what is not
+    signed must not take the place of what is.
+    """
+    branded, unbranded = (
+        (
+            request.headers.get(f"{prefix}-id"),
+            request.headers.get(f"{prefix}-timestamp"),
+            request.headers.get(f"{prefix}-signature"),
+        )
+        for prefix in ("svix", "webhook")
+    )
+    return unbranded if all(unbranded) and not all(branded) else branded
+
+
+def _find_signature_problem(request: HttpRequest, keys: list[bytes]) -> str | None:
+    """Return what is wrong with the signature of a call, None if it is right."""
+    message_id, timestamp, signatures = _svix_headers(request)
+    if not (message_id and timestamp and signatures):
+        return "without a signature"
+    seconds = as_float(timestamp)
+    if seconds is None:
+        return "with an invalid timestamp"
+    if abs(time.time() - seconds) > SIGNATURE_TOLERANCE:
+        return "signed too long ago, or in the future"
+    signed = f"{message_id}.{math.floor(seconds)}.".encode("utf-8", "surrogatepass")
+    # While a secret is being replaced, there are several signatures.
+    received = signatures.split()
+    is_valid = False
+    for key in keys:
+        digest = hmac_signature(key, signed + request.body).digest()
+        expected = f"{SIGNATURE_VERSION},{base64.b64encode(digest).decode()}"
+        is_valid |= matches_any(expected, received)
+    return None if is_valid else "with an invalid signature"
+
+
+class ResendBaseWebhookView(SvixWebhookValidationMixin):
+    """What the Resend webhooks have in common."""
+
+    esp_name = "Resend"
+
+
+# -- Tracking ---------------------------------------------------------------------------------
+
+
+class ResendTrackingWebhookView(ResendBaseWebhookView):
+    """Resend's webhook for events of sent messages.
+
+    The setting RESEND_SIGNING_SECRET has the webhook's secret.
+    """
+
+    signal = tracking
+    svix_setting = "signing_secret"
+
+    signing_secret: Any = None
+    """Argument of ``as_view()``: str or list of str."""
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailTrackingEvent]:
+        esp_event = json_object(request, self.esp_name)
+        return [self.esp_to_anymail_event(esp_event, request)]
+
+    def esp_to_anymail_event(
+        self, esp_event: dict[str, Any], request: HttpRequest
+    ) -> AnymailTrackingEvent:
+        """Return the normalized event. Raises AnymailWebhookValidationFailure if it is none."""
+        esp_type = esp_event.get("type")
+        if not isinstance(esp_type, str):
+            raise AnymailWebhookValidationFailure(f"Missing type in {self.esp_name} webhook")
+        event_id, _timestamp, _signature = _svix_headers(request)
+        event_type = EVENT_TYPES.get(esp_type, EventType.UNKNOWN)
+        data = esp_event.get("data")
+        return AnymailTrackingEvent(
+            event_type=event_type,
+            timestamp=as_iso_time(esp_event.get("created_at")),
+            event_id=event_id,
+            esp_event=esp_event,
+            message_id=as_str(get_path(data, "email_id")),
+            recipient=_first_recipient(data),
+            reject_reason=_reject_reason(event_type, data),
+            description=_description(data),
+            tags=as_tags(_json_header(data, "X-Tags")),
+            metadata=as_metadata(_json_header(data, "X-Metadata")),
+            click_url=as_str(get_path(data, "click", "link")),
+            user_agent=as_str(get_path(data, "click", "userAgent")),
+        )
+
+
+def _first_recipient(data: Any) -> str | None:
+    """Return the addr-spec of a message's first recipient, if it is a valid one.
+
+    Resend lists all of them, whichever the event is about.
+    """
+    to = get_path(data, "to")
+    first = to[0] if isinstance(to, list) and to else to
+    try:
+        return parse_single_address(first).addr_spec if isinstance(first, str) else None
+    except AnymailInvalidAddress:
+        return None
+
+
+def _reject_reason(event_type: str, data: Any) -> str | None:
+    message = as_str(get_path(data, "bounce", "message"))
+    if message is not None:
+        found = (reason for text, reason in BOUNCE_MESSAGES.items() if text in message)
+        return next(found, RejectReason.OTHER)
+    if event_type == EventType.REJECTED:
+        reason = as_key(get_path(data, "suppressed", "reason"))
+        return SUPPRESSION_REASONS.get(reason, RejectReason.BLOCKED)
+    return None
+
+
+def _description(data: Any) -> str | None:
+    """Return the text that tells why a message was not delivered."""
+    texts = (
+        as_str(get_path(data, *path))
+        for path in (("bounce", "message"), ("suppressed", "message"), ("failed", "reason"))
+    )
+    return next((text for text in texts if text is not None), None)
+
+
+def _json_header(data: Any, name: str) -> Any:
+    """Return the JSON in one of the message's headers; None if there is no such thing."""
+    for header in get_list(data, "headers"):
+        if as_key(get_path(header, "name")).lower() == name.lower():
+            return json_or_none(header.get("value"))
+    return None
+
+
+# -- Inbound ----------------------------------------------------------------------------------
+
+
+class ResendInboundWebhookView(ResendBaseWebhookView):
+    """Resend's webhook for received messages. It fetches the message from Resend's API.
+
+    The settings are RESEND_INBOUND_SECRET (the webhook's secret), RESEND_API_KEY, RESEND_API_URL
+    and RESEND_DOWNLOAD_CHUNK_SIZE (in bytes). Raises AnymailConfigurationError if there is no API
+    key.
+    """
+
+    signal = inbound
+    svix_setting = "inbound_secret"
+
+    inbound_secret: Any = None
+    """Argument of ``as_view()``: str or list of str."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.api_key = get_anymail_setting(
+            "api_key", esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
+        )
+        api_url = get_anymail_setting(
+            "api_url", esp_name=self.esp_name, kwargs=kwargs, default=DEFAULT_API_URL
+        )
+        self.api_url = api_url if api_url.endswith("/") else f"{api_url}/"
+        self.download_chunk_size: int = get_anymail_setting(
+            "download_chunk_size",
+            esp_name=self.esp_name,
+            kwargs=kwargs,
+            default=DEFAULT_DOWNLOAD_CHUNK_SIZE,
+        )
+        super().__init__(**kwargs)
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailInboundEvent]:
+        esp_event = json_object(request, self.esp_name)
+        esp_type = esp_event.get("type")
+        if esp_type != RECEIVED:
+            raise AnymailConfigurationError(
+                f"You seem to have set Resend's *{as_key(esp_type) or 'tracking'}* webhook to "
+                "Anymail's Resend *inbound* webhook URL."
+            )
+        return [self.esp_to_anymail_event(esp_event, request)]
+
+    def esp_to_anymail_event(
+        self, esp_event: dict[str, Any], request: HttpRequest
+    ) -> AnymailInboundEvent:
+        """Return the normalized event. Its message is None if Resend does not identify it.
+
+        Raises AnymailAPIError if the message can't be downloaded.
+        """
+        event_id, _timestamp, _signature = _svix_headers(request)
+        email_id = as_key(get_path(esp_event, "data", "email_id"))
+        return AnymailInboundEvent(
+            event_type=EventType.INBOUND,
+            timestamp=as_iso_time(esp_event.get("created_at")),
+            event_id=event_id,
+            esp_event=esp_event,
+            message=self.fetch_message(email_id) if email_id else None,
+        )
+
+    def fetch_message(self, email_id: str) -> AnymailInboundMessage:
+        """Return a received message.
+
+        Raises AnymailAPIError if it can't be downloaded.
+        """
+        # The hosts of Resend's download URLs are not documented.
+        downloads = Downloads(self.esp_name, self.api_url, hosts=["*"])
+        email = self.call_api(downloads, email_id)
+        raw_url = get_path(email, "raw", "download_url")
+        if raw_url:
+            return AnymailInboundMessage.parse_raw_mime_chunks(
+                downloads.iter_content(raw_url, chunk_size=self.download_chunk_size)
+            )
+        attachments = [item for item in get_list(email, "attachments") if isinstance(item, dict)]
+        attachments = self.with_download_urls(downloads, email_id, attachments)
+        return AnymailInboundMessage.construct(
+            from_email=_header_text(email.get("from")) or None,
+            to=_header_text(email.get("to")) or None,
+            cc=_header_text(email.get("cc")) or None,
+            bcc=_header_text(email.get("bcc")) or None,
+            subject=_header_text(email.get("subject")),
+            headers=_headers(email),
+            text=as_str(email.get("text")),
+            html=as_str(email.get("html")),
+            attachments=[_download_attachment(downloads, item) for item in attachments],
+        )
+
+    def with_download_urls(
+        self, downloads: Downloads, email_id: str, attachments: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return the attachments with the URLs that are not in the answer for the message.
+
+        As documented, these are in the list of the message's attachments. That list can be
+        incomplete. (To ask for each attachment, and nothing else, would soon exceed Resend's limit
+        of calls per second.)
+        """
+        if all(item.get("download_url") for item in attachments):
+            return attachments
+        listed = self.call_api(downloads, email_id, "attachments")
+        by_id = {as_key(get_path(item, "id")): item for item in get_list(listed, "data")}
+        result = []
+        for item in attachments:
+            attachment_id = as_key(item.get("id"))
+            if not item.get("download_url") and attachment_id:
+                found = by_id.get(attachment_id) or self.call_api(
+                    downloads, email_id, "attachments", attachment_id
+                )
+                item = {**item, "download_url": found.get("download_url")}
+            result.append(item)
+        return result
+
+    def call_api(self, downloads: Downloads, email_id: str, *path: str) -> dict[str, Any]:
+        """Return what Resend's API has at a path within a received message."""
+        parts = (email_id, *path)
+        if any(not part.strip(".") for part in parts):
+            # In a URL, dots alone have a meaning of their own.
+            raise AnymailWebhookValidationFailure(f"Invalid id in {self.esp_name} webhook")
+        path_text = "/".join(quote(part, safe="", errors="replace") for part in parts)
+        answer = downloads.get_json(
+            urljoin(self.api_url, f"emails/receiving/{path_text}"),
+            headers={"Authorization": f"Bearer {self.api_key}"},
+        )
+        if not isinstance(answer, dict):
+            raise AnymailAPIError(
+                f"Invalid {self.esp_name} API response format", esp_name=self.esp_name
+            )
+        return answer
+
+
+def _download_attachment(downloads: Downloads, attachment: dict[str, Any]) -> AnymailInboundMessage:
+    content, content_type = downloads.get_content(attachment.get("download_url") or "")
+    return AnymailInboundMessage.construct_attachment(
+        content_type=content_type or as_str(attachment.get("content_type")),
+        content=content,
+        filename=as_str(attachment.get("filename")),
+        content_id=as_str(attachment.get("content_id")) or None,
+    )
+
+
+def _header_text(value: Any) -> str | None:
+    """Return the value of a header from text, or from a list of texts; None if there is none."""
+    values = value if isinstance(value, list) else [value]
+    texts = [unfold(text) for item in values if (text := as_str(item)) is not None]
+    return ", ".join(texts) if texts else None
+
+
+def _headers(email: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the well-formed ones of a message's headers, with those that Resend takes out.
+
+    Resend's headers are {name: value}, {name: [value, ...]} or [{name, value}].
+    """
+    headers = email.get("headers")
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(headers, dict):
+        pairs = list(headers.items())
+    elif isinstance(headers, list):
+        pairs = [(get_path(item, "name"), get_path(item, "value")) for item in headers]
+    for name, field in (("Reply-To", "reply_to"), ("Message-ID", "message_id")):
+        if text := _header_text(email.get(field)):
+            # Without effect if it's in the headers, too.
+            pairs.append((name, text))
+    return [
+        (name, unfold(text))
+        for name, values in pairs
+        if as_key(name) and not has_control_chars(name)
+        for value in (values if isinstance(values, list) else [values])
+        if (text := as_str(value)) is not None
+    ]
