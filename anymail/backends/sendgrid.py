@@ -1,0 +1,461 @@
+"""Send through SendGrid's v3 API.
+
+- Sending: https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send
+- Personalizations: https://www.twilio.com/docs/sendgrid/for-developers/sending-email/personalizations
+- Errors: https://www.twilio.com/docs/sendgrid/api-reference/mail-send/errors
+"""
+
+from __future__ import annotations
+
+import codecs
+import copy
+import uuid
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import requests
+from django.core.mail import EmailMessage
+from requests.structures import CaseInsensitiveDict
+
+from ..addresses import EmailAddress, RecipientMap
+from ..attachments import Attachment
+from ..conf import get_anymail_setting
+from ..datastructures import force_non_lazy_dict, update_deep
+from ..exceptions import (
+    AnymailConfigurationError,
+    AnymailInvalidAddress,
+    AnymailSerializationError,
+    AnymailWarning,
+)
+from ..message import AnymailRecipientStatus
+from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+
+DEFAULT_API_URL = "https://api.sendgrid.com/v3/"
+
+DYNAMIC_TEMPLATE_PREFIX = "d-"
+"""Of the ids of dynamic templates. Those of legacy templates are plain UUIDs."""
+
+
+class EmailBackend(AnymailRequestsBackend):
+    """Sends with SendGrid's v3 API.
+
+    Keyword arguments: ``api_key``, ``api_url``, ``generate_message_id`` and
+    ``merge_field_format``; see the settings of those names.
+    """
+
+    esp_name = "SendGrid"
+
+    def __init__(self, **kwargs: Any) -> None:
+        esp_name = self.esp_name
+        username = get_anymail_setting(
+            "username", esp_name=esp_name, kwargs=kwargs, default=None, allow_bare=True
+        )
+        password = get_anymail_setting(
+            "password", esp_name=esp_name, kwargs=kwargs, default=None, allow_bare=True
+        )
+        if username or password:
+            raise AnymailConfigurationError(
+                "SendGrid v3 API doesn't support username/password auth; Please change to API key."
+            )
+        self.api_key: str = get_anymail_setting(
+            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
+        )
+        self.generate_message_id: bool = get_anymail_setting(
+            "generate_message_id", esp_name=esp_name, kwargs=kwargs, default=True
+        )
+        self.merge_field_format: str | None = get_anymail_setting(
+            "merge_field_format", esp_name=esp_name, kwargs=kwargs, default=None
+        )
+        api_url: str = get_anymail_setting(
+            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
+        )
+        super().__init__(with_trailing_slash(api_url), **kwargs)
+
+    def build_message_payload(
+        self, message: EmailMessage, defaults: Mapping[str, Any]
+    ) -> SendGridPayload:
+        return SendGridPayload(message, defaults, self)
+
+    def parse_recipient_status(
+        self, response: requests.Response, payload: SendGridPayload, message: EmailMessage
+    ) -> dict[str, AnymailRecipientStatus]:
+        # SendGrid accepts a message whole, with an empty answer, or not at all. Whom it refuses to
+        # send to is only reported to the tracking webhook.
+        addr_specs = [email.addr_spec for email in payload.all_recipients]
+        return {
+            addr_spec: AnymailRecipientStatus(payload.message_ids.get(addr_spec), "queued")
+            for addr_spec in (*addr_specs, *payload.message_ids)
+        }
+
+
+@dataclass
+class Recipient:
+    """A recipient in SendGrid's form, and the same as the sender wrote it."""
+
+    wire: Any
+    email: EmailAddress | None
+    """None for what can't be an address: that is for SendGrid to refuse."""
+
+
+@dataclass
+class Personalization:
+    """One message to be: who gets it, and what is particular to them."""
+
+    recipients: dict[str, list[Recipient]]
+    """By recipient type: "to", "cc", "bcc"."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """All else, in SendGrid's form."""
+
+    def split(self) -> list[Personalization]:
+        """Return one for each ``to`` recipient, which share nothing that can be changed.
+
+        If there are none, return just this one: its other recipients must get the message, too.
+        """
+        return [
+            Personalization({**self.recipients, "to": [recipient]}, copy.deepcopy(self.fields))
+            for recipient in self.recipients.get("to", [])
+        ] or [self]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it in SendGrid's form."""
+        wire = {
+            recipient_type: [recipient.wire for recipient in recipients]
+            for recipient_type, recipients in self.recipients.items()
+        }
+        return {**wire, **self.fields}
+
+
+class SendGridPayload(RequestsPayload):
+    """The JSON of a call, built in SendGrid's names.
+
+    What differs between recipients, the personalizations, depends on several attributes of the
+    message, and is added in serialize_data.
+    """
+
+    backend: EmailBackend
+    data: dict[str, Any]
+
+    def init_payload(self) -> None:
+        self.headers = {
+            "Authorization": f"Bearer {self.backend.api_key}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        self.data = {"headers": CaseInsensitiveDict()}
+        self.recipients: dict[str, list[EmailAddress]] = {}
+        self.message_ids: dict[str, str] = {}
+        """By addr-spec, as the sender wrote it. Filled in by serialize_data."""
+        self.merge_data: dict[str, dict[str, Any]] = {}
+        self.merge_global_data: dict[str, Any] = {}
+        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
+        self.merge_metadata: dict[str, dict[str, Any]] = {}
+        # From esp_extra:
+        self.merge_field_format = self.backend.merge_field_format
+        self.use_dynamic_template: bool | None = None
+        self.extra_personalizations: Any = {}
+
+    @property
+    def all_recipients(self) -> list[EmailAddress]:
+        return [email for emails in self.recipients.values() for email in emails]
+
+    # -- Request ------------------------------------------------------------------------------
+
+    def get_api_endpoint(self) -> str:
+        return "mail/send"
+
+    def serialize_data(self) -> str:
+        personalizations = self.personalizations()
+        if self.merge_data or self.merge_global_data:
+            self.add_template_data(personalizations)
+        self.add_for_recipients(personalizations)
+        if self.backend.generate_message_id:
+            self.add_message_ids(personalizations)
+
+        data = {"personalizations": [item.as_dict() for item in personalizations], **self.data}
+        if not data["headers"]:
+            del data["headers"]
+        return self.serialize_json(data)
+
+    # -- Personalizations ---------------------------------------------------------------------
+
+    def personalizations(self) -> list[Personalization]:
+        """Return who is to get a message together; in a batch, each ``to`` recipient alone."""
+        if isinstance(self.extra_personalizations, Mapping):
+            message_recipients = {
+                recipient_type: [Recipient(self.format_address(email), email) for email in emails]
+                for recipient_type, emails in self.recipients.items()
+            }
+            custom = self.custom_personalization(self.extra_personalizations)
+            result = [Personalization({**message_recipients, **custom.recipients}, custom.fields)]
+        else:
+            result = [self.custom_personalization(item) for item in self.extra_personalizations]
+        if self.is_batch():
+            result = [single for personalization in result for single in personalization.split()]
+        return result
+
+    def custom_personalization(self, extra: Any) -> Personalization:
+        """Return a personalization from esp_extra. It's independent of the caller's."""
+        if not isinstance(extra, Mapping):
+            raise TypeError("esp_extra['personalizations'] must be a dict, or a list of dicts")
+        fields = copy.deepcopy(dict(extra))
+        for name in ("subject", "headers"):
+            self.check_extra_header(f"esp_extra['personalizations'][{name!r}]", fields.get(name))
+        custom_args = fields.get("custom_args")
+        if custom_args is not None and not isinstance(custom_args, Mapping):
+            raise TypeError("esp_extra['personalizations']: custom_args must be a dict")
+        recipients = {
+            recipient_type: [
+                Recipient(wire, self.find_address(wire)) for wire in fields.pop(recipient_type)
+            ]
+            for recipient_type in ("to", "cc", "bcc")
+            if isinstance(fields.get(recipient_type), list)
+        }
+        return Personalization(recipients, fields)
+
+    def find_address(self, wire: Any) -> EmailAddress | None:
+        """Return an address from SendGrid's form, in the sender's spelling if that is known."""
+        addr_spec = wire.get("email") if isinstance(wire, Mapping) else None
+        if not isinstance(addr_spec, str):
+            return None
+        for email in self.all_recipients:
+            if self.format_address(email)["email"] == addr_spec:
+                return email
+        try:
+            return EmailAddress(addr_spec=addr_spec)
+        except AnymailInvalidAddress:
+            return None
+
+    def add_template_data(self, personalizations: Iterable[Personalization]) -> None:
+        """Add merge_data, over merge_global_data."""
+        merge_data = RecipientMap(self.merge_data)
+        dynamic = self.uses_dynamic_template()
+        if not dynamic:
+            self.warn_about_missing_delimiters()
+        for personalization in personalizations:
+            data = {**self.merge_global_data, **self.entry_for(personalization, merge_data)}
+            if not data:
+                continue
+            if dynamic:
+                personalization.fields["dynamic_template_data"] = data
+            else:
+                personalization.fields["substitutions"] = self.substitutions(data)
+
+    def add_for_recipients(self, personalizations: Iterable[Personalization]) -> None:
+        """Add merge_metadata and merge_headers. SendGrid merges them with those for everyone."""
+        merge_metadata = RecipientMap(self.merge_metadata)
+        merge_headers = RecipientMap(self.merge_headers)
+        for personalization in personalizations:
+            if metadata := self.entry_for(personalization, merge_metadata):
+                personalization.fields["custom_args"] = _numbers_as_text(metadata)
+            if headers := self.entry_for(personalization, merge_headers):
+                personalization.fields["headers"] = headers
+
+    def add_message_ids(self, personalizations: Iterable[Personalization]) -> None:
+        """Give each personalization an id of its own, which SendGrid's webhooks will report.
+
+        The id that SendGrid answers with is for the whole call, and neither that nor any other is
+        in all the events.
+        """
+        for personalization in personalizations:
+            message_id = str(uuid.uuid4())
+            custom_args = personalization.fields.get("custom_args") or {}
+            personalization.fields["custom_args"] = {**custom_args, "anymail_id": message_id}
+            for recipients in personalization.recipients.values():
+                for recipient in recipients:
+                    if recipient.email is not None:
+                        self.message_ids[recipient.email.addr_spec] = message_id
+
+    @staticmethod
+    def entry_for(
+        personalization: Personalization, entries: RecipientMap[Any]
+    ) -> Mapping[str, Any]:
+        """Return the entry for the personalization's ``to`` recipient, if it has just one."""
+        to = personalization.recipients.get("to", [])
+        if len(to) != 1 or to[0].email is None:
+            return {}
+        return entries.get(to[0].email) or {}
+
+    # -- Templates ----------------------------------------------------------------------------
+
+    def uses_dynamic_template(self) -> bool:
+        if self.use_dynamic_template is not None:
+            return self.use_dynamic_template
+        template_id = self.data.get("template_id")
+        return isinstance(template_id, str) and template_id.startswith(DYNAMIC_TEMPLATE_PREFIX)
+
+    def substitutions(self, data: Mapping[str, Any]) -> dict[str, str | None]:
+        """Return data in the form of legacy templates: text, to search for and to put there."""
+        return {
+            self.format_merge_field(name): self.substitution_text(name, value)
+            for name, value in data.items()
+        }
+
+    def format_merge_field(self, name: str) -> str:
+        if self.merge_field_format is None:
+            return name
+        try:
+            return self.merge_field_format.format(name)
+        except (IndexError, KeyError, ValueError) as err:
+            raise AnymailConfigurationError(
+                f"SENDGRID_MERGE_FIELD_FORMAT (or esp_extra['merge_field_format']) is "
+                f"{self.merge_field_format!r}, but must have one {{}} for the name of the field."
+            ) from err
+
+    def substitution_text(self, name: str, value: Any) -> str | None:
+        value = _number_as_text(value)
+        if value is not None and not isinstance(value, str):
+            raise AnymailSerializationError(
+                "SendGrid legacy substitutions require string values; merge data for "
+                f"{name!r} is of type {type(value).__name__}.",
+                **self._error_context(),
+            )
+        return value
+
+    def warn_about_missing_delimiters(self) -> None:
+        """Warn about merge fields that SendGrid would replace wherever they are in a text."""
+        if self.merge_field_format is not None:
+            return
+        all_data = [self.merge_global_data, *self.merge_data.values()]
+        for fields, attrs in (
+            ({name for data in all_data for name in data}, "merge fields"),
+            (set(self.merge_global_data), "merge_global_data fields"),
+        ):
+            if fields and all(str(name).isalnum() for name in fields):
+                warnings.warn(
+                    f"Your SendGrid {attrs} have no delimiters, so their names would be replaced "
+                    "in other words, too. Set SENDGRID_MERGE_FIELD_FORMAT to the format that your "
+                    "template uses.",
+                    AnymailWarning,
+                    stacklevel=2,
+                )
+
+    # -- Formats ------------------------------------------------------------------------------
+
+    def format_address(self, email: EmailAddress) -> dict[str, str]:
+        return email.as_dict(idna_encode=self.backend.idna_encode)
+
+    def check_extra_header(self, name: str, value: Any) -> None:
+        """Refuse line breaks in what esp_extra puts into headers: a subject, or a dict."""
+        if isinstance(value, Mapping):
+            self._check_headers(name, value)
+        elif isinstance(value, str):
+            self.check_header_value(name, value)
+
+    # -- Message attributes -------------------------------------------------------------------
+
+    def set_from_email(self, email: EmailAddress) -> None:
+        self.data["from"] = self.format_address(email)
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        if emails:
+            self.recipients[recipient_type] = emails
+
+    def set_subject(self, subject: str) -> None:
+        if subject:
+            # Even an empty one would replace that of a template.
+            self.data["subject"] = subject
+
+    def set_reply_to(self, emails: list[EmailAddress]) -> None:
+        if emails:
+            self.data["reply_to_list"] = [self.format_address(email) for email in emails]
+
+    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
+        self.data["headers"].update(_numbers_as_text(headers))
+
+    def set_text_body(self, body: str) -> None:
+        if body:
+            # SendGrid insists on the plain text first.
+            self.data.setdefault("content", []).insert(0, _content_part(body, "text/plain"))
+
+    def set_html_body(self, body: str) -> None:
+        if body:
+            self.add_alternative(body, "text/html")
+
+    def add_alternative(self, content: Any, mimetype: str) -> None:
+        self.data.setdefault("content", []).append(_content_part(content, mimetype))
+
+    def set_attachments(self, attachments: list[Attachment]) -> None:
+        if attachments:
+            self.data["attachments"] = [_attachment_part(attachment) for attachment in attachments]
+
+    def set_metadata(self, metadata: dict[str, Any]) -> None:
+        self.data["custom_args"] = _numbers_as_text(metadata)
+
+    def set_send_at(self, send_at: Any) -> None:
+        if isinstance(send_at, datetime):
+            send_at = int(send_at.timestamp())
+        self.data["send_at"] = send_at
+
+    def set_tags(self, tags: list[str]) -> None:
+        self.data["categories"] = tags
+
+    def set_track_clicks(self, track_clicks: bool) -> None:
+        self.set_tracking("click_tracking", track_clicks)
+
+    def set_track_opens(self, track_opens: bool) -> None:
+        self.set_tracking("open_tracking", track_opens)
+
+    def set_tracking(self, name: str, enable: bool) -> None:
+        self.data.setdefault("tracking_settings", {})[name] = {"enable": enable}
+
+    def set_template_id(self, template_id: Any) -> None:
+        self.data["template_id"] = template_id
+
+    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
+        self.merge_data = merge_data
+
+    def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
+        self.merge_global_data = merge_global_data
+
+    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
+        self.merge_headers = force_non_lazy_dict(merge_headers)
+
+    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
+        self.merge_metadata = merge_metadata
+
+    def set_esp_extra(self, extra: dict[str, Any]) -> None:
+        if "x-smtpapi" in extra:
+            raise AnymailConfigurationError(
+                "You are attempting to use SendGrid v2 API-style x-smtpapi params with the "
+                "SendGrid v3 API. Please update your `esp_extra` to the new API."
+            )
+        self.merge_field_format = extra.pop("merge_field_format", self.merge_field_format)
+        self.use_dynamic_template = extra.pop("use_dynamic_template", None)
+        self.extra_personalizations = extra.pop("personalizations", {})
+        if not isinstance(self.extra_personalizations, (Mapping, list, tuple)):
+            raise TypeError("esp_extra['personalizations'] must be a dict, or a list of dicts")
+        for name in ("subject", "headers"):
+            self.check_extra_header(f"esp_extra[{name!r}]", extra.get(name))
+        update_deep(self.data, extra)
+
+
+def _content_part(content: Any, mimetype: str) -> dict[str, Any]:
+    return {"type": mimetype, "value": content}
+
+
+def _attachment_part(attachment: Attachment) -> dict[str, Any]:
+    content_type = attachment.content_type
+    if attachment.charset is not None and codecs.lookup(attachment.charset).name != "utf-8":
+        # SendGrid expects text to be in UTF-8, whatever is declared.
+        content_type = f'{attachment.mimetype}; charset="utf-8"'
+    part = {
+        "content": attachment.b64content_utf8,
+        "type": content_type,
+        "filename": attachment.name or "",  # required
+    }
+    if attachment.inline:
+        part["disposition"] = "inline"
+        part["content_id"] = attachment.cid
+    return part
+
+
+def _number_as_text(value: Any) -> Any:
+    """Return a number as text, and anything else as it is: SendGrid takes text only."""
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+def _numbers_as_text(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _number_as_text(value) for name, value in values.items()}

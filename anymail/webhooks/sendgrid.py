@@ -1,0 +1,452 @@
+"""SendGrid webhooks.
+
+- Tracking: https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event
+- Signatures: https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features
+- Inbound: https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/setting-up-the-inbound-parse-webhook
+
+SendGrid can sign its calls. Verifying that takes the cryptography package, which is imported only
+where a key is configured.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadhandler import FileUploadHandler
+from django.http import HttpRequest, QueryDict, RawPostDataException
+from django.http.multipartparser import MultiPartParser
+from django.utils.datastructures import MultiValueDict
+
+from ..conf import get_anymail_setting, setting_name
+from ..exceptions import (
+    AnymailConfigurationError,
+    AnymailImproperlyInstalled,
+    AnymailWebhookValidationFailure,
+)
+from ..inbound import AnymailInboundMessage
+from ..signals import (
+    AnymailInboundEvent,
+    AnymailTrackingEvent,
+    EventType,
+    RejectReason,
+    inbound,
+    tracking,
+)
+from .base import AnymailBaseWebhookView, as_keys
+from .decoding import (
+    as_addr_spec,
+    as_float,
+    as_key,
+    as_str,
+    as_tags,
+    as_unix_time,
+    form_data,
+    get_list,
+    get_path,
+    json_objects,
+    json_or_none,
+)
+
+# event -> event type
+EVENT_TYPES = {
+    "processed": EventType.QUEUED,
+    "dropped": EventType.REJECTED,
+    "deferred": EventType.DEFERRED,
+    "bounce": EventType.BOUNCED,
+    "delivered": EventType.DELIVERED,
+    "open": EventType.OPENED,
+    "click": EventType.CLICKED,
+    "spamreport": EventType.COMPLAINED,
+    "unsubscribe": EventType.UNSUBSCRIBED,
+    "group_unsubscribe": EventType.UNSUBSCRIBED,
+    "group_resubscribe": EventType.SUBSCRIBED,
+}
+
+# type or reason of "dropped" events, in lower case -> reject reason; all others are OTHER
+REJECT_REASONS = {
+    "invalid": RejectReason.INVALID,
+    "unsubscribed address": RejectReason.UNSUBSCRIBED,
+    "bounce": RejectReason.BOUNCED,
+    "bounced address": RejectReason.BOUNCED,
+    "blocked": RejectReason.BLOCKED,
+    "expired": RejectReason.TIMED_OUT,
+    "spam content": RejectReason.SPAM,
+    "spam reporting address": RejectReason.SPAM,
+}
+
+# SendGrid puts custom_args, which have the sender's metadata, among an event's own fields: these.
+EVENT_FIELDS = {
+    "anymail_id",
+    "asm_group_id",
+    "attempt",
+    "bounce_classification",
+    "category",
+    "cert_err",
+    "email",
+    "event",
+    "ip",
+    "marketing_campaign_id",
+    "marketing_campaign_name",
+    "marketing_campaign_split_id",
+    "marketing_campaign_version",
+    "newsletter",
+    "nlvx_campaign_id",
+    "nlvx_campaign_split_id",
+    "nlvx_user_id",
+    "pool",
+    "post_type",
+    "reason",
+    "response",
+    "send_at",
+    "sg_content_type",
+    "sg_event_id",
+    "sg_machine_open",
+    "sg_message_id",
+    "sg_template_id",
+    "sg_template_name",
+    "sg_user_id",
+    "smtp-id",
+    "status",
+    "timestamp",
+    "tls",
+    "type",
+    "tz",
+    "url",
+    "url_offset",
+    "useragent",
+}
+
+SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
+TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
+
+MULTIPART = "multipart/form-data"
+URLENCODED = "application/x-www-form-urlencoded"
+
+_PEM_ARMOR = re.compile(r"-----(BEGIN|END) PUBLIC KEY-----")
+
+
+# -- Signatures -------------------------------------------------------------------------------
+
+
+class SendGridSignatureMixin(AnymailBaseWebhookView):
+    """Verifies SendGrid's signatures, if there is a key.
+
+    The setting has the key as SendGrid shows it, or a list of several that are valid. Raises
+    AnymailConfigurationError if it is something else, AnymailImproperlyInstalled if there is a key
+    but no cryptography package.
+    """
+
+    esp_name = "SendGrid"
+
+    key_setting: str
+    """Name of the setting with the key, in lower case and without "sendgrid"; also that of the
+    argument of ``as_view()``, for which there must be a class attribute."""
+
+    webhook_verification_key: Any = None
+    """The (first) key as a public key of the cryptography package, or None. Set in instances."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        setting: Any = get_anymail_setting(
+            self.key_setting,
+            esp_name=self.esp_name,
+            kwargs=kwargs,
+            default=None,
+            allow_bare=True,
+        )
+        keys = as_keys(setting)
+        self._verification_keys = [_load_public_key(key, self.signature_setting) for key in keys]
+        if self._verification_keys:
+            self.webhook_verification_key = self._verification_keys[0]
+            self.warn_if_no_basic_auth = False
+        super().__init__(**kwargs)
+
+    @property
+    def signature_setting(self) -> str:
+        return setting_name(self.key_setting, self.esp_name)
+
+    @property
+    def is_protected(self) -> bool:
+        return bool(self._verification_keys) or super().is_protected
+
+    def validate_request(self, request: HttpRequest) -> Any:
+        if not self._verification_keys:
+            return
+        for header in (SIGNATURE_HEADER, TIMESTAMP_HEADER):
+            if header not in request.headers:
+                raise AnymailWebhookValidationFailure(
+                    f"SendGrid webhook call without the {header} header"
+                )
+        timestamp = request.headers[TIMESTAMP_HEADER]
+        signature = request.headers[SIGNATURE_HEADER]
+        signed = timestamp.encode("utf-8", "surrogatepass") + _raw_body(request)
+        if not any(_is_signature(key, signature, signed) for key in self._verification_keys):
+            raise AnymailWebhookValidationFailure(
+                "SendGrid webhook call with an invalid signature "
+                f"(check Anymail {self.signature_setting})"
+            )
+        self.check_freshness(as_unix_time(timestamp))
+
+
+def _raw_body(request: HttpRequest) -> bytes:
+    try:
+        return request.body
+    except RawPostDataException as err:
+        raise AnymailConfigurationError(
+            "Can't verify the signature of a SendGrid webhook call: something, such as a "
+            "middleware, has already read the form in it."
+        ) from err
+
+
+def _load_public_key(key: str, setting: str) -> Any:
+    """Return an elliptic curve public key from the base64 of its DER, or from PEM."""
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+        from cryptography.hazmat.primitives.serialization import load_der_public_key
+    except ImportError as err:
+        raise AnymailImproperlyInstalled(
+            missing_package="cryptography",
+            install_extra="sendgrid",
+            feature="SendGrid's signed webhooks",
+        ) from err
+    try:
+        public_key = load_der_public_key(base64.b64decode(_PEM_ARMOR.sub("", key)))
+        if not isinstance(public_key, EllipticCurvePublicKey):
+            raise TypeError("not an elliptic curve key")
+    except (TypeError, UnsupportedAlgorithm, ValueError) as err:
+        raise AnymailConfigurationError(
+            f"{setting} is not a verification key as in SendGrid's webhook settings."
+        ) from err
+    return public_key
+
+
+def _is_signature(public_key: Any, signature: str, data: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    try:
+        public_key.verify(base64.b64decode(signature), data, ECDSA(SHA256()))
+    except (InvalidSignature, ValueError):  # ValueError: not base64
+        return False
+    return True
+
+
+# -- Tracking ---------------------------------------------------------------------------------
+
+
+class SendGridBaseWebhookView(SendGridSignatureMixin):
+    """Verifies signatures with the setting SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY."""
+
+    key_setting = "tracking_webhook_verification_key"
+
+    tracking_webhook_verification_key: Any = None
+    """Argument of ``as_view()``: str or list of str."""
+
+
+class SendGridTrackingWebhookView(SendGridBaseWebhookView):
+    """SendGrid's event webhook."""
+
+    signal = tracking
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailTrackingEvent]:
+        if request.content_type in (MULTIPART, URLENCODED):
+            form = form_data(request, self.esp_name)
+            if "headers" in form or "email" in form:
+                raise AnymailConfigurationError(
+                    "You seem to have set SendGrid's *inbound* parse webhook to Anymail's SendGrid "
+                    "*tracking* webhook URL."
+                )
+            raise AnymailWebhookValidationFailure("SendGrid webhook call without JSON")
+        return [
+            self.esp_to_anymail_event(esp_event)
+            for esp_event in json_objects(request, self.esp_name)
+        ]
+
+    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
+        """Return the normalized event."""
+        event_type = EVENT_TYPES.get(as_key(esp_event.get("event")), EventType.UNKNOWN)
+        mta_response = reject_reason = None
+        if event_type == EventType.REJECTED:
+            # SendGrid itself has dropped the message.
+            reason = as_key(esp_event.get("type", esp_event.get("reason")))
+            reject_reason = REJECT_REASONS.get(reason.lower(), RejectReason.OTHER)
+        else:
+            mta_response = as_str(esp_event.get("response", esp_event.get("reason")))
+        return AnymailTrackingEvent(
+            event_type=event_type,
+            timestamp=as_unix_time(esp_event.get("timestamp")),
+            event_id=as_str(esp_event.get("sg_event_id")),
+            esp_event=esp_event,
+            message_id=as_str(esp_event.get("anymail_id")) or as_str(esp_event.get("smtp-id")),
+            recipient=as_addr_spec(esp_event.get("email")),
+            reject_reason=reject_reason,
+            mta_response=mta_response,
+            tags=as_tags(esp_event.get("category")),
+            metadata={key: value for key, value in esp_event.items() if key not in EVENT_FIELDS},
+            click_url=as_str(esp_event.get("url")),
+            user_agent=as_str(esp_event.get("useragent")),
+        )
+
+
+# -- Inbound ----------------------------------------------------------------------------------
+
+
+class SendGridInboundWebhookView(SendGridSignatureMixin):
+    """SendGrid's inbound parse webhook, with the message parsed into fields or as raw MIME.
+
+    Verifies signatures with the setting SENDGRID_INBOUND_WEBHOOK_VERIFICATION_KEY. Since these
+    cover all of a call, Django's setting DATA_UPLOAD_MAX_MEMORY_SIZE then limits its size.
+    https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/securing-your-parse-webhooks
+    """
+
+    signal = inbound
+    # Unconfirmed: SendGrid's documentation does not tell that headers and signed content are those
+    # of the event webhook.
+    key_setting = "inbound_webhook_verification_key"
+
+    inbound_webhook_verification_key: Any = None
+    """Argument of ``as_view()``: str or list of str."""
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailInboundEvent]:
+        if request.content_type == "application/json":
+            for esp_event in json_objects(request, self.esp_name):
+                if "event" in esp_event:
+                    raise AnymailConfigurationError(
+                        "You seem to have set SendGrid's *tracking* (event) webhook to Anymail's "
+                        "SendGrid *inbound* webhook URL."
+                    )
+        return [self.esp_to_anymail_event(request)]
+
+    def esp_to_anymail_event(self, request: HttpRequest) -> AnymailInboundEvent:
+        """Return the normalized event.
+
+        Raises AnymailWebhookValidationFailure if there is no message.
+        """
+        form = _read_form(request, self.esp_name)
+        if "headers" in form:
+            message = _construct_message(form, request)
+        elif "email" in form:
+            message = AnymailInboundMessage.parse_raw_mime_bytes(form["email"])
+        else:
+            raise AnymailWebhookValidationFailure(
+                "SendGrid inbound webhook call with neither 'headers' nor 'email'"
+            )
+        envelope = _json_field(form, "envelope")
+        message.envelope_sender = as_addr_spec(get_path(envelope, "from"))
+        message.envelope_recipient = as_addr_spec(next(iter(get_list(envelope, "to")), None))
+        message.spam_score = as_float(form.get("spam_score", b"").decode("ascii", "replace"))
+        return AnymailInboundEvent(
+            event_type=EventType.INBOUND,
+            esp_event=request,
+            message=message,
+        )
+
+
+def _construct_message(form: Mapping[str, bytes], request: HttpRequest) -> AnymailInboundMessage:
+    """Return a message made of SendGrid's parsed fields."""
+    form_charset = request.encoding or settings.DEFAULT_CHARSET
+    charsets = _json_field(form, "charsets")
+    bodies = {
+        name: _decode(form[name], as_str(get_path(charsets, name)) or form_charset)
+        for name in ("text", "html")
+        if name in form
+    }
+    attachment_info = _json_field(form, "attachment-info")
+    return AnymailInboundMessage.construct(
+        raw_headers=form["headers"].decode("utf-8", "surrogateescape"),
+        text=bodies.get("text"),
+        html=bodies.get("html"),
+        attachments=[
+            AnymailInboundMessage.construct_attachment_from_uploaded_file(
+                file, content_id=as_str(get_path(attachment_info, name, "content-id")) or None
+            )
+            for name in sorted(request.FILES, key=_numeric_order)
+            for file in request.FILES.getlist(name)
+        ],
+    )
+
+
+def _numeric_order(name: str) -> tuple[int, str]:
+    """Sort "attachment2" before "attachment10"."""
+    return len(name), name
+
+
+def _decode(data: bytes, charset: str) -> str:
+    """Decode text whose charset is what the message's sender says."""
+    part = AnymailInboundMessage.construct_attachment("text/plain", data, charset=charset)
+    return part.get_content_text() or ""
+
+
+def _json_field(form: Mapping[str, bytes], name: str) -> Any:
+    """Return a form field that has JSON; None if it's missing, or malformed."""
+    return json_or_none(form.get(name))
+
+
+def _read_form(request: HttpRequest, esp_name: str) -> dict[str, bytes]:
+    """Return the fields of a form as bytes, because each can be in a charset of its own.
+
+    The request's POST and FILES can be used as ever. Uploaded files are not read into memory.
+    """
+    fields_as_bytes = _FieldsAsBytes(request)
+    # Without it if something, such as a middleware, has already looked at the form
+    with suppress(AttributeError):
+        request.upload_handlers = [fields_as_bytes, *request.upload_handlers]
+    form = form_data(request, esp_name)
+    if request.content_type == URLENCODED:
+        raw_form = QueryDict(request.body, encoding="latin-1")
+        return {name: str(raw_form[name]).encode("latin-1") for name in raw_form}
+    if fields_as_bytes.values:
+        return fields_as_bytes.values
+    encoding = request.encoding or settings.DEFAULT_CHARSET
+    return {
+        name: str(form[name]).encode(encoding, "replace")
+        for name in form
+        if name != "charsets"  # Django has decoded the other fields regardless of those.
+    }
+
+
+class _FieldsAsBytes(FileUploadHandler):
+    """Has Django parse a multipart form, and keeps the bytes of its fields."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request)
+        self.values: dict[str, bytes] = {}
+        self.upload_handlers = list(request.upload_handlers)
+
+    def handle_raw_input(
+        self,
+        input_data: Any,
+        meta: Any,
+        content_length: Any,
+        boundary: Any,
+        encoding: str | None = None,
+    ) -> tuple[QueryDict, MultiValueDict[str, Any]]:
+        encoding = encoding or settings.DEFAULT_CHARSET
+        parser = _Latin1Parser(meta, input_data, self.upload_handlers, encoding)
+        raw_form, files = parser.parse()
+        form = QueryDict(mutable=True, encoding=encoding)
+        for name, values in raw_form.lists():
+            for value in values:
+                self.values[name] = value.encode("latin-1")
+                form.appendlist(name, self.values[name].decode(encoding, "replace"))
+        form._mutable = False
+        return form, files
+
+
+class _Latin1Parser(MultiPartParser):
+    """Decodes fields as Latin-1, which can be undone for any charset; filenames as usual."""
+
+    def __init__(self, meta: Any, input_data: Any, upload_handlers: Any, encoding: str) -> None:
+        super().__init__(meta, input_data, upload_handlers, "latin-1")
+        self.filename_encoding = encoding
+
+    def sanitize_file_name(self, file_name: str) -> str | None:
+        file_name = file_name.encode("latin-1").decode(self.filename_encoding, "replace")
+        sanitized: str | None = super().sanitize_file_name(file_name)
+        return sanitized
