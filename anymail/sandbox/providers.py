@@ -1,0 +1,263 @@
+"""What the sandbox needs to know about a provider, and the providers that it knows.
+
+To add one: write a module with a :class:`Provider` subclass, and name it in PROVIDERS.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.message import EmailMessage, Message
+from email.policy import SMTP
+from email.utils import format_datetime, make_msgid
+from html import unescape
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from .mailboxes import Mailbox, parse_mailboxes
+from .store import Store, StoredAttachment, StoredMessage, StoredRecipient
+from .wire import ApiRequest, ApiResponse, WebhookCall
+
+# By name in the sandbox's URLs: "module:class" in this package.
+PROVIDERS: dict[str, str] = {
+    "amazon_ses": "amazon_ses:AmazonSES",
+    "brevo": "brevo:Brevo",
+    "mailersend": "mailersend:MailerSend",
+    "mailgun": "mailgun:Mailgun",
+    "mailjet": "mailjet:Mailjet",
+    "mailtrap": "mailtrap:Mailtrap",
+    "mandrill": "mandrill:Mandrill",
+    "postal": "postal:Postal",
+    "postmark": "postmark:Postmark",
+    "resend": "resend:Resend",
+    "scaleway": "scaleway:Scaleway",
+    "sendgrid": "sendgrid:SendGrid",
+    "sparkpost": "sparkpost:SparkPost",
+    "unisender_go": "unisender_go:UnisenderGo",
+}
+
+USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+"""Of everybody who opens or clicks a message."""
+
+_LINK = re.compile(r"""<a\s[^>]*?\bhref\s*=\s*["']?(https?://[^"'\s>]+)""", re.IGNORECASE)
+
+
+class UnsupportedEvent(ValueError):
+    """An event that the provider doesn't report."""
+
+
+@dataclass(frozen=True)
+class WebhookTarget:
+    """The Django site that gets the webhooks.
+
+    ``url`` is where it includes ``anymail.urls``; ``secret`` is its WEBHOOK_SECRET setting,
+    "user:password" or empty.
+    """
+
+    url: str
+    secret: str = ""
+
+    def webhook_url(self, path: str) -> str:
+        """Return the URL to enter in a provider's dashboard. It contains the secret."""
+        parts = urlsplit(self.url.rstrip("/") + "/" + path)
+        if self.secret:
+            user, _, password = self.secret.partition(":")
+            credentials = f"{quote(user, safe='')}:{quote(password, safe='')}"
+            parts = parts._replace(netloc=f"{credentials}@{parts.netloc}")
+        return urlunsplit(parts)
+
+
+@dataclass(frozen=True)
+class InboundMail:
+    """A message that somebody sends to an address for which the provider receives mail.
+
+    ``stripped_text`` is the text without the quoted message that it replies to.
+    """
+
+    sender: Mailbox
+    recipient: Mailbox
+    subject: str
+    text: str
+    html: str = ""
+    stripped_text: str = ""
+    attachments: tuple[StoredAttachment, ...] = ()
+    in_reply_to: str = ""
+    message_id: str = field(default_factory=lambda: make_msgid(domain="mail.example.com"))
+    date: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    @classmethod
+    def reply(
+        cls,
+        message: StoredMessage,
+        recipient: StoredRecipient,
+        text: str,
+        attachments: tuple[StoredAttachment, ...] = (),
+    ) -> InboundMail:
+        """Return a recipient's reply to a message, which quotes it."""
+        reply_to = parse_mailboxes(message.reply_to) or [message.from_email]
+        quoted = "\n".join(f"> {line}".rstrip() for line in recipient.text.splitlines())
+        return cls(
+            sender=recipient.mailbox,
+            recipient=reply_to[0],
+            subject=" ".join(f"Re: {recipient.subject}".split()),
+            text=f"{text}\n\n{reply_to[0].addr_spec} wrote:\n{quoted}\n",
+            stripped_text=text,
+            attachments=attachments,
+            in_reply_to=f"<{recipient.message_id.strip('<>')}>",
+        )
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The header fields that are not about addresses, subject or content, Unicode raw."""
+        fields = [
+            ("Received", f"from mail.example.com by sandbox; {format_datetime(self.date)}"),
+            ("Message-ID", self.message_id),
+            ("Date", format_datetime(self.date)),
+            ("X-Spam-Status", "No"),
+            ("X-Spam-Score", "0.1"),
+        ]
+        if self.in_reply_to:
+            fields += [("In-Reply-To", self.in_reply_to), ("References", self.in_reply_to)]
+        return fields
+
+    def as_bytes(self) -> bytes:
+        """Return the message as raw MIME, as the provider's mail server receives it."""
+        mime = EmailMessage()
+        mime["Return-Path"] = f"<{self.sender.addr_spec}>"
+        for name, value in self.headers:
+            mime[name] = value
+        mime["From"] = str(self.sender)
+        mime["To"] = str(self.recipient)
+        mime["Subject"] = self.subject
+        mime.set_content(self.text, cte="quoted-printable")
+        if self.html:
+            mime.add_alternative(self.html, subtype="html", cte="quoted-printable")
+        for attachment in self.attachments:
+            content_type = Message()
+            content_type["Content-Type"] = attachment.content_type
+            mime.add_attachment(
+                attachment.content,
+                maintype=content_type.get_content_maintype(),
+                subtype=content_type.get_content_subtype(),
+                params=dict(content_type.get_params([])[1:]),
+                filename=attachment.filename,
+                disposition="inline" if attachment.content_id else "attachment",
+                cid=f"<{attachment.content_id}>" if attachment.content_id else None,
+            )
+        # RFC 6532 only where it's necessary
+        utf8 = self.sender.uses_eai or self.recipient.uses_eai
+        return mime.as_bytes(policy=SMTP.clone(max_line_length=None, utf8=utf8))
+
+
+class Provider(ABC):
+    """A stand-in for one provider: its API for sending, and the webhooks that it calls.
+
+    Each sandbox has an instance of its own, which can keep what the provider would keep.
+    """
+
+    name: ClassVar[str]
+    """As in PROVIDERS."""
+
+    esp_name: ClassVar[str]
+    """The name of the provider, as backends and signals have it."""
+
+    backend: ClassVar[str]
+    """Dotted path of the email backend. Not imported: the sandbox works without it."""
+
+    api_path: ClassVar[str] = ""
+    """What API URLs have before the part that backends add, such as "v3/"."""
+
+    events: ClassVar[frozenset[str]]
+    """The tracking events that the provider reports, in Anymail's words."""
+
+    receives_mail: ClassVar[bool] = True
+    """Whether the provider has inbound webhooks."""
+
+    unsupported: ClassVar[frozenset[str]] = frozenset()
+    """Attributes of messages for which the provider has no equivalent, such as "track_opens".
+
+    Also "inline_images", although that's no attribute; "non_ascii_metadata"; "hidden_recipients",
+    if those of a batch see each other; "event_tags", if only events have none; and
+    "reject_reason" and "stripped_text", which are attributes of events and of received messages.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Optional packages that the backend and the webhooks can't do without, such as "boto3".
+
+    The sandbox itself needs none: the provider's module must not import them.
+    """
+
+    template_id: ClassVar[str | int] = "welcome"
+    """An example of how the provider identifies templates."""
+
+    batch_esp_extra: ClassVar[Mapping[str, Any]] = {}
+    """The esp_extra without which the backend refuses batches."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @property
+    def missing_packages(self) -> str:
+        """Those of ``packages`` that are not installed, and how to; empty if there are none."""
+        missing = [package for package in self.packages if find_spec(package) is None]
+        if not missing:
+            return ""
+        extra = self.name.replace("_", "-")
+        return f'{", ".join(missing)} (pip install "django-anymail[{extra}]")'
+
+    @abstractmethod
+    def anymail_settings(self, api_url: str) -> dict[str, Any]:
+        """Return items for the ANYMAIL setting, to send to ``api_url`` and get its webhooks."""
+
+    @abstractmethod
+    def handle(self, request: ApiRequest) -> ApiResponse:
+        """Answer an API call as the provider would. Put what it accepts into the store.
+
+        Can raise MalformedRequest.
+        """
+
+    @abstractmethod
+    def tracking_webhook(
+        self,
+        target: WebhookTarget,
+        message: StoredMessage,
+        recipient: StoredRecipient,
+        event: str,
+    ) -> WebhookCall:
+        """Return the call that reports an event, which is one of ``events``."""
+
+    def inbound_webhook(
+        self, target: WebhookTarget, mail: InboundMail, *, raw: bool = False
+    ) -> WebhookCall:
+        """Return the call that reports a received message, as raw MIME or parsed by the provider.
+
+        Raises UnsupportedEvent for a provider that doesn't receive mail, or not so.
+        """
+        raise UnsupportedEvent(f"{self.esp_name} does not receive mail")
+
+
+def load_provider(name: str, store: Store) -> Provider:
+    """Return a new instance of a provider. Raises LookupError for one that isn't in PROVIDERS."""
+    if name not in PROVIDERS:
+        known = ", ".join(sorted(PROVIDERS))
+        raise LookupError(f"The sandbox has no provider {name!r}, only {known}")
+    module_name, _, class_name = PROVIDERS[name].partition(":")
+    module = import_module(f"{__package__}.{module_name}")
+    provider_class: type[Provider] = getattr(module, class_name)
+    return provider_class(store)
+
+
+def clicked_link(recipient: StoredRecipient) -> str:
+    """Return the first link in the message, for a click."""
+    match = _LINK.search(recipient.html)
+    return unescape(match[1]) if match else "https://www.example.com/"
+
+
+def as_text(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return values as text, in the way of most providers' metadata."""
+    return {name: value if isinstance(value, str) else str(value) for name, value in values.items()}

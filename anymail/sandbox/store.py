@@ -1,0 +1,157 @@
+"""What the sandbox has received, in a form that is the same for all providers."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .mailboxes import Mailbox
+from .wire import ApiRequest
+
+
+@dataclass(frozen=True)
+class StoredAttachment:
+    """An attachment or inline image, decoded.
+
+    The content type is as sent, parameters included. Inline images have a Content-ID, which is
+    without angle brackets.
+    """
+
+    filename: str
+    content_type: str
+    content: bytes
+    content_id: str = ""
+
+
+@dataclass(frozen=True)
+class StoredRecipient:
+    """The copy of a message that one recipient gets, with everything merged into it.
+
+    - ``kind``: "to", "cc" or "bcc"
+    - ``mailbox``: the address, as the provider received it (IDNs are encoded)
+    - ``message_id``: the id that the provider's events have
+    - ``header_to``: what the recipient sees as To; in a batch, no other recipients
+    - ``subject``, ``text``, ``html`` and ``headers``: after substitution of merge data
+    - ``metadata``: values are str, since that is what providers make of them
+    - ``merge_data``: the data that was merged
+    """
+
+    kind: str
+    mailbox: Mailbox
+    message_id: str
+    header_to: str
+    subject: str
+    text: str
+    html: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    merge_data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """The addr-spec."""
+        return self.mailbox.addr_spec
+
+
+@dataclass(frozen=True)
+class StoredMessage:
+    """A message that a provider has accepted.
+
+    - ``provider``: name in the sandbox, such as "postmark"
+    - ``from_email``, ``reply_to``: as the provider received them
+    - ``subject``, ``text``, ``html``: before merging; the recipients have the results
+    - ``track_opens``, ``track_clicks``, ``send_at``, ``template_id``: None if not in the request
+    - ``request``: the API call it came with; several messages can share one
+    """
+
+    provider: str
+    from_email: Mailbox
+    reply_to: str
+    subject: str
+    text: str
+    html: str
+    recipients: tuple[StoredRecipient, ...]
+    attachments: tuple[StoredAttachment, ...] = ()
+    inline_images: tuple[StoredAttachment, ...] = ()
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+    send_at: str | None = None
+    template_id: str | None = None
+    request: ApiRequest | None = None
+
+    @property
+    def message_ids(self) -> list[str]:
+        """The recipients' message ids, each one once."""
+        return list(dict.fromkeys(recipient.message_id for recipient in self.recipients))
+
+    def recipient(self, address: str) -> StoredRecipient:
+        """Return the recipient with this addr-spec, in any case. Raises LookupError."""
+        for recipient in self.recipients:
+            if recipient.address.lower() == address.lower():
+                return recipient
+        raise LookupError(f"The message has no recipient {address!r}")
+
+
+@dataclass(frozen=True)
+class StoredTemplate:
+    """A template at the providers. ``{{ field }}`` is replaced by the recipient's merge data."""
+
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+
+
+class Store:
+    """The sandbox's memory. It can be used from any thread.
+
+    - ``suppressed``: addresses that providers refuse to send to, in lower case
+    - ``templates``: by template id. Providers accept all template ids, and leave the content of
+      messages with other ones empty.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._messages: list[StoredMessage] = []
+        self.suppressed: set[str] = set()
+        self.templates: dict[str, StoredTemplate] = {}
+
+    @property
+    def messages(self) -> list[StoredMessage]:
+        """All messages, in the order of their arrival."""
+        with self._lock:
+            return list(self._messages)
+
+    def add(self, messages: Iterable[StoredMessage]) -> None:
+        """Keep messages."""
+        with self._lock:
+            self._messages.extend(messages)
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        with self._lock:
+            self._messages.clear()
+
+    def find(self, provider: str, message_id: str) -> StoredMessage:
+        """Return the message with this id. Angle brackets don't matter. Raises LookupError."""
+        wanted = message_id.strip("<>")
+        for message in reversed(self.messages):
+            if message.provider == provider and any(
+                wanted == known.strip("<>") for known in message.message_ids
+            ):
+                return message
+        raise LookupError(f"No message with the id {message_id!r} was sent through {provider}")
+
+
+_FIELD = re.compile(r"\{\{\{?\s*([\w.-]+)\s*\}?\}\}")
+
+
+def render(template: str, data: Mapping[str, Any]) -> str:
+    """Replace ``{{ field }}`` by data; by nothing if there is no such data.
+
+    That is as much as the template languages of most providers have in common.
+    """
+    return _FIELD.sub(lambda match: str(data.get(match[1], "")), template)

@@ -1,0 +1,68 @@
+"""Who imports whom."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from django.test import SimpleTestCase
+
+import anymail
+from anymail.sandbox.providers import PROVIDERS
+
+from ..utils import imports_of
+
+PACKAGE = Path(anymail.__file__).parent
+SANDBOX = PACKAGE / "sandbox"
+
+
+class BoundaryTests(SimpleTestCase):
+    def test_nothing_imports_the_sandbox(self):
+        for path in PACKAGE.rglob("*.py"):
+            if SANDBOX not in path.parents:
+                with self.subTest(path):
+                    names = {
+                        name for name in imports_of(path) if name.startswith("anymail.sandbox")
+                    }
+                    self.assertEqual(names, set())
+
+    def test_the_sandbox_imports_neither_backends_nor_webhooks(self):
+        for path in SANDBOX.glob("*.py"):
+            with self.subTest(path):
+                self.assertFalse(
+                    [
+                        name
+                        for name in imports_of(path)
+                        if name.startswith(("anymail.backends", "anymail.webhooks"))
+                    ]
+                )
+
+    def test_providers_import_only_the_sandbox(self):
+        shared = {"mailboxes", "providers", "store", "wire"}
+        for name in PROVIDERS:
+            with self.subTest(name):
+                own = {
+                    item
+                    for item in imports_of(SANDBOX / f"{name}.py")
+                    if item.startswith("anymail")
+                }
+                self.assertTrue(own)
+                modules = {item.split(".")[2] for item in own if item.count(".") >= 2}
+                self.assertLessEqual(modules, shared)
+                self.assertTrue(all(item.startswith("anymail.sandbox") for item in own))
+
+    def test_importing_it_needs_no_settings_and_loads_no_provider(self):
+        code = (
+            "import sys, anymail.sandbox; "
+            "print([name for name in sys.modules if name.startswith('anymail.') and "
+            "name.endswith(('.postmark', '.mailgun'))])"
+        )
+        output = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code],
+            cwd=PACKAGE.parent,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        self.assertEqual(output.strip(), "[]")
