@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 from django.test import SimpleTestCase
 
-import anymail
 from anymail.sandbox.providers import PROVIDERS
 
-from ..utils import imports_of
+from ..utils import PACKAGE, imports_of
 
-PACKAGE = Path(anymail.__file__).parent
 SANDBOX = PACKAGE / "sandbox"
 
 
