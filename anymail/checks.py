@@ -13,6 +13,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.urls import get_resolver
 
+from ._docs import with_docs
 from .conf import get_anymail_setting
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def check_deprecated_settings(
 def _renamed(old: str, new: str) -> Error:
     return Error(
         f"The {old} setting is now called {new}, and has no effect under its old name.",
-        hint=f"Update your settings: rename it to {new}.",
+        hint=with_docs(
+            f"Update your settings: rename it to {new}.", "settings#setting-WEBHOOK_SECRET"
+        ),
         id="anymail.E001",
     )
 
@@ -54,7 +57,10 @@ def check_insecure_settings(
         checks.Warning(
             "DEBUG_API_REQUESTS is on, but DEBUG is off: Anymail prints all API traffic, "
             "and could leak personal data and API keys to your production logs.",
-            hint="Turn DEBUG_API_REQUESTS off in your production settings.",
+            hint=with_docs(
+                "Turn DEBUG_API_REQUESTS off in your production settings.",
+                "settings#setting-DEBUG_API_REQUESTS",
+            ),
             id="anymail.W002",
         )
     ]
@@ -94,8 +100,11 @@ def _open_webhook(url: str, view: AnymailCoreWebhookView) -> CheckMessage:
     return checks.Warning(
         f"Anyone could post made-up {view.esp_name} events to {url}, because that webhook has "
         "neither a secret nor a key to verify signatures.",
-        hint=f"Set {' or '.join(choices)} in your Django settings. If you don't use that "
-        "webhook, set ANYMAIL['REQUIRE_WEBHOOK_AUTH'] = True to have it refuse all calls.",
+        hint=with_docs(
+            f"Set {' or '.join(choices)} in your Django settings. If you don't use that webhook, "
+            "set ANYMAIL['REQUIRE_WEBHOOK_AUTH'] = True to have it refuse all calls.",
+            "securing_webhooks#securing-webhooks",
+        ),
         id="anymail.W004",
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from django.conf import settings
 
+from ._docs import docs_of_setting
 from .datastructures import UNSET
 
 # Django before 6.1 passes these as None from send_mail, which must not hide a setting.
@@ -54,12 +55,44 @@ def get_anymail_setting(
     if default is not UNSET:
         return default
 
-    # Imported when needed: exceptions pull in the HTTP library, and reading settings should not.
-    from .exceptions import AnymailConfigurationError, AnymailInvalidMailer
-
     if kwargs is not None and "alias" in kwargs:
-        raise AnymailInvalidMailer(f"OPTIONS must define '{name}'.", alias=kwargs["alias"])
+        raise _configuration_error(f"OPTIONS must define '{name}'.", setting, kwargs)
     choices = f"ANYMAIL = {{'{setting}': ...}} or {prefixed}"
     if allow_bare:
         choices += f" or {setting}"
-    raise AnymailConfigurationError(f"You must set {choices} in your Django settings.")
+    raise _configuration_error(f"You must set {choices} in your Django settings.", setting)
+
+
+def _get_number_setting(
+    name: str,
+    kwargs: MutableMapping[str, Any] | None = None,
+    *,
+    default: float,
+    minimum: float = 0,
+    integer: bool = False,
+) -> Any:
+    """Return an option that must be a number, and at least ``minimum``.
+
+    Raises AnymailConfigurationError naming the setting if it is anything else.
+    """
+    value = get_anymail_setting(name, default=default, kwargs=kwargs)
+    kind = int if integer else (int, float)
+    if isinstance(value, kind) and not isinstance(value, bool) and value >= minimum:
+        return value
+    what = "a whole number" if integer else "a number"
+    setting = setting_name(name)
+    text = f"{setting} must be {what} of at least {minimum:g}, not {value!r:.100}."
+    raise _configuration_error(text, setting, kwargs)
+
+
+def _configuration_error(
+    text: str, setting: str, kwargs: Mapping[str, Any] | None = None
+) -> Exception:
+    """Return the exception for a mistake in a setting, or in the MAILERS entry kwargs are from."""
+    # Imported when needed: exceptions pull in the HTTP library, and reading settings should not.
+    from .exceptions import AnymailConfigurationError, AnymailInvalidMailer
+
+    docs = docs_of_setting(setting)
+    if kwargs is not None and "alias" in kwargs:
+        return AnymailInvalidMailer(text, alias=kwargs["alias"], docs=docs)
+    return AnymailConfigurationError(text, docs=docs)

@@ -30,13 +30,21 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from requests import Response
 from requests.exceptions import HTTPError, RequestException
 
-from ._quiet import mask_credentials, mask_urls
+from ._docs import with_docs
+from ._quiet import (
+    find_content,
+    find_error_texts,
+    mask_content,
+    mask_credentials,
+    mask_urls,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +69,8 @@ else:
 MAX_DESCRIPTION = 4096
 """How many characters of a provider's answer, or of another exception's text, are shown."""
 
+_MAX_ESP_MESSAGE = 1000
+
 _MIN_CREDENTIAL = 8  # Shorter ones are no secrets, but could be ordinary words.
 
 
@@ -81,6 +91,9 @@ class AnymailError(Exception):
     - ``status_code``: HTTP status of the provider's answer (int)
     - ``esp_name``: name of the provider; taken from the backend by default
     - ``response``: the provider's raw answer
+
+    What ``send_messages()`` raises, and only that, also has ``sent_count``: how many of the
+    messages were sent.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -128,7 +141,8 @@ class AnymailError(Exception):
     def describe_response(self) -> str | None:
         """Return the status and body of the provider's answer, or None without a status.
 
-        At most MAX_DESCRIPTION characters of the body. It is all there in ``response``.
+        At most MAX_DESCRIPTION characters of the body, and what it repeats of the message's
+        subject, body and merge data is masked. It is all there in ``response``.
         """
         if self.status_code is None or self.response is None:
             return None
@@ -149,8 +163,15 @@ class AnymailError(Exception):
             text = getattr(self.response, "text", None)
             if not text:
                 return description
-            return f"{description}: {_shortened(repr(self._quiet(str(text))))}"
-        return f"{description}:\n{_shortened(self._quiet(body))}"
+            return f"{description}: {_shortened(repr(self._quiet_answer(str(text))))}"
+        return f"{description}:\n{_shortened(self._quiet_answer(body))}"
+
+    def _quiet_answer(self, text: str) -> str:
+        """Return text of the provider's without credentials and what it repeats of the message."""
+        text = self._quiet(text)
+        # More is not shown, and would take a while.
+        shown, rest = text[: 4 * MAX_DESCRIPTION], text[4 * MAX_DESCRIPTION :]
+        return mask_content(shown, find_content(self.email_message)) + "*" * len(rest)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The backend and payload hold connections and locks; the request, credentials. Leave them
@@ -189,6 +210,21 @@ def _restore(
 
 class AnymailAPIError(AnymailError):
     """The provider's API refused or failed a call, or could not be reached."""
+
+    @property
+    def esp_message(self) -> str | None:
+        """What the provider's answer says is wrong, for logs: at most 1000 characters.
+
+        Only the text of fields for errors, if the answer has some; None otherwise.
+        """
+        answer = self.response
+        if not isinstance(answer, Mapping):  # Of boto3, it's a dict.
+            try:
+                answer = answer.json()
+            except (AttributeError, TypeError, ValueError, RecursionError):
+                return None
+        texts = "; ".join(dict.fromkeys(find_error_texts(answer)))
+        return self._quiet_answer(texts)[:_MAX_ESP_MESSAGE] or None
 
 
 class AnymailRequestsAPIError(AnymailAPIError, HTTPError):
@@ -299,15 +335,21 @@ class AnymailInboundLimitExceeded(AnymailWebhookValidationFailure, ValueError):
 class AnymailConfigurationError(ImproperlyConfigured):
     """Anymail can't work with the project's settings.
 
-    Not an AnymailError, so that it is never silenced.
+    Not an AnymailError, so that it is never silenced. ``docs`` is where Anymail's docs help, such
+    as "settings#idna-encoder": the text then ends with that.
     """
+
+    def __init__(self, *args: Any, docs: str | None = None) -> None:
+        if docs is not None:
+            args = (with_docs(str(args[0]), docs), *args[1:])
+        super().__init__(*args)
 
 
 class AnymailInvalidMailer(AnymailConfigurationError, InvalidMailer):
     """Anymail can't work with an entry of the project's MAILERS setting."""
 
-    def __init__(self, msg: str, *, alias: str | None = None) -> None:
-        InvalidMailer.__init__(self, msg, alias=alias)
+    def __init__(self, msg: str, *, alias: str | None = None, docs: str | None = None) -> None:
+        InvalidMailer.__init__(self, with_docs(msg, docs), alias=alias)
 
 
 class AnymailImproperlyInstalled(AnymailConfigurationError, ImportError):
@@ -319,7 +361,8 @@ class AnymailImproperlyInstalled(AnymailConfigurationError, ImportError):
         super().__init__(
             f"The {missing_package} package is required to use {feature}, but isn't installed. "
             f'(Be sure to use `pip install "django-anymail[{install_extra}]"` '
-            "with your desired ESPs.)"
+            "with your desired ESPs.)",
+            docs="installation#install-extras",
         )
         self._init_args = (missing_package, install_extra, feature)
 

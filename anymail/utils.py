@@ -42,6 +42,7 @@ from .http import (
 )
 
 BASIC_NUMERIC_TYPES = (int, float)
+"""What ``isinstance()`` takes for a number."""
 
 __all__ = [
     "BASIC_NUMERIC_TYPES",

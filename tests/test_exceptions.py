@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import traceback
 from unittest import mock, skipIf, skipUnless
+from urllib.parse import urlencode
 
 import django
 import requests
 import requests.exceptions
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from django.test import SimpleTestCase
+from django.utils.translation import gettext_lazy
 
 from anymail import exceptions
 from anymail.exceptions import (
@@ -268,6 +271,122 @@ class DescribeResponseTests(SimpleTestCase):
     def test_nested_too_deeply(self):
         error = self.describe(make_response(400, body=b"[" * 200_000))
         self.assertTrue(str(error).startswith("ESP API response 400 (bad_request): '[[[["))
+
+
+class EspMessageTests(SimpleTestCase):
+    def esp_message(self, data, **kwargs):
+        response = make_response(400, json_data=data)
+        return AnymailAPIError("text", response=response, **kwargs).esp_message
+
+    def test_error_fields(self):
+        for data, expected in (
+            ({"message": "Bad domain"}, "Bad domain"),
+            ({"Message": "Bad domain", "ErrorCode": 300}, "Bad domain; 300"),
+            ({"error": {"code": "E1", "message": "no"}, "id": "x"}, "E1; no"),
+            ({"errors": [{"message": "no", "field": "to"}, {"message": "neither"}]}, "no; neither"),
+            ({"errors": [{"message": "no"}, {"message": "no"}]}, "no"),
+            (
+                {"errors": {"from.email": ["must be verified", "too long"]}},
+                "must be verified; too long",
+            ),
+            ({"errors": ["one", "two"]}, "one; two"),
+            ({"Messages": [{"Status": "error", "Errors": [{"ErrorMessage": "no"}]}]}, "no"),
+            ([{"status": "error", "reason": "no", "to": ["x"]}], "no"),
+            ({"message": {"subject": "echo", "reason": "no"}}, "no"),
+            ({"statusCode": 422, "name": "validation_error"}, "validation_error"),
+            ({"message": None, "error": True, "data": {"a": "b"}}, None),
+            ({}, None),
+            ([], None),
+            ("text", None),
+        ):
+            with self.subTest(data):
+                self.assertEqual(self.esp_message(data), expected)
+
+    def test_no_answer(self):
+        self.assertIsNone(AnymailAPIError("text").esp_message)
+        for body in (b"", b"<html>", b"[" * 100_000):
+            self.assertIsNone(AnymailAPIError(response=make_response(500, body=body)).esp_message)
+
+    def test_boto3(self):
+        response = {"Error": {"Code": "MessageRejected", "Message": "not verified"}}
+        error = AnymailAPIError(response=response)
+        self.assertEqual(error.esp_message, "MessageRejected; not verified")
+
+    def test_length(self):
+        self.assertEqual(self.esp_message({"message": "x" * 5000}), "x" * 1000)
+
+    def test_credentials(self):
+        class BackendWithKey(Backend):
+            def _credentials(self):
+                return ["key-0123456789"]
+
+        data = {"message": "key-0123456789 at https://u:p@example.com/ is wrong"}
+        self.assertEqual(
+            self.esp_message(data, backend=BackendWithKey()),
+            "***** at https://*****@example.com/ is wrong",
+        )
+
+    def test_after_pickling(self):
+        error = AnymailRequestsAPIError(response=make_response(400, json_data={"message": "no"}))
+        self.assertEqual(pickle.loads(pickle.dumps(error)).esp_message, "no")
+
+
+class ContentInAnswerTests(SimpleTestCase):
+    """An answer can repeat the message that it is about."""
+
+    def test_masked(self):
+        message = make_message(body='Dear "Zoë",\r\nthis is private.\r\nBye', subject="About Dolly")
+        message.attach_alternative("<p>also private \\o/</p>", "text/html")
+        message.merge_data = {
+            "to@example.com": {"name": "Ms. Secret", "age": 7, "x": ["in a list"]}
+        }
+        message.merge_global_data = {"place": gettext_lazy("somewhere else")}
+        request = {
+            "subject": message.subject,
+            "text": message.body,
+            "html": "<p>also private \\o/</p>",
+            "data": ["Ms. Secret", "in a list", "somewhere else"],
+        }
+        for answer in (
+            {"message": "no", "request": request},
+            {"message": "no", "request": json.dumps(request)},
+            {"message": f"no: {request}"},
+            {"message": f"no: {urlencode(request)}"},
+        ):
+            error = AnymailAPIError(
+                email_message=message,
+                status_code=400,
+                response=make_response(400, json_data=answer),
+            )
+            for text in (str(error), repr(error), error.esp_message):
+                for secret in ("Dolly", "Zo", "private", "Secret", "in a list", "somewhere else"):
+                    self.assertNotIn(secret, text)
+            self.assertIn('"message": "no', str(error))
+            self.assertTrue(error.esp_message.startswith("no"))
+
+    def test_not_masked(self):
+        message = make_message(body="short\n\n   \n", subject="Subject")
+        response = make_response(400, json_data={"message": "Subject is too short"})
+        error = AnymailAPIError(email_message=message, status_code=400, response=response)
+        self.assertIn("Subject is too short", str(error))
+
+    def test_not_a_message(self):
+        response = make_response(400, body=b"no")
+        for message in (None, object(), make_message(body=None)):
+            error = AnymailAPIError(email_message=message, status_code=400, response=response)
+            self.assertIn("'no'", str(error))
+
+    def test_not_json(self):
+        message = make_message(body="this is private")
+        response = make_response(500, body=b"<p>this is private</p>")
+        error = AnymailAPIError(email_message=message, status_code=500, response=response)
+        self.assertIn("'<p>*****</p>'", str(error))
+
+    def test_large_answer(self):
+        message = make_message(body="this is private")
+        response = make_response(500, body=b"this is private" * 100_000)
+        error = AnymailAPIError(email_message=message, status_code=500, response=response)
+        self.assertNotIn("private", str(error))
 
 
 class AnymailRequestsAPIErrorTests(SimpleTestCase):

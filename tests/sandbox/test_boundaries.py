@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, tag
 
 from anymail.sandbox.providers import PROVIDERS
 
@@ -14,6 +14,7 @@ from ..utils import PACKAGE, imports_of
 SANDBOX = PACKAGE / "sandbox"
 
 
+@tag("exhaustive")  # The same with each Python and Django.
 class BoundaryTests(SimpleTestCase):
     def test_nothing_imports_the_sandbox(self):
         for path in PACKAGE.rglob("*.py"):

@@ -248,6 +248,7 @@ class OneProviderTests(DemoTestCase):
             self.run_demo()
 
 
+@tag("exhaustive")
 class AllProvidersTests(DemoTestCase):
     names = tuple(PROVIDERS)
 

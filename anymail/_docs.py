@@ -1,0 +1,21 @@
+"""Where the docs help with an error or warning."""
+
+from __future__ import annotations
+
+
+def with_docs(text: str, docs: str | None) -> str:
+    """Return a text followed by where the docs tell more, such as "settings#idna-encoder"."""
+    if docs is None:
+        return text
+    page, _, anchor = docs.partition("#")
+    return f"{text}\nDocs: {page}.html#{anchor}"
+
+
+def docs_of_setting(setting: str) -> str:
+    """Return where the docs describe a setting; for those of other packages, settings at all."""
+    # Only needed for errors.
+    from ._settings import all_names
+
+    if setting in all_names():
+        return f"settings#setting-{setting}"
+    return "installation#setting-styles"
