@@ -17,13 +17,24 @@ from .headers import has_control_chars, quote_string, rfc2047_encode, unquote_st
 
 IdnaEncoder = Callable[[str], str]
 
-# RFC 5322 dot-atom, extended by RFC 6531 to any non-ASCII character.
-_DOT_ATOM = re.compile(
-    r"[^\s()<>@,:;.\"\[\]\\\x00-\x1f\x7f]+(?:\.[^\s()<>@,:;.\"\[\]\\\x00-\x1f\x7f]+)*\Z"
-)
+# RFC 5322 atom and dot-atom, extended by RFC 6531 to any non-ASCII character.
+_ATOM_TEXT = r"[^\s()<>@,:;.\"\[\]\\\x00-\x1f\x7f]+"
+_DOT_ATOM_TEXT = rf"{_ATOM_TEXT}(?:\.{_ATOM_TEXT})*"
+_DOT_ATOM = re.compile(rf"{_DOT_ATOM_TEXT}\Z")
 
 # RFC 5322 quoted-string, not empty.
 _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)+"\Z')
+
+# The forms that nearly all addresses have, and that can be understood in one way only: an
+# addr-spec, or `Some Name <addr-spec>`, or `"Some, Name" <addr-spec>`. All others are left to the
+# stdlib's parser, which takes many times as long. (It decodes encoded-words, even in an addr-spec.)
+_PLAIN_ADDR_SPEC_TEXT = rf"(?!.*=\?)({_DOT_ATOM_TEXT})@({_DOT_ATOM_TEXT})"
+_PLAIN_ADDR_SPEC = re.compile(rf"{_PLAIN_ADDR_SPEC_TEXT}\Z")
+_WORD_TEXT = r"[^\s()<>@,:;\"\[\]\\\x00-\x1f\x7f]+"  # an atom with any dots
+_PLAIN_ADDRESS = re.compile(
+    rf'(?:(?:"([^"\\\r\n\0]*)"|({_WORD_TEXT}(?: {_WORD_TEXT})*)) (<))?'
+    rf"{_PLAIN_ADDR_SPEC_TEXT}(?(3)>)\Z"
+)
 
 # What can hide a comma that does not separate addresses. (What is never closed goes on to the end,
 # for the stdlib's parser as well. And trying that again from each quote would take forever.)
@@ -32,6 +43,16 @@ _QUOTED_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"?|\((?:[^()\\]|\\.)*\)?|\[(?:
 # RFC 5322, section 2.1.1: no line, and so nothing that can't be folded, is longer. (RFC 5321 allows
 # 256 for an address. The stdlib's parser takes quadratic time.)
 _MAX_ADDR_SPEC_LENGTH = 998
+
+# The stdlib's parser is documented to raise ValueError, but has others for junk.
+_PARSER_ERRORS = (
+    ValueError,
+    MessageError,
+    AttributeError,
+    IndexError,
+    RecursionError,
+    UnboundLocalError,
+)
 
 T = TypeVar("T")
 
@@ -62,29 +83,20 @@ class EmailAddress(Address):
                 f"{_describe_invalid(addr_spec, display_name)}: "
                 "address parts cannot contain CR or LF, or NUL"
             )
-        if addr_spec is not None and len(addr_spec) > _MAX_ADDR_SPEC_LENGTH:
-            raise AnymailInvalidAddress(
-                f"Invalid email address {addr_spec[:60] + '...'!r}: "
-                f"longer than {_MAX_ADDR_SPEC_LENGTH} characters"
+        if addr_spec is not None:
+            if username or domain:
+                raise TypeError("addr_spec can't be given with username or domain")
+            username, domain = _parse_plain_addr_spec(addr_spec) or _parse_addr_spec(
+                addr_spec, display_name
             )
-        if addr_spec is not None and not addr_spec.isascii():
-            # The stdlib can't parse these, but holds them well.
-            username, domain = _split_addr_spec(addr_spec, display_name)
-            addr_spec_arg = None
-        else:
-            addr_spec_arg = addr_spec
-        try:
-            super().__init__(
-                display_name=display_name,
-                username=username,
-                domain=domain or "",
-                addr_spec=addr_spec_arg,
-            )
-        except (ValueError, MessageError, AttributeError, IndexError, RecursionError) as err:
-            # The stdlib's parser is documented to raise ValueError, but has others for junk.
-            raise AnymailInvalidAddress(_describe_invalid(addr_spec, display_name)) from err
-        if addr_spec is not None and not (self.username and self.domain):
-            raise AnymailInvalidAddress(_describe_invalid(addr_spec, display_name))
+        super().__init__(display_name, username, domain or "")
+
+    @classmethod
+    def _from_parts(cls, display_name: str, username: str, domain: str) -> EmailAddress:
+        """Return an address of parts that are known to be valid."""
+        address = cls.__new__(cls)
+        Address.__init__(address, display_name, username, domain)
+        return address
 
     def __str__(self) -> str:
         return self.address
@@ -100,7 +112,11 @@ class EmailAddress(Address):
     @property
     def addr_spec(self) -> str:
         """The bare address: local part, quoted if need be, @ and domain. Nothing is encoded."""
-        return self.format_addr_spec()
+        return self._addr_spec
+
+    @cached_property
+    def _addr_spec(self) -> str:
+        return self._format_addr_spec(self.domain)
 
     @property
     def uses_eai(self) -> bool:
@@ -139,14 +155,17 @@ class EmailAddress(Address):
 
     def format_addr_spec(self, *, idna_encode: IdnaEncoder | None = None) -> str:
         """Return the bare address, a non-ASCII domain encoded with idna_encode, if given."""
+        domain = self.domain
+        if idna_encode is None or domain.isascii():
+            return self._addr_spec
+        return self._format_addr_spec(idna_encode(domain))
+
+    def _format_addr_spec(self, domain: str) -> str:
         username = self.username
         if not _DOT_ATOM.match(username):
             username = f'"{quote(username)}"'
-        domain = self.domain
         if not domain:
             return username if self.username else "<>"
-        if idna_encode is not None and not domain.isascii():
-            domain = idna_encode(domain)
         return f"{username}@{domain}"
 
     def as_dict(
@@ -171,6 +190,36 @@ class EmailAddress(Address):
 def _describe_invalid(addr_spec: str | None, display_name: str) -> str:
     text = f"Invalid email address {addr_spec!r}"
     return f"{text} (display_name={display_name!r})" if display_name else text
+
+
+def _parse_plain_addr_spec(addr_spec: str) -> tuple[str, str] | None:
+    """Return an addr-spec's local part and domain, or None if it's for _parse_addr_spec."""
+    if len(addr_spec) > _MAX_ADDR_SPEC_LENGTH or not (match := _PLAIN_ADDR_SPEC.match(addr_spec)):
+        return None
+    username, domain = match.groups()
+    return username, domain
+
+
+def _parse_addr_spec(addr_spec: str, display_name: str) -> tuple[str, str]:
+    """Return an addr-spec's unquoted local part and its domain. Neither is empty.
+
+    Raises AnymailInvalidAddress. The display name is for that.
+    """
+    if len(addr_spec) > _MAX_ADDR_SPEC_LENGTH:
+        raise AnymailInvalidAddress(
+            f"Invalid email address {addr_spec[:60] + '...'!r}: "
+            f"longer than {_MAX_ADDR_SPEC_LENGTH} characters"
+        )
+    if not addr_spec.isascii():
+        # The stdlib can't parse these.
+        return _split_addr_spec(addr_spec, display_name)
+    try:
+        parsed = Address(addr_spec=addr_spec)
+    except _PARSER_ERRORS as err:
+        raise AnymailInvalidAddress(_describe_invalid(addr_spec, display_name)) from err
+    if not (parsed.username and parsed.domain):
+        raise AnymailInvalidAddress(_describe_invalid(addr_spec, display_name))
+    return parsed.username, parsed.domain
 
 
 def _split_addr_spec(addr_spec: str, display_name: str) -> tuple[str, str]:
@@ -203,9 +252,10 @@ def parse_address_list(address_list: Any, field: str | None = None) -> list[Emai
     """
     if address_list is None:
         return []
-    is_single = isinstance(address_list, str) or is_lazy(address_list)
-    if is_single or not isinstance(address_list, Iterable):
-        address_list = [address_list]
+    if not isinstance(address_list, (list, tuple)):
+        is_single = isinstance(address_list, str) or is_lazy(address_list)
+        if is_single or not isinstance(address_list, Iterable):
+            address_list = [address_list]
     items = [force_non_lazy(item) for item in address_list]
     if items in ([], [None]):
         return []
@@ -215,7 +265,12 @@ def parse_address_list(address_list: Any, field: str | None = None) -> list[Emai
         if isinstance(item, bytes):
             # The text of this is b'...', which can be an address.
             raise AnymailInvalidAddress(_describe_list_error(str(item), items, field))
-        for name, addr_spec in _split_address_list(str(item)):
+        text = str(item)
+        plain = _parse_plain_address(text)
+        if plain is not None:
+            result.append(plain)
+            continue
+        for name, addr_spec in _split_address_list(text):
             try:
                 result.append(EmailAddress(name, addr_spec))
             except AnymailInvalidAddress as err:
@@ -238,6 +293,14 @@ def parse_single_address(address: str, field: str | None = None) -> EmailAddress
             f"Only one email address is allowed; found {len(parsed)} in {str(address)!r}{where}"
         )
     return parsed[0]
+
+
+def _parse_plain_address(text: str) -> EmailAddress | None:
+    """Return the address, or None if it's for _split_address_list and EmailAddress."""
+    if len(text) > _MAX_ADDR_SPEC_LENGTH or not (match := _PLAIN_ADDRESS.match(text)):
+        return None
+    quoted_name, name, _, username, domain = match.groups()
+    return EmailAddress._from_parts(quoted_name or name or "", username, domain)
 
 
 def _split_address_list(text: str) -> list[tuple[str, str]]:
@@ -285,6 +348,8 @@ class RecipientMap(Generic[T]):
 
     def get(self, recipient: EmailAddress) -> T | None:
         """Return the entry for the recipient, or None."""
+        if not self._entries:
+            return None
         return self._entries.get(self._key(recipient.addr_spec))
 
 

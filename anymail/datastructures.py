@@ -51,8 +51,12 @@ def _effective(values: Iterable[Any]) -> list[Any]:
 
 def last(*args: Any) -> Any:
     """Return the last set value, or UNSET if there is none or it is None."""
-    values = _effective(args)
-    return values[-1] if values else UNSET
+    for value in reversed(args):
+        if value is None:
+            break
+        if value is not UNSET:
+            return value
+    return UNSET
 
 
 def concat_lists(*args: Any) -> Any:
@@ -90,7 +94,7 @@ def merge_dicts_deep(*args: Any) -> Any:
 
 
 def _mutable(value: Mapping[Any, Any]) -> MutableMapping[Any, Any]:
-    return value if isinstance(value, MutableMapping) else dict(value)
+    return value if isinstance(value, (dict, MutableMapping)) else dict(value)
 
 
 def merge_dicts_one_level(*args: Any) -> Any:
@@ -180,8 +184,6 @@ def force_non_lazy_dict(obj: Any) -> Any:
 
     Keys and lists are left alone. A value that is no mapping is treated as force_non_lazy does.
     """
-    try:
-        items = obj.items()
-    except AttributeError:
+    if not hasattr(obj, "items"):
         return force_non_lazy(obj)
-    return {key: force_non_lazy_dict(value) for key, value in items}
+    return {key: force_non_lazy_dict(value) for key, value in obj.items()}

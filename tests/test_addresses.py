@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.headerregistry import Address
+from typing import Any
+from unittest.mock import patch
 
 from django.test import SimpleTestCase
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from anymail import addresses
 from anymail._idna import idna2008
 from anymail.addresses import (
     EmailAddress,
@@ -21,7 +27,9 @@ from anymail.addresses import (
 )
 from anymail.exceptions import AnymailInvalidAddress
 
-fuzz = settings(derandomize=True, deadline=None, max_examples=500)
+from .properties import examples
+
+fuzz = examples(500)
 
 # Made of what address parsers look at, so that more than junk comes out of it.
 address_like = st.lists(
@@ -33,6 +41,19 @@ address_like = st.lists(
         st.text(max_size=3),
     ),
     max_size=12,
+).map("".join)
+
+# One of the plain forms, or nearly.
+name_like = st.text(st.characters(exclude_categories=["C"]), max_size=8)
+plain_like = st.tuples(
+    st.sampled_from(["", "", "Jane ", "J. R. Doe ", '"Doe, Jane" ', "Zoë\u00a0Q ", "a  b "])
+    | name_like.map("{} ".format)
+    | name_like.map('"{}" '.format),
+    st.sampled_from(["", "<"]),
+    st.sampled_from(["a", "a.b", "zoë", "=?utf-8?q?a?=", ".a", "a b"]) | name_like,
+    st.sampled_from(["@", "@", "@", "", "@@"]),
+    st.sampled_from(["x.com", "x", "ö.example", "[1.2.3.4]", "x.", "=?a?q?b?="]) | name_like,
+    st.sampled_from(["", ">", " >", ">,", "\n"]),
 ).map("".join)
 
 
@@ -121,6 +142,8 @@ class EmailAddressTests(InvalidAddressTestCase):
             "<a@example.com>",
             "a@example.com, b@example.com",
             '""@example.com',
+            "a@[",
+            "a@[ ",
         ]:
             with self.subTest(addr_spec=addr_spec):
                 text = self.invalid(EmailAddress, "", addr_spec)
@@ -553,6 +576,126 @@ class AnyTextTests(SimpleTestCase):
         self.assertEqual(
             parsed, [address for item in items for address in parse_address_list(item)]
         )
+
+
+@contextmanager
+def slow_path() -> Iterator[None]:
+    """Leave all addresses to the stdlib's parser, and what is around that."""
+    with (
+        patch.object(addresses, "_parse_plain_address", return_value=None),
+        patch.object(addresses, "_parse_plain_addr_spec", return_value=None),
+    ):
+        yield
+
+
+def outcome(function: Any, *args: Any) -> Any:
+    """Return all that can be seen of the addresses that come out, or of the error."""
+    try:
+        result = function(*args)
+    except AnymailInvalidAddress as error:
+        cause = error.__cause__
+        return str(error), type(cause), str(cause)
+    found = result if isinstance(result, list) else [result]
+    return [
+        (type(address), address.display_name, address.username, address.domain, str(address))
+        for address in found
+    ]
+
+
+class PlainFormTests(SimpleTestCase):
+    """The short cut for plain forms makes no difference."""
+
+    PLAIN = (
+        "a@example.com",
+        "first.last+tag@sub.example.co.uk",
+        "o'brien_1-2@xn--mnchen-3ya.example",
+        "zoë@münchen.example",
+        "Jane <a@example.com>",
+        "J. R. Doe-Smith <a@example.com>",
+        "Zoë Quinn <zoë@münchen.example>",
+        '"Doe, Jane" <a@example.com>',
+        '"J (Q) [x] <y>; é" <a@example.com>',
+        '"" <a@example.com>',
+    )
+
+    def assertNoDifference(self, function: Any, *args: Any) -> None:
+        with slow_path():
+            expected = outcome(function, *args)
+        self.assertEqual(outcome(function, *args), expected)
+
+    def test_plain_forms_take_it(self):
+        for text in self.PLAIN:
+            with self.subTest(text=text):
+                self.assertIsNotNone(addresses._parse_plain_address(text))
+                addr_spec = parse_single_address(text).addr_spec
+                self.assertIsNotNone(addresses._parse_plain_addr_spec(addr_spec))
+                with patch.object(addresses, "AddressList", side_effect=AssertionError):
+                    parse_single_address(text)
+                self.assertNoDifference(parse_address_list, text)
+                self.assertNoDifference(EmailAddress, "Jane", addr_spec)
+
+    def test_copies_are_like_any_other(self):
+        for text in self.PLAIN:
+            address = parse_single_address(text)
+            with slow_path():
+                expected = parse_single_address(text)
+            self.assertEqual(vars(address), vars(expected))
+            for duplicate in [
+                copy.copy(address),
+                copy.deepcopy(address),
+                pickle.loads(pickle.dumps(address)),
+            ]:
+                self.assertIs(type(duplicate), EmailAddress)
+                self.assertEqual(duplicate, expected)
+                self.assertEqual(str(duplicate), str(expected))
+
+    def test_any_character_at_any_place(self):
+        # The separators and spaces of Unicode, a surrogate, and what is beyond 16 bits.
+        others = (
+            "\u1680\u2000\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff\uff20\ud800\U0001f600"
+        )
+        characters = [*map(chr, range(0x100)), *others]
+        for function, text in [
+            (parse_address_list, "ab@cd.ef"),
+            (parse_address_list, "Ab Cd <e@f.gh>"),
+            (parse_address_list, '"Ab, C" <d@e.fg>'),
+            (lambda addr_spec: EmailAddress("Name", addr_spec), "ab@cd.ef"),
+        ]:
+            changed = [
+                text[:position] + character + text[position:]
+                for position, character in itertools.product(range(len(text) + 1), characters)
+            ]
+            with slow_path():
+                expected = {each: outcome(function, each) for each in changed}
+            self.assertEqual({each: outcome(function, each) for each in changed}, expected)
+
+    def test_lengths(self):
+        for length in range(990, 1002):
+            long = "a" * (length - len("@example.com")) + "@example.com"
+            self.assertEqual(len(long), length)
+            self.assertNoDifference(parse_address_list, long)
+            self.assertNoDifference(parse_address_list, f"Jane Doe <{long}>")
+            self.assertNoDifference(EmailAddress, "Jane Doe", long)
+
+    @fuzz
+    @given(st.text() | address_like | plain_like)
+    @example("=?utf-8?q?a?=@x.com")
+    @example("Jane <a@=?utf-8?q?x.com?=>")
+    @example("=?utf-8?q?Jane?= <a@x.com>")
+    def test_parse_address_list(self, text):
+        self.assertNoDifference(parse_address_list, text)
+
+    @examples(200)
+    @given(st.lists(plain_like, max_size=3))
+    def test_lists(self, items):
+        self.assertNoDifference(parse_address_list, items)
+        self.assertNoDifference(parse_address_list, ", ".join(items))
+
+    @fuzz
+    @given(st.text() | name_like, st.text() | address_like | plain_like)
+    @example("", "=?utf-8?q?a?=@x.com")
+    def test_email_address(self, name, addr_spec):
+        self.assertNoDifference(EmailAddress, name, addr_spec)
 
 
 class RecipientMapTests(SimpleTestCase):

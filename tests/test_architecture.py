@@ -12,8 +12,8 @@ from anymail.urls import WEBHOOKS
 from .utils import PACKAGE, imports_of
 
 SHARED = {
-    "backends": {"base", "base_requests", "console", "test"},
-    "webhooks": {"base", "decoding", "dedupe", "downloads", "signatures", "sns"},
+    "backends": {"base", "base_requests", "console", "sending", "test"},
+    "webhooks": {"base", "decoding", "dedupe", "downloads", "public_keys", "signatures", "sns"},
 }
 
 # The former name of a provider may import what it is now.

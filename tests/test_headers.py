@@ -7,7 +7,7 @@ import pickle
 from datetime import datetime, timedelta, timezone
 
 from django.test import SimpleTestCase
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
@@ -28,7 +28,9 @@ from anymail.headers import (
     unquote_string,
 )
 
-fuzz = settings(derandomize=True, deadline=None, max_examples=300)
+from .properties import examples
+
+fuzz = examples(300)
 text = st.text(st.characters(exclude_categories=["Cs"]))
 
 

@@ -6,7 +6,7 @@ import requests
 from django.http import QueryDict
 from django.test import RequestFactory, SimpleTestCase, override_settings
 from django.utils.datastructures import MultiValueDictKeyError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from anymail.http import (
@@ -16,6 +16,8 @@ from anymail.http import (
     no_netrc,
     querydict_getfirst,
 )
+
+from .properties import examples
 
 
 def basic(credentials: str | bytes) -> str:
@@ -92,7 +94,7 @@ class BasicAuthTests(SimpleTestCase):
             with self.subTest(authorization=authorization):
                 self.assertIsNone(self.auth(authorization))
 
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @examples(300)
     @given(st.text() | st.text().map(lambda value: f"Basic {value}"))
     def test_raises_nothing(self, authorization):
         result = self.auth(authorization)

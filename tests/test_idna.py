@@ -5,11 +5,13 @@ from types import ModuleType
 from unittest import mock, skipUnless
 
 from django.test import SimpleTestCase
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from anymail import _idna
 from anymail.exceptions import AnymailImproperlyInstalled
+
+from .properties import examples
 
 try:
     import uts46 as uts46_package
@@ -19,7 +21,7 @@ except ImportError:
 # In the Thaana script, words end in combining marks, which IDNA 2003 forbids at the end of
 # right-to-left labels: https://www.rfc-editor.org/rfc/rfc5893#section-1.2
 THAANA, THAANA_ENCODED = "ބަ.example", "xn--lqb2e.example"
-fuzz = settings(derandomize=True, deadline=None, max_examples=300)
+fuzz = examples(300)
 
 
 class ModuleTests(SimpleTestCase):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -160,89 +159,3 @@ class ViewOnFirstRequestTests(SimpleTestCase):
         with mock.patch.object(pattern, "callback", view):
             response = client.post(reverse(f"anymail:{pattern.name}"))
         self.assertEqual(response.status_code, 200)
-
-
-class ImportTests(SimpleTestCase):
-    """A project pays only for what it uses."""
-
-    def modules_after(self, code: str) -> set[str]:
-        setup = (
-            "from django.conf import settings; import django, sys; "
-            "settings.configure(INSTALLED_APPS=['anymail'], ANYMAIL={}); django.setup(); "
-        )
-        process = subprocess.run(
-            [sys.executable, "-W", "error", "-c", f"{setup}{code}; print(*sorted(sys.modules))"],
-            cwd=Path(anymail.__file__).parent.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        self.assertEqual(process.returncode, 0, process.stderr)
-        return set(process.stdout.split())
-
-    forbidden = {
-        # HTTP and IDNA
-        "requests",
-        "urllib3",
-        "idna",
-        "uts46",
-        # Optional packages
-        "boto3",
-        "botocore",
-        "cryptography",
-        "s3_encryption",
-        "svix",
-        # What needs them
-        "anymail.addresses",
-        "anymail.attachments",
-        "anymail.backends",
-        "anymail.exceptions",
-        "anymail.headers",
-        "anymail.inbound",
-        "anymail.message",
-        "anymail.sandbox",
-        "anymail.signals",
-        "anymail.utils",
-        "anymail.webhooks",
-    }
-
-    def assertLean(self, modules: set[str]) -> None:
-        self.assertEqual(modules & self.forbidden, set())
-        strays = {
-            name
-            for name in modules
-            if name.startswith(("anymail.webhooks.", "anymail.backends.", "anymail.sandbox."))
-        }
-        self.assertEqual(strays, set())
-
-    def test_urls(self):
-        modules = self.modules_after("import anymail.urls")
-        self.assertIn("anymail.urls", modules)
-        self.assertLean(modules)
-
-    def test_system_checks(self):
-        modules = self.modules_after(
-            "from django.core.checks import run_checks; assert run_checks() is not None"
-        )
-        self.assertIn("anymail.checks", modules)
-        self.assertLean(modules)
-
-    def test_system_checks_for_deployment(self):
-        """They look at views only if the project's URLs include them."""
-        run_checks = (
-            "from types import ModuleType; from django.core.checks import run_checks; "
-            "from django.urls import include, path; "
-            "urls = settings.ROOT_URLCONF = ModuleType('urls'); urls.urlpatterns = [{}]; "
-            "found = run_checks(include_deployment_checks=True); "
-            "assert {} == any(message.id == 'anymail.W004' for message in found)"
-        )
-        self.assertLean(self.modules_after(run_checks.format("path('', print)", False)))
-        included = "path('', include('anymail.urls'))"
-        modules = self.modules_after(run_checks.format(included, True))
-        self.assertIn("anymail.webhooks.postmark", modules)
-
-    def test_one_view(self):
-        modules = self.modules_after("import anymail.webhooks.postmark")
-        esps = {name.split(".")[-1] for name in modules if name.startswith("anymail.webhooks.")}
-        self.assertEqual(esps - SHARED["webhooks"], {"postmark"})
-        self.assertEqual({name for name in modules if name.startswith("anymail.backends")}, set())

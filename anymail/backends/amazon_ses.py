@@ -38,9 +38,12 @@ from ..exceptions import AnymailAPIError, AnymailInvalidHeader
 from ..headers import has_control_chars, quote_string, rfc2047_encode
 from ..message import AnymailRecipientStatus
 from .base import AnymailBaseBackend, BasePayload, MessageAttr
+from .sending import ApiCall
 
 try:
     import boto3
+    from botocore.config import Config
+    from botocore.endpoint import MAX_POOL_CONNECTIONS
     from botocore.exceptions import BotoCoreError, ClientError
 except ImportError as err:
     raise missing_package("boto3") from err
@@ -85,12 +88,17 @@ class EmailBackend(AnymailBaseBackend):
             return False
         try:
             session = boto3.session.Session(**self.session_params)
-            self.client = session.client("sesv2", **self.client_params)
+            self.client = session.client("sesv2", **self._with_enough_connections())
         except Exception:
             if not self.fail_silently:
                 raise
             return None
         return True
+
+    def _with_enough_connections(self) -> dict[str, Any]:
+        """Return the client's parameters, for a pool that holds as many as can be in use."""
+        config = Config(max_pool_connections=max(self.send_concurrency, MAX_POOL_CONNECTIONS))
+        return {**self.client_params, "config": config.merge(self.client_params["config"])}
 
     def close(self) -> None:
         if self.client is None:
@@ -123,16 +131,9 @@ class EmailBackend(AnymailBaseBackend):
 
         Raises AnymailAPIError with the error that boto3 raised as its cause.
         """
+        call = self._take_api_call(payload)
         try:
-            api_method = getattr(self.client, payload.api_name)
-        except AttributeError:
-            raise NotImplementedError(
-                f"This version of boto3 does not have {payload.api_name} for Amazon SES v2. "
-                "Upgrade boto3."
-            ) from None
-        params = payload.get_api_params()
-        try:
-            return api_method(**params)
+            return call.answer()
         except (BotoCoreError, ClientError) as err:
             raise AnymailAPIError(
                 f"Error calling Amazon SES {payload.api_name}:",
@@ -141,6 +142,25 @@ class EmailBackend(AnymailBaseBackend):
                 payload=payload,
                 response=err.response if isinstance(err, ClientError) else None,
             ) from err
+
+    @property
+    def _can_send_concurrently(self) -> bool:
+        cls = type(self)
+        return (
+            self.client is not None
+            and cls._send is EmailBackend._send
+            and cls.post_to_esp is EmailBackend.post_to_esp
+        )
+
+    def _prepare_call(self, payload: Any) -> ApiCall:
+        try:
+            api_method = getattr(self.client, payload.api_name)
+        except AttributeError:
+            raise NotImplementedError(
+                f"This version of boto3 does not have {payload.api_name} for Amazon SES v2. "
+                "Upgrade boto3."
+            ) from None
+        return ApiCall(api_method, **payload.get_api_params())
 
     def parse_recipient_status(
         self, response: Any, payload: Any, message: EmailMessage

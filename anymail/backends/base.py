@@ -19,7 +19,7 @@ from .. import _idna
 from .._quiet import find_credentials
 from ..addresses import EmailAddress, IdnaEncoder, parse_address_list, parse_single_address
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import _get_number_setting, get_anymail_setting
 from ..datastructures import (
     UNSET,
     concat_lists,
@@ -35,7 +35,6 @@ from ..datastructures import (
 from ..exceptions import (
     AnymailCancelSend,
     AnymailConfigurationError,
-    AnymailError,
     AnymailInvalidAddress,
     AnymailInvalidHeader,
     AnymailInvalidMailer,
@@ -43,14 +42,20 @@ from ..exceptions import (
     AnymailSerializationError,
     AnymailUnsupportedFeature,
 )
-from ..headers import check_header_text
+from ..headers import check_header_text, has_control_chars
 from ..message import AnymailRecipientStatus, AnymailStatus
 from ..signals import post_send, pre_send
+from .sending import ApiCall, ConcurrentSending, SequentialSending
 
 DEFAULT_IDNA_ENCODER = "idna2008"
+"""Without an IDNA_ENCODER setting."""
 
 Combiner: TypeAlias = Callable[..., Any]
+"""Combines the default for an attribute and a message's value. Either can be UNSET."""
+
 Converter: TypeAlias = Callable[..., Any]
+"""Takes the value of an attribute, and returns what its ``set_...`` method gets."""
+
 MessageAttr: TypeAlias = tuple[str, Combiner | None, Converter | str | None]
 """(attribute, combiner with SEND_DEFAULTS, converter or the name of a payload method)"""
 
@@ -67,9 +72,9 @@ class AnymailBaseBackend(BaseEmailBackend):
     and :meth:`parse_recipient_status`.
 
     Keyword arguments (and Django's MAILERS OPTIONS): ``ignore_unsupported_features``,
-    ``ignore_recipient_status``, ``debug_api_requests``, ``send_defaults`` and ``idna_encoder``;
-    where one isn't given, the setting of that name applies. All others go to Django's base class,
-    which knows what to do with unknown options.
+    ``ignore_recipient_status``, ``debug_api_requests``, ``send_concurrency``, ``send_defaults``
+    and ``idna_encoder``; where one isn't given, the setting of that name applies. All others go to
+    Django's base class, which knows what to do with unknown options.
     """
 
     fail_silently: bool
@@ -83,6 +88,9 @@ class AnymailBaseBackend(BaseEmailBackend):
         )
         self.debug_api_requests = get_anymail_setting(
             "debug_api_requests", kwargs=kwargs, default=False
+        )
+        self.send_concurrency = _get_number_setting(
+            "send_concurrency", kwargs, default=1, minimum=1, integer=True
         )
         self.send_defaults: dict[str, Any] = {
             **(get_anymail_setting("send_defaults", default=None) or {}),
@@ -131,54 +139,77 @@ class AnymailBaseBackend(BaseEmailBackend):
     # -- Sending ------------------------------------------------------------------------------
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """Send the messages, one after the other. Returns how many were sent.
+        """Send the messages. Returns how many were sent.
 
-        The first AnymailError ends it, unless ``fail_silently``; other errors always do.
+        The first AnymailError ends it, unless ``fail_silently``; other errors always do. The error
+        has an attribute ``sent_count``: how many were sent.
+
+        One after the other, unless SEND_CONCURRENCY allows several calls of the provider's API at
+        a time. Then those that are under way when an error occurs are finished; if several
+        messages fail, the first one's error is raised.
         """
         if not email_messages:
             return 0
-        sent_count = 0
         created_session = self.open()
+        sending: SequentialSending | ConcurrentSending
+        if self.send_concurrency > 1 and self._can_send_concurrently:
+            sending = ConcurrentSending(self, self.send_concurrency)
+        else:
+            sending = SequentialSending(self)
         try:
-            for message in email_messages:
-                try:
-                    sent = self._send(message)
-                except AnymailError:
-                    if not self.fail_silently:
-                        raise
-                else:
-                    sent_count += bool(sent)
+            return sending.send(email_messages)
+        except Exception as error:
+            error.sent_count = sending.sent_count  # type: ignore[attr-defined]
+            raise
         finally:
             if created_session:
                 self.close()
-        return sent_count
 
     def _send(self, message: EmailMessage) -> bool:
         """Send one message. Returns whether it was sent (rather than canceled)."""
-        status = AnymailStatus()
-        message.anymail_status = status  # type: ignore[attr-defined]
-        if not self.run_pre_send(message):
+        if not self._is_to_be_sent(message):
             return False
-        if not message.recipients():
-            return False
-
-        payload, response = self._call_esp(message, status)
-        self.run_post_send(message)
-        self.raise_for_recipient_status(status, response, payload, message)
+        self._finish_sending(message, self._build_payload(message))
         return True
 
-    @sensitive_variables()
-    def _call_esp(self, message: EmailMessage, status: AnymailStatus) -> tuple[Any, Any]:
-        """Build the payload, send it, and keep in status what the answer says.
+    def _is_to_be_sent(self, message: EmailMessage) -> bool:
+        """Give the message an empty status, and ask the receivers of pre_send."""
+        message.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
+        return self.run_pre_send(message) and bool(message.recipients())
 
-        The decorator is for all that is called here, in requests and boto3 too: Django's error
-        reports show no local variables of it, which hold credentials and content.
-        """
-        payload = self.build_message_payload(message, self.send_defaults)
+    # The decorator is for all that is called here and in _call_esp, in requests and boto3 too:
+    # Django's error reports show no local variables of it, which hold credentials and content.
+    @sensitive_variables()
+    def _build_payload(self, message: EmailMessage) -> Any:
+        return self.build_message_payload(message, self.send_defaults)
+
+    def _finish_sending(self, message: EmailMessage, payload: Any) -> None:
+        """Send the payload, keep in the message's status what the answer says, and tell that."""
+        status: AnymailStatus = message.anymail_status  # type: ignore[attr-defined]
+        response = self._call_esp(message, payload, status)
+        self.run_post_send(message)
+        self.raise_for_recipient_status(status, response, payload, message)
+
+    @sensitive_variables()
+    def _call_esp(self, message: EmailMessage, payload: Any, status: AnymailStatus) -> Any:
         response = self.post_to_esp(payload, message)
         status.esp_response = response
         status.set_recipient_status(self.parse_recipient_status(response, payload, message))
-        return payload, response
+        return response
+
+    @property
+    def _can_send_concurrently(self) -> bool:
+        """Whether post_to_esp does nothing but make the call that _prepare_call returns."""
+        return False
+
+    def _prepare_call(self, payload: Any) -> ApiCall:
+        """Return the call of the provider's API, not yet made."""
+        raise _not_implemented(self, "_prepare_call")
+
+    def _take_api_call(self, payload: Any) -> ApiCall:
+        """Return the call of the provider's API, which may be under way already."""
+        call = vars(payload).pop("_api_call", None)
+        return call or self._prepare_call(payload)
 
     def _credentials(self) -> list[str]:
         """Return the backend's API keys and such, to be kept out of errors and debugging output."""
@@ -271,28 +302,44 @@ def _resolve_idna_encoder(encoder: Any, kwargs: Mapping[str, Any]) -> IdnaEncode
     except (ImportError, TypeError, ValueError) as err:
         text = f"Cannot use IDNA_ENCODER={encoder!r}: {err}"
         if "alias" in kwargs:
-            raise AnymailInvalidMailer(text, alias=kwargs["alias"]) from err
-        raise AnymailConfigurationError(text) from err
+            raise AnymailInvalidMailer(
+                text, alias=kwargs["alias"], docs="settings#idna-encoder"
+            ) from err
+        raise AnymailConfigurationError(text, docs="settings#idna-encoder") from err
 
 
 def _is_list(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return True
     return isinstance(value, Iterable) and not (isinstance(value, (str, bytes)) or is_lazy(value))
 
 
-def _validate_type(what: str, attr: str, value: Any) -> None:
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, (dict, Mapping))  # dict: much quicker than Mapping alone
+
+
+def _is_dict_of_dicts(value: Any) -> bool:
+    return _is_dict(value) and all(map(_is_dict, value.values()))
+
+
+# How to recognize the type that an attribute must have, and what to call it.
+_LIST = (_is_list, "a list or other iterable")
+_DICT = (_is_dict, "a dict")
+_DICT_OF_DICTS = (_is_dict_of_dicts, "a dict of address: dict")
+_ATTR_TYPES = {
+    **dict.fromkeys(("tags", "attachments", "alternatives"), _LIST),
+    **dict.fromkeys(("metadata", "merge_global_data", "esp_extra", "extra_headers"), _DICT),
+    **dict.fromkeys(("merge_data", "merge_headers", "merge_metadata"), _DICT_OF_DICTS),
+}
+
+
+def _validate_type(attr: str, value: Any, where: str) -> None:
     """Raise TypeError for what Python would otherwise misread or complain about elsewhere."""
-    if value is UNSET or value is None:
+    if value is UNSET or value is None or attr not in _ATTR_TYPES:
         return
-    if attr in ("tags", "attachments", "alternatives"):
-        if not _is_list(value):
-            raise TypeError(f"{what} must be a list or other iterable")
-    elif attr in ("metadata", "merge_global_data", "esp_extra", "extra_headers"):
-        if not isinstance(value, Mapping):
-            raise TypeError(f"{what} must be a dict")
-    elif attr in ("merge_data", "merge_headers", "merge_metadata") and not (
-        isinstance(value, Mapping) and all(isinstance(item, Mapping) for item in value.values())
-    ):
-        raise TypeError(f"{what} must be a dict of address: dict")
+    is_valid, expected = _ATTR_TYPES[attr]
+    if not is_valid(value):
+        raise TypeError(f'"{attr}" {where} must be {expected}')
 
 
 class BasePayload:
@@ -359,10 +406,10 @@ class BasePayload:
         value = getattr(self.message, attr, UNSET)
         if attr in ("to", "cc", "bcc", "reply_to") and value is not UNSET and value is not None:
             self.validate_not_bare_string(attr, value)
-        _validate_type(f'"{attr}" attribute', attr, value)
+        _validate_type(attr, value, "attribute")
         if combiner is not None:
             default_value = self.defaults.get(attr, UNSET)
-            _validate_type(f'"{attr}" in SEND_DEFAULTS', attr, default_value)
+            _validate_type(attr, default_value, "in SEND_DEFAULTS")
             value = combiner(default_value, value)
         elif value is None:
             value = UNSET
@@ -426,8 +473,9 @@ class BasePayload:
                 raise AnymailInvalidHeader(
                     f"{attr}: header name {name!r} must be a str", **self._error_context()
                 )
-            self.check_header_value(f"{attr}: header name {name!r}", name)
-            self.check_header_value(f"{attr}[{name!r}]", value)
+            if has_control_chars(str(name)) or has_control_chars(str(value)):
+                self.check_header_value(f"{attr}: header name {name!r}", name)
+                self.check_header_value(f"{attr}[{name!r}]", value)
 
     def unsupported_feature(self, feature: str) -> None:
         """Raise AnymailUnsupportedFeature, unless IGNORE_UNSUPPORTED_FEATURES is set."""
@@ -482,7 +530,7 @@ class BasePayload:
     # -- Setters: what subclasses must implement ----------------------------------------------
 
     def init_payload(self) -> None:
-        """Prepare for the set_ methods."""
+        """Prepare for the ``set_...`` methods."""
         raise _not_implemented(self, "init_payload")
 
     def set_from_email(self, email: EmailAddress) -> None:
@@ -531,10 +579,12 @@ class BasePayload:
         self.unsupported_feature("reply_to")
 
     def process_extra_headers(self, headers: Mapping[str, Any]) -> None:
-        """Hand headers with a meaning of their own to their set_ methods. Not to be overridden.
+        """Hand headers with a meaning of their own to their setters. Not to be overridden.
 
         These work as in Django's SMTP backend. What is left goes to set_extra_headers.
         """
+        if not headers:
+            return
         self._check_headers("extra_headers", headers)
         # A copy, since the special headers are taken out.
         headers = CaseInsensitiveDict(headers)

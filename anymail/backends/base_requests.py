@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urljoin
 
@@ -11,12 +11,17 @@ import requests
 from django.core.mail import EmailMessage
 from requests.utils import default_user_agent
 
+from .._connections import SharedConnectionsAdapter
 from .._quiet import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
 from .._version import __version__
-from ..conf import get_anymail_setting
+from ..conf import _get_number_setting, get_anymail_setting
 from ..exceptions import AnymailRequestsAPIError
 from ..http import no_netrc
 from .base import AnymailBaseBackend, BasePayload
+from .sending import ApiCall
+
+# Nearly all calls of a backend have the same URL.
+_join_url = lru_cache(urljoin)
 
 
 def with_trailing_slash(url: str) -> str:
@@ -30,12 +35,17 @@ class AnymailRequestsBackend(AnymailBaseBackend):
     ``api_url`` is the base URL of the API: end it with a "/". The keyword arguments ``timeout``
     and ``requests_timeout``, and the REQUESTS_TIMEOUT setting, are what requests accepts:
     seconds, a (connect, read) tuple, or None for no limit. Default 30.
+
+    ``connection_max_idle``, and the setting of that name, is how many seconds a connection to the
+    provider is kept without use, for later backends as well; 0 to keep none beyond ``close()``.
+    Default 30. Raises AnymailConfigurationError if it is no number, or negative.
     """
 
     def __init__(self, api_url: str, **kwargs: Any) -> None:
         self.api_url = api_url
         requests_timeout = get_anymail_setting("requests_timeout", kwargs=kwargs, default=30)
         self.timeout = kwargs.pop("timeout", requests_timeout)
+        self.connection_max_idle = _get_number_setting("connection_max_idle", kwargs, default=30)
         super().__init__(**kwargs)
         self.session: requests.Session | None = None
 
@@ -72,6 +82,10 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         session.headers["User-Agent"] = (
             f"django-anymail/{__version__}-{self.esp_name.lower()} {default_user_agent()}"
         )
+        if self.connection_max_idle:
+            adapter = SharedConnectionsAdapter(self.connection_max_idle)
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
         if self.debug_api_requests:
             session.hooks["response"].append(
                 partial(self._dump_api_request, credentials=self._credentials())
@@ -95,22 +109,35 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         Raises AnymailRequestsAPIError: for HTTP errors see raise_for_status; if there was no
         answer, the error is also an instance of the requests exception that caused it.
         """
-        assert self.session is not None
-        params = payload.get_request_params(self.api_url)
-        params.setdefault("timeout", self.timeout)
+        call = self._take_api_call(payload)
         try:
-            response = self.session.request(**params)
+            response: requests.Response = call.answer()
         except requests.RequestException as err:
             mask_urls_in_error(err)
             error_class = AnymailRequestsAPIError.combined_with(type(err))
             raise error_class(
-                f"Error posting to {mask_urls(params.get('url', '<missing url>'))}:",
+                f"Error posting to {mask_urls(call.params.get('url', '<missing url>'))}:",
                 email_message=message,
                 payload=payload,
                 backend=self,
             ) from err
         self.raise_for_status(response, payload, message)
         return response
+
+    @property
+    def _can_send_concurrently(self) -> bool:
+        cls = type(self)
+        return (
+            self.session is not None
+            and cls._send is AnymailRequestsBackend._send
+            and cls.post_to_esp is AnymailRequestsBackend.post_to_esp
+        )
+
+    def _prepare_call(self, payload: Any) -> ApiCall:
+        assert self.session is not None
+        params = payload.get_request_params(self.api_url)
+        params.setdefault("timeout", self.timeout)
+        return ApiCall(self.session.request, **params)
 
     def raise_for_status(
         self, response: requests.Response, payload: Any, message: EmailMessage
@@ -197,7 +224,7 @@ class RequestsPayload(BasePayload):
     """Base of the payloads for HTTP APIs.
 
     Holds the parameters of the call under the names that requests uses; init_payload and the
-    set_ methods can replace them.
+    ``set_...`` methods can replace them.
     """
 
     def __init__(
@@ -223,7 +250,7 @@ class RequestsPayload(BasePayload):
     def get_request_params(self, api_url: str) -> dict[str, Any]:
         """Return the keyword arguments of requests.Session.request."""
         api_endpoint = self.get_api_endpoint()
-        url = api_url if api_endpoint is None else urljoin(api_url, api_endpoint)
+        url = api_url if api_endpoint is None else _join_url(api_url, api_endpoint)
         return {
             "method": self.method,
             "url": url,

@@ -59,7 +59,8 @@ class EmailBackend(AnymailRequestsBackend):
         except (IndexError, KeyError, ValueError) as err:
             raise AnymailConfigurationError(
                 f"Invalid SCALEWAY_API_URL {template!r}: it must have no placeholder in braces "
-                "except for {region}"
+                "except for {region}",
+                docs="settings#setting-SCALEWAY_API_URL",
             ) from err
         super().__init__(with_trailing_slash(api_url), **kwargs)
 

@@ -14,12 +14,14 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
+from .._docs import with_docs
 from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
@@ -58,7 +60,8 @@ class EmailBackend(AnymailRequestsBackend):
         )
         if username or password:
             raise AnymailConfigurationError(
-                "SendGrid v3 API doesn't support username/password auth; Please change to API key."
+                "SendGrid v3 API doesn't support username/password auth; Please change to API key.",
+                docs="settings#setting-SENDGRID_API_KEY",
             )
         self.api_key: str = get_anymail_setting(
             "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
@@ -87,7 +90,7 @@ class EmailBackend(AnymailRequestsBackend):
         addr_specs = [email.addr_spec for email in payload.all_recipients]
         return {
             addr_spec: AnymailRecipientStatus(payload.message_ids.get(addr_spec), "queued")
-            for addr_spec in (*addr_specs, *payload.message_ids)
+            for addr_spec in dict.fromkeys([*addr_specs, *payload.message_ids])
         }
 
 
@@ -115,7 +118,10 @@ class Personalization:
         If there are none, return just this one: its other recipients must get the message, too.
         """
         return [
-            Personalization({**self.recipients, "to": [recipient]}, copy.deepcopy(self.fields))
+            Personalization(
+                {**self.recipients, "to": [recipient]},
+                copy.deepcopy(self.fields) if self.fields else {},  # nearly always empty
+            )
             for recipient in self.recipients.get("to", [])
         ] or [self]
 
@@ -215,14 +221,21 @@ class SendGridPayload(RequestsPayload):
         }
         return Personalization(recipients, fields)
 
+    @cached_property
+    def recipients_by_wire(self) -> dict[str, EmailAddress]:
+        """The message's recipients by their addr-specs in SendGrid's form."""
+        found: dict[str, EmailAddress] = {}
+        for email in self.all_recipients:
+            found.setdefault(self.format_address(email)["email"], email)
+        return found
+
     def find_address(self, wire: Any) -> EmailAddress | None:
         """Return an address from SendGrid's form, in the sender's spelling if that is known."""
         addr_spec = wire.get("email") if isinstance(wire, Mapping) else None
         if not isinstance(addr_spec, str):
             return None
-        for email in self.all_recipients:
-            if self.format_address(email)["email"] == addr_spec:
-                return email
+        if addr_spec in self.recipients_by_wire:
+            return self.recipients_by_wire[addr_spec]
         try:
             return EmailAddress(addr_spec=addr_spec)
         except AnymailInvalidAddress:
@@ -301,7 +314,8 @@ class SendGridPayload(RequestsPayload):
         except (IndexError, KeyError, ValueError) as err:
             raise AnymailConfigurationError(
                 f"SENDGRID_MERGE_FIELD_FORMAT (or esp_extra['merge_field_format']) is "
-                f"{self.merge_field_format!r}, but must have one {{}} for the name of the field."
+                f"{self.merge_field_format!r}, but must have one {{}} for the name of the field.",
+                docs="settings#setting-SENDGRID_MERGE_FIELD_FORMAT",
             ) from err
 
     def substitution_text(self, name: str, value: Any) -> str | None:
@@ -325,9 +339,12 @@ class SendGridPayload(RequestsPayload):
         ):
             if fields and all(str(name).isalnum() for name in fields):
                 warnings.warn(
-                    f"Your SendGrid {attrs} have no delimiters, so their names would be replaced "
-                    "in other words, too. Set SENDGRID_MERGE_FIELD_FORMAT to the format that your "
-                    "template uses.",
+                    with_docs(
+                        f"Your SendGrid {attrs} have no delimiters, so their names would be "
+                        "replaced in other words, too. Set SENDGRID_MERGE_FIELD_FORMAT to the "
+                        "format that your template uses.",
+                        "esps/sendgrid#sendgrid-legacy-templates",
+                    ),
                     AnymailWarning,
                     stacklevel=2,
                 )
@@ -420,7 +437,8 @@ class SendGridPayload(RequestsPayload):
         if "x-smtpapi" in extra:
             raise AnymailConfigurationError(
                 "You are attempting to use SendGrid v2 API-style x-smtpapi params with the "
-                "SendGrid v3 API. Please update your `esp_extra` to the new API."
+                "SendGrid v3 API. Please update your `esp_extra` to the new API.",
+                docs="esps/sendgrid#sendgrid-esp-extra",
             )
         self.merge_field_format = extra.pop("merge_field_format", self.merge_field_format)
         self.use_dynamic_template = extra.pop("use_dynamic_template", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from .._docs import with_docs
 from ..exceptions import AnymailDeprecationWarning
 from .brevo import EmailBackend as BrevoEmailBackend
 
@@ -16,9 +17,12 @@ class EmailBackend(BrevoEmailBackend):
 
     def __init__(self, **kwargs: Any) -> None:
         warnings.warn(
-            "`anymail.backends.sendinblue.EmailBackend` has been renamed "
-            "`anymail.backends.brevo.EmailBackend`. Use that, and rename your SENDINBLUE_ "
-            "settings to BREVO_.",
+            with_docs(
+                "`anymail.backends.sendinblue.EmailBackend` has been renamed "
+                "`anymail.backends.brevo.EmailBackend`. Use that, and rename your SENDINBLUE_ "
+                "settings to BREVO_.",
+                "esps/brevo#brevo-sendinblue",
+            ),
             AnymailDeprecationWarning,
             stacklevel=2,
         )

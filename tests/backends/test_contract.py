@@ -192,6 +192,13 @@ def counted_uuids() -> contextlib.AbstractContextManager[Any]:
     return patch("uuid.uuid4", lambda: uuid.UUID(int=next(numbers)))
 
 
+class NotToBeRead:
+    """Settings that complain when they are looked at."""
+
+    def __bool__(self) -> bool:
+        raise AssertionError("Settings are read")
+
+
 class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ignore[misc]
     """The tests. See _make_test_case for the test cases."""
 
@@ -902,6 +909,52 @@ class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ign
         status = self.send(self.message(feature, to=to))
         self.assertEqual(set(status.recipients), set(to))
         self.assertEqual(status.status, set(self.case.batch_statuses or self.case.statuses))
+
+    # -- What is done once --------------------------------------------------------------------
+
+    def test_settings_are_read_once(self):
+        backend = self.make_backend()
+        backend.open()
+        self.addCleanup(backend.close)
+        with (
+            override_settings(ANYMAIL=NotToBeRead()),
+            patch("anymail.backends.base._resolve_idna_encoder", side_effect=AssertionError),
+        ):
+            messages = [self.full_message(to=["to@bücher.example"]) for _ in range(3)]
+            self.assertEqual(backend.send_messages(messages), 3)
+            with self.assertRaisesMessage(AssertionError, "read"):
+                self.make_backend()
+
+    @only_if(lambda case: case.is_http)
+    def test_content_is_encoded_once(self):
+        contents = [bytes(range(256)) * 40, b"\0\xff" * 5000]
+        attachments = [("a.png", content, "image/png") for content in contents]
+        batch = [
+            name for name in ("merge_metadata", "merge_data") if name in self.combined_features()
+        ]
+        to = [f"to{number}@example.com" for number in range(3)]
+        encoded: list[bytes] = []
+        dumped: list[str] = []
+        b64encode, dumps = base64.b64encode, json.dumps
+
+        def counted_b64encode(data: Any, *args: Any) -> bytes:
+            encoded.append(bytes(data))
+            return b64encode(data, *args)
+
+        def counted_dumps(*args: Any, **kwargs: Any) -> str:
+            dumped.append(dumps(*args, **kwargs))
+            return dumped[-1]
+
+        with patch("base64.b64encode", counted_b64encode), patch("json.dumps", counted_dumps):
+            self.send(self.message(*batch[:1], to=to, attachments=attachments))
+        call = self.calls.pop()
+        if call.content_type.startswith("multipart/"):
+            self.assertEqual([part[3] for part in call.parts if part[3] in contents], contents)
+        else:
+            for content in contents:
+                self.assertIn(b64encode(content), call.body)
+                self.assertEqual(encoded.count(content), 1)
+            self.assertEqual([len(text) > 10_000 for text in dumped].count(True), 1)
 
     # -- Copies -------------------------------------------------------------------------------
 

@@ -122,10 +122,16 @@ class OverHttpContract(OverHttpTestCase if TYPE_CHECKING else object):  # type: 
             backend.send_messages([make_message()])
         self.assertEqual(server.connections, 1)
 
-    def test_connection_is_not_kept_between_backends(self):
+    def test_keep_alive_between_backends(self):
+        server = self.serve()
+        for _ in range(3):
+            self.make_backend(server).send_messages([make_message()])
+        self.assertEqual(server.connections, 1)
+
+    def test_no_keep_alive_between_backends(self):
         server = self.serve()
         for _ in range(2):
-            self.make_backend(server).send_messages([make_message()])
+            self.make_backend(server, connection_max_idle=0).send_messages([make_message()])
         self.assertEqual(server.connections, 2)
 
     def test_chunked_answer(self):

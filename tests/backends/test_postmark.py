@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from decimal import Decimal
 from email.mime.text import MIMEText
@@ -489,6 +490,19 @@ class BatchTests(PostmarkTestCase):
         with self.assertRaisesRegex(AnymailSerializationError, "Decimal"):
             self.send(message)
         self.assert_api_not_called()
+
+    def test_attachments_are_encoded_once(self):
+        content = bytes(range(256))
+        to = [f"to{number}@example.com" for number in range(5)]
+        self.api_response = [sent(address) for address in to]
+        message = make_message(to=to, merge_metadata={}, attachments=[("a", content, "image/gif")])
+        with patch("base64.b64encode", wraps=base64.b64encode) as b64encode:
+            self.send(message)
+        self.assertEqual([call.args for call in b64encode.call_args_list], [(content,)])
+        expected = base64.b64encode(content).decode()
+        self.assertEqual(
+            [item["Attachments"][0]["Content"] for item in self.api_json], [expected] * 5
+        )
 
 
 class BulkTests(PostmarkTestCase):

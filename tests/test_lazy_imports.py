@@ -1,0 +1,143 @@
+"""What is imported by importing something else: a project pays only for what it uses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from django.test import SimpleTestCase, tag
+
+from .test_architecture import SHARED
+from .utils import PACKAGE, skip_without
+
+OPTIONAL = {"boto3", "botocore", "cryptography", "s3_encryption", "svix", "uts46"}
+
+# What reading settings and routing URLs can do without.
+NOT_FOR_URLS = {
+    *OPTIONAL,
+    "requests",
+    "urllib3",
+    "idna",
+    "anymail.addresses",
+    "anymail.attachments",
+    "anymail.backends",
+    "anymail.exceptions",
+    "anymail.headers",
+    "anymail.inbound",
+    "anymail.message",
+    "anymail.sandbox",
+    "anymail.signals",
+    "anymail.utils",
+    "anymail.webhooks",
+}
+
+# What sending has nothing to do with.
+NOT_FOR_BACKENDS = {
+    *OPTIONAL,
+    "anymail.inbound",
+    "anymail.sandbox",
+    "anymail.urls",
+    "anymail.utils",
+    "anymail.webhooks",
+}
+
+# The one provider whose backend can't do without an optional package, and the alias.
+NEEDED = {"amazon_ses": {"boto3", "botocore"}, "sendinblue": {"anymail.backends.brevo"}}
+
+
+def modules_in(package: str) -> set[str]:
+    return {path.stem for path in (PACKAGE / package).glob("*.py")} - {"__init__"}
+
+
+class LazyImportTestCase(SimpleTestCase):
+    def modules_after(self, code: str) -> set[str]:
+        """Return the names of all modules in a new process that runs code."""
+        setup = (
+            "from django.conf import settings; import django, sys; "
+            "settings.configure(INSTALLED_APPS=['anymail'], ANYMAIL={}); django.setup(); "
+        )
+        process = subprocess.run(
+            [sys.executable, "-W", "error", "-c", f"{setup}{code}; print(*sorted(sys.modules))"],
+            cwd=PACKAGE.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual(process.returncode, 0, process.stderr)
+        return set(process.stdout.split())
+
+
+class UrlsTests(LazyImportTestCase):
+    def assertLean(self, modules: set[str]) -> None:
+        self.assertEqual(modules & NOT_FOR_URLS, set())
+        strays = {
+            name
+            for name in modules
+            if name.startswith(("anymail.webhooks.", "anymail.backends.", "anymail.sandbox."))
+        }
+        self.assertEqual(strays, set())
+
+    def test_urls(self):
+        modules = self.modules_after("import anymail.urls")
+        self.assertIn("anymail.urls", modules)
+        self.assertLean(modules)
+
+    def test_system_checks(self):
+        modules = self.modules_after(
+            "from django.core.checks import run_checks; assert run_checks() is not None"
+        )
+        self.assertIn("anymail.checks", modules)
+        self.assertLean(modules)
+
+    def test_system_checks_for_deployment(self):
+        """They look at views only if the project's URLs include them."""
+        run_checks = (
+            "from types import ModuleType; from django.core.checks import run_checks; "
+            "from django.urls import include, path; "
+            "urls = settings.ROOT_URLCONF = ModuleType('urls'); urls.urlpatterns = [{}]; "
+            "found = run_checks(include_deployment_checks=True); "
+            "assert {} == any(message.id == 'anymail.W004' for message in found)"
+        )
+        self.assertLean(self.modules_after(run_checks.format("path('', print)", False)))
+        included = "path('', include('anymail.urls'))"
+        modules = self.modules_after(run_checks.format(included, True))
+        self.assertIn("anymail.webhooks.postmark", modules)
+
+
+class WebhooksTests(LazyImportTestCase):
+    def test_one_view(self):
+        modules = self.modules_after("import anymail.webhooks.postmark")
+        esps = {name.split(".")[-1] for name in modules if name.startswith("anymail.webhooks.")}
+        self.assertEqual(esps - SHARED["webhooks"], {"postmark"})
+        self.assertEqual({name for name in modules if name.startswith("anymail.backends")}, set())
+
+    def test_no_view_loads_optional_packages(self):
+        """They are loaded when a request needs them."""
+        imports = "; ".join(f"import anymail.webhooks.{name}" for name in modules_in("webhooks"))
+        modules = self.modules_after(imports)
+        self.assertIn("anymail.webhooks.resend", modules)
+        self.assertEqual(modules & OPTIONAL, set())
+
+
+@tag("exhaustive")
+class BackendsTests(LazyImportTestCase):
+    def assertLoadsOnly(self, name: str) -> None:
+        modules = self.modules_after(f"import anymail.backends.{name}")
+        self.assertIn(f"anymail.backends.{name}", modules)
+        others = {
+            f"anymail.backends.{other}"
+            for other in modules_in("backends") - SHARED["backends"] - {name}
+        }
+        unwanted = (NOT_FOR_BACKENDS | others) - NEEDED.get(name, set())
+        self.assertEqual(modules & unwanted, set())
+
+    def test_each_backend(self):
+        names = modules_in("backends")
+        self.assertLessEqual({"base", "console", "postmark", "sendinblue"}, names)
+        for name in sorted(names - {"amazon_ses"}):
+            with self.subTest(name):
+                self.assertLoadsOnly(name)
+
+    @skip_without("boto3")
+    def test_amazon_ses(self):
+        self.assertLoadsOnly("amazon_ses")
