@@ -9,13 +9,14 @@ one comes near, are refused while they are parsed: AnymailInboundLimitExceeded.
 from __future__ import annotations
 
 import base64 as base64_codec
+import binascii
 import codecs
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from email.errors import MultipartInvariantViolationDefect
-from email.feedparser import BytesFeedParser
+from email.feedparser import FeedParser
 from email.message import EmailMessage
 from email.parser import BytesHeaderParser
 from email.policy import EmailPolicy, Policy
@@ -25,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from django.core.files.uploadedfile import SimpleUploadedFile
 
+from ._docs import with_docs
 from .addresses import EmailAddress
 from .exceptions import AnymailDeprecationWarning, AnymailInboundLimitExceeded
 from .headers import angle_wrap, parse_rfc2822date, rfc2047_decode, rfc2047_encode, unquote_string
@@ -238,7 +240,10 @@ class AnymailInboundMessage(EmailMessage):
     def inline_attachments(self) -> dict[str, Self]:
         """Return content_id_map. Deprecated."""
         warnings.warn(
-            "AnymailInboundMessage.inline_attachments is deprecated: use content_id_map.",
+            with_docs(
+                "AnymailInboundMessage.inline_attachments is deprecated: use content_id_map.",
+                "upgrading#upgrading-deprecated",
+            ),
             AnymailDeprecationWarning,
             stacklevel=2,
         )
@@ -247,7 +252,10 @@ class AnymailInboundMessage(EmailMessage):
     def is_inline_attachment(self) -> bool:
         """Return is_inline(). Deprecated."""
         warnings.warn(
-            "AnymailInboundMessage.is_inline_attachment() is deprecated: use is_inline().",
+            with_docs(
+                "AnymailInboundMessage.is_inline_attachment() is deprecated: use is_inline().",
+                "upgrading#upgrading-deprecated",
+            ),
             AnymailDeprecationWarning,
             stacklevel=2,
         )
@@ -339,6 +347,11 @@ class AnymailInboundMessage(EmailMessage):
     # Serializing
 
     def get_payload(self, i: int | None = None, decode: bool = False) -> Any:
+        if decode and i is None and isinstance(self._payload, str):
+            encoding = str(self.get("Content-Transfer-Encoding", "")).lower()
+            content = _decode_base64(self._payload) if encoding == "base64" else None
+            if content is not None:
+                return content
         payload = super().get_payload(i, decode)  # type: ignore[call-overload]  # i and decode
         if isinstance(payload, str) and self.get_content_maintype() == "multipart":
             # That is one without boundaries. If there are 8-bit characters, those would have been
@@ -371,12 +384,14 @@ class AnymailInboundMessage(EmailMessage):
                 f"parse_raw_mime() needs str, not {type(s).__name__}; for bytes,"
                 " use parse_raw_mime_bytes()"
             )
-        return cls.parse_raw_mime_bytes(_to_bytes(s))
+        return cls._parse(
+            _to_bytes(s[start : start + CHUNK_SIZE]) for start in range(0, len(s), CHUNK_SIZE)
+        )
 
     @classmethod
     def parse_raw_mime_bytes(cls, b: bytes) -> Self:
         """Parse a message from bytes."""
-        return cls._parse(b[start : start + CHUNK_SIZE] for start in range(0, len(b), CHUNK_SIZE))
+        return cls._parse([b])
 
     @classmethod
     def parse_raw_mime_chunks(cls, chunks: Iterable[bytes | bytearray]) -> Self:
@@ -415,10 +430,15 @@ class AnymailInboundMessage(EmailMessage):
             return cls(policy=policy)
 
         # (The type stubs don't know that it's called with the policy.)
-        parser = BytesFeedParser(make_part, policy=_policy_for(cls))  # type: ignore[arg-type]
+        parser = FeedParser(make_part, policy=_policy_for(cls))  # type: ignore[arg-type]
+        base64_lines = _Base64Lines()
         for chunk in chunks:
-            parser.feed(chunk)
+            for start in range(0, len(chunk), CHUNK_SIZE):
+                # As BytesFeedParser does it
+                text = chunk[start : start + CHUNK_SIZE].decode("ascii", "surrogateescape")
+                parser.feed(base64_lines.set_aside(text))
         message: Self = parser.close()
+        base64_lines.put_back(message)
         return message
 
     # Building from an ESP's parsed fields
@@ -634,6 +654,72 @@ class AnymailInboundMessage(EmailMessage):
         )
 
 
+# Base64, most of what large messages consist of
+
+
+class _Base64Lines:
+    """Keeps lines of base64 aside while a message is parsed, which takes time for each line.
+
+    The parser gets one line, a placeholder, in place of several successive ones. It makes the same
+    of that: it's no header, no continuation of one, no boundary and no empty line, so in whatever
+    part of a message, it's only kept, between the line before and the one after. Then the lines
+    are put back. Nothing in a message can be taken for a placeholder: the parser's text is ASCII,
+    with other bytes as surrogate escapes.
+    """
+
+    # Those that are not enough to save time match too, and are left. Otherwise, they would be tried
+    # again from each line on.
+    _LINES = re.compile(r"\n(?:[A-Za-z0-9+/=]+\r?\n)+")
+    _MIN_LINES = 4
+    _PLACEHOLDER = re.compile("\ue000([0-9]+)")
+
+    def __init__(self) -> None:
+        self._blocks: list[str] = []
+
+    def set_aside(self, text: str) -> str:
+        """Return text for the parser, from anywhere in a message."""
+        return self._LINES.sub(self._replace, text)
+
+    def _replace(self, match: re.Match[str]) -> str:
+        lines = match[0]
+        if lines.count("\n") <= self._MIN_LINES:
+            return lines
+        # The line ends before and after are left: those can belong to a boundary.
+        end = "\r\n" if lines.endswith("\r\n") else "\n"
+        self._blocks.append(lines[1 : -len(end)])
+        return f"\n\ue000{len(self._blocks) - 1}{end}"
+
+    def put_back(self, message: AnymailInboundMessage) -> None:
+        """Complete what the parser has returned."""
+        if self._blocks:
+            for part in message.walk():
+                part._payload = self._complete(part._payload)
+                part.preamble = self._complete(part.preamble)
+                part.epilogue = self._complete(part.epilogue)
+
+    def _complete(self, text: Any) -> Any:
+        if not isinstance(text, str):  # None, or parts
+            return text
+        return self._PLACEHOLDER.sub(lambda match: self._blocks[int(match[1])], text)
+
+
+def _decode_base64(text: str) -> bytes | None:
+    """Decode lines of base64; None if there is anything wrong with it, or other white space.
+
+    The email package gets the same, but with several copies on the way.
+    """
+    try:
+        content = binascii.a2b_base64(text)  # which ignores what is not base64
+    except ValueError:
+        return None
+    tail = text[-16:].rstrip("\r\n")
+    padding = len(tail) - len(tail.rstrip("="))
+    characters = len(text) - text.count("\n") - text.count("\r")
+    # Four characters are three bytes. Each one that was ignored makes the content too short.
+    is_complete = padding <= 2 and 4 * (len(content) + padding) == 3 * characters
+    return content if is_complete else None
+
+
 # Text as senders write it
 
 _LINE_BREAKS = re.compile(r"[\r\n]+")
@@ -645,6 +731,7 @@ _NOT_IN_FILE_NAME = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+"
 )
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_NO_SURROGATE_ESCAPE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def _single_line(text: str) -> str:
@@ -668,7 +755,8 @@ def _to_bytes(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).encode("utf-8")
+        text = _NO_SURROGATE_ESCAPE.sub("\N{REPLACEMENT CHARACTER}", text)
+        return text.encode("utf-8", "surrogateescape")
 
 
 def _read_chunks(fp: IO[bytes] | IO[str]) -> Iterator[bytes]:

@@ -6,12 +6,15 @@ import email
 import email.policy
 import pickle
 import quopri
+import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta, timezone
 from email.generator import Generator
 from email.headerregistry import Address
+from email.message import EmailMessage
+from email.parser import BytesParser
 from io import BytesIO, StringIO
 from itertools import pairwise
 from textwrap import dedent
@@ -20,7 +23,7 @@ from unittest.mock import patch
 from django.core.exceptions import SuspiciousOperation
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import RequestFactory, SimpleTestCase, override_settings
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anymail.addresses import EmailAddress
@@ -34,6 +37,7 @@ from anymail.inbound import (
 )
 from anymail.webhooks.sparkpost import SparkPostInboundWebhookView
 
+from .properties import examples
 from .utils import FIXTURES, SAMPLE_IMAGE
 from .webhooks.harness import basic_auth_header
 
@@ -1954,7 +1958,7 @@ def describe(message):
 
 
 class PropertyTests(SimpleTestCase):
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @examples(300)
     @given(source=MESSAGES, cuts=st.lists(st.integers(0, 400), max_size=8))
     @example(source=b"Subject: a\r\n b\r\n\r\nx\r\n", cuts=[11, 17, 19, 20, 23])
     @example(source=b"Subject: \xc3\xa9\n\n\xc3\xa9", cuts=[10, 14])
@@ -1970,6 +1974,19 @@ class PropertyTests(SimpleTestCase):
         self.assertEqual(
             describe(AnymailInboundMessage.parse_raw_mime_file(BytesIO(source))), expected
         )
+
+    @examples(100)
+    @given(
+        start=st.integers(0, 5),
+        text=st.text(st.sampled_from("a\n\u00e9\U0001f600\udcc3\udca9\ud83d"), min_size=1),
+    )
+    @example(start=0, text="\udcc3\udca9\ud83d")
+    def test_str_that_is_longer_than_a_chunk(self, start, text):
+        body = "a" * start + text * (200_000 // len(text))
+        # Bytes that were decoded as surrogates, and halves of surrogate pairs, which can't be
+        expected = body.replace("\ud83d", "\ufffd").encode("utf-8", "surrogateescape")
+        message = AnymailInboundMessage.parse_raw_mime(f"X: y\n\n{body}")
+        self.assertEqual(message.get_content_bytes(), expected)
 
     def read_everything(self, message):
         """Return all text that can be got from a message. Nothing in here must raise."""
@@ -1997,7 +2014,7 @@ class PropertyTests(SimpleTestCase):
                 found.append(file.name)
         return [text for text in found if text is not None]
 
-    @settings(derandomize=True, deadline=None, max_examples=600)
+    @examples(600)
     @given(source=MESSAGES)
     def test_nothing_raises_on_arbitrary_bytes(self, source):
         message = AnymailInboundMessage.parse_raw_mime_bytes(source)
@@ -2008,7 +2025,7 @@ class PropertyTests(SimpleTestCase):
         duplicate = pickle.loads(pickle.dumps(message))
         self.assertEqual(describe(duplicate), describe(message))
 
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @examples(300)
     @given(
         value=st.one_of(
             st.text(),
@@ -2047,7 +2064,7 @@ class PropertyTests(SimpleTestCase):
         parsed = parse(message.as_bytes())
         self.assertEqual(len(list(parsed.walk())), len(list(message.walk())))
 
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @examples(300)
     @given(
         filename=st.text(
             st.characters(blacklist_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), min_size=1
@@ -2063,3 +2080,154 @@ class PropertyTests(SimpleTestCase):
         [parsed] = parse(AnymailInboundMessage.construct(attachments=[part]).as_bytes()).attachments
         self.assertEqual(parsed.get_filename(), filename)
         self.assertEqual(parsed.get_content_bytes(), content)
+
+
+NEWLINES = st.sampled_from([b"\n", b"\r\n", b"\n", b"\r\n", b"\r", b" \n"])
+LINES = st.sampled_from(
+    [b"", b"--B", b"--B--", b"--B ", b"--BA", b"--C", b"--C--", b"--", b"From x", b" AAAA", b"X: y",
+     b"AAAA", b"AAA=", b"=", b"AA-A", b"AA:A", b"\xc3\xa9", b"\0", b"\xee\x80\x800",
+     b"Content-Type: multipart/mixed; boundary=B", b"Content-Type: multipart/digest; boundary=C",
+     b"Content-Type: multipart/mixed", b"Content-Type: message/rfc822",
+     b"Content-Type: message/delivery-status", b"Content-Transfer-Encoding: base64",
+     b"Content-Transfer-Encoding: 8bit"]
+)  # fmt: skip
+PART_STARTS = st.sampled_from(
+    [[b"Content-Type: multipart/mixed; boundary=B", b"", b"--B"],
+     [b"Content-Type: multipart/mixed; boundary=C", b"", b"--C"],
+     [b"", b"--B", b"Content-Type: message/rfc822", b""],
+     [b"--B", b"Content-Type: message/delivery-status", b""],
+     [b"--B", b"Content-Type: image/png", b"Content-Transfer-Encoding: base64", b""],
+     [b"--C", b"Content-Type: image/png", b"Content-Transfer-Encoding: BASE64", b""],
+     [b"Content-Transfer-Encoding: base64", b""]]
+)  # fmt: skip
+BASE64_LINES = st.builds(
+    lambda seed, length, width: [
+        encoded[start : start + width]
+        for encoded in [base64.b64encode(random.Random(seed).randbytes(length))]
+        for start in range(0, len(encoded), width)
+    ],
+    seed=st.integers(0, 1000),
+    length=st.integers(0, 1200),
+    width=st.sampled_from([76, 76, 72, 4, 3, 1]),
+)
+BASE64_MESSAGES = st.lists(
+    st.tuples(
+        LINES.map(lambda line: [line])
+        | LINES.map(lambda line: [line] * 9)
+        | PART_STARTS
+        | BASE64_LINES
+        | BASE64_LINES,
+        NEWLINES,
+    ),
+    max_size=10,
+).map(lambda runs: b"".join(line + newline for lines, newline in runs for line in lines))
+
+
+def parse_plainly(source):
+    """Parse with what the stdlib has, and nothing else that AnymailInboundMessage does."""
+    policy = AnymailInboundMessage().policy
+    return BytesParser(AnymailInboundMessage, policy=policy).parsebytes(source)
+
+
+class Base64Tests(SimpleTestCase):
+    """Base64 does not go through the stdlib's parser. It makes no difference but the time."""
+
+    def assert_same_as_plain(self, source, *messages):
+        plain = parse_plainly(source)
+        expected = describe(plain)
+        contents = [
+            EmailMessage.get_payload(part, decode=True)
+            for part in plain.walk()
+            if not part.is_multipart()
+        ]
+        for message in messages:
+            self.assertEqual(describe(message), expected)
+            self.assertEqual(
+                [
+                    part.get_payload(decode=True)
+                    for part in message.walk()
+                    if not part.is_multipart()
+                ],
+                contents,
+            )
+            # Those that decoding finds
+            self.assertEqual(describe(message), describe(plain))
+            self.assertEqual(message.as_bytes(), plain.as_bytes())
+
+    @examples(600)
+    @given(
+        source=BASE64_MESSAGES,
+        changes=st.lists(
+            st.tuples(
+                st.floats(0, 1),
+                st.sampled_from([0, 0, 1, 2, 80]),
+                st.sampled_from(
+                    [b"", b"\n", b"\r", b"\r\n", b"\n\n", b" ", b"=", b"-", b"\xff", b"A"]
+                ),
+            ),
+            max_size=3,
+        ),
+        cuts=st.lists(st.floats(0, 1), max_size=4),
+    )
+    def test_same_as_plain_parser(self, source, changes, cuts):
+        for where, removed, added in changes:
+            start = round(where * len(source))
+            source = source[:start] + added + source[start + removed :]
+        bounds = [0, *sorted(round(cut * len(source)) for cut in cuts), len(source)]
+        chunks = [source[start:end] for start, end in pairwise(bounds)]
+        self.assert_same_as_plain(
+            source,
+            AnymailInboundMessage.parse_raw_mime_bytes(source),
+            AnymailInboundMessage.parse_raw_mime_chunks(chunks),
+            AnymailInboundMessage.parse_raw_mime(source.decode("utf-8", "surrogateescape")),
+        )
+
+    def test_wherever_it_is(self):
+        lines = base64.encodebytes(random.Random(1).randbytes(1000))
+        multipart = b"Content-Type: multipart/mixed; boundary=B\n\n"
+        for name, source in {
+            "body": b"X: y\n\n%s",
+            "after a header": b"X: y\n%s",
+            "part": multipart + b"--B\nContent-Transfer-Encoding: base64\n\n%s--B--\n",
+            "several times in parts": (
+                multipart + b"--B\n\n%s\n%s--B\nX: y\n\n%s%s\n" * 12 + b"--B--\n"
+            ),
+            "headers of a part": multipart + b"--B\n%s--B--\n",
+            "preamble": multipart + b"a\n%s--B\n\nb\n--B--\n",
+            "epilogue": multipart + b"--B\n\na\n--B--\n%s",
+            "after a blank line in the epilogue": multipart + b"--B\n\na\n--B--\n\n%s",
+            "multipart without boundary": b"Content-Type: multipart/mixed\n\n%s",
+            "multipart without parts": multipart + b"%s",
+            "attached message": b"Content-Type: message/rfc822\n\nX: y\n\n%s",
+            "headers of attached message": b"Content-Type: message/rfc822\n\n%s",
+            "delivery report": b"Content-Type: message/delivery-status\n\nX: y\n\n%s\nX: y\n",
+        }.items():
+            for newline in (b"\n", b"\r\n"):
+                with self.subTest(name, newline=newline):
+                    message = source.replace(b"%s", lines).replace(b"\n", newline)
+                    for raw in (message, message[:-1], message[:-2]):
+                        self.assert_same_as_plain(
+                            raw, AnymailInboundMessage.parse_raw_mime_bytes(raw)
+                        )
+
+    def test_decoding_what_is_well_formed(self):
+        """It is done without the stdlib's copies."""
+        for length in (0, 1, 2, 3, 1000):
+            content = bytes(length)
+            lines = base64.encodebytes(content)
+            for encoded in (lines, lines.replace(b"\n", b"\r\n"), lines + b"\n\n", lines.strip()):
+                with self.subTest(encoded=encoded[-20:]):
+                    part = parse(b"Content-Transfer-Encoding: base64\n\n" + encoded)
+                    with patch.object(EmailMessage, "get_payload") as in_stdlib:
+                        self.assertEqual(part.get_content_bytes(), content)
+                    in_stdlib.assert_not_called()
+
+    def test_decoding_what_is_not_well_formed(self):
+        for encoded in (
+            b"A", b"AA", b"AAA", b"AAAA=", b"AAAA==", b"AAAA====", b"AA=", b"AA===", b"AAA==",
+            b"AAAA-===", b"AAAA-=\r\n==", b"AA=A", b"AA==AAAA", b"AA=\n=", b"=", b"====", b"A===",
+            b"AA AA", b"AA\x0cAA", b" AAAA", b"AAAA ", b"AAA-AAA-", b"AAAA\xc3\xa9",
+        ):  # fmt: skip
+            with self.subTest(encoded):
+                source = b"Content-Transfer-Encoding: base64\n\n" + encoded
+                self.assert_same_as_plain(source, parse(source))

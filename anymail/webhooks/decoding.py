@@ -4,7 +4,7 @@ of the types that Anymail's events promise.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 import math
 import re
@@ -17,7 +17,7 @@ from django.http import HttpRequest, QueryDict
 from django.http.multipartparser import MultiPartParserError
 from django.utils.dateparse import parse_datetime
 
-from ..addresses import parse_single_address
+from ..addresses import _parse_plain_addr_spec, parse_single_address
 from ..exceptions import AnymailInvalidAddress, AnymailWebhookValidationFailure
 
 MAX_JSON_NESTING = 100
@@ -162,8 +162,8 @@ def decode_base64(value: Any, what: str) -> bytes:
     remains is incomplete.
     """
     try:
-        return base64.b64decode(as_str(value) or "")
-    except ValueError as err:  # binascii.Error is one
+        return binascii.a2b_base64(as_str(value) or "")
+    except ValueError as err:  # not ASCII, or not complete
         raise AnymailWebhookValidationFailure(f"Invalid base64 in {what}") from err
 
 
@@ -232,6 +232,8 @@ def as_addr_spec(value: Any) -> str | None:
     """
     if not isinstance(value, str) or value.strip() in ("", "<>"):
         return None
+    if _parse_plain_addr_spec(value):  # as most are: there is nothing to change
+        return value
     try:
         return parse_single_address(value).addr_spec
     except AnymailInvalidAddress:
