@@ -33,8 +33,7 @@ class TestRunner(DiscoverRunner):
     - leaves out the tests tagged "live" unless the environment has keys for them,
     - fails if nothing passed or failed: an empty run proves nothing,
     - fails if a warning was raised where it could not reach a test, such as in a destructor, where
-      Python only prints it. (Not for a ResourceWarning: when that is raised depends on when garbage
-      is collected, so it would make some runs fail and others pass. It is still printed.)
+      Python only prints it,
     - ends its output with the line `N passed, N failed, N skipped`.
     """
 
@@ -53,7 +52,7 @@ class TestRunner(DiscoverRunner):
 
         def keep_warning(unraisable: Any) -> None:
             warning = unraisable.exc_value
-            if isinstance(warning, Warning) and not isinstance(warning, ResourceWarning):
+            if isinstance(warning, Warning):
                 self.stray_warnings.append(warning)
             print_unraisable(unraisable)
 

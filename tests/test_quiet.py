@@ -8,10 +8,12 @@ import contextlib
 import io
 import json
 import logging
+import os
 import traceback
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
+from unittest.mock import patch
 
 import requests
 from django.core.exceptions import BadRequest, SuspiciousOperation
@@ -23,10 +25,12 @@ from django.views.debug import ExceptionReporter
 from anymail._quiet import find_credentials, mask_urls, mask_urls_in_error
 from anymail.exceptions import MAX_DESCRIPTION, AnymailAPIError, AnymailError
 
+from .aws import aws_environment
 from .backends.cases import CASES as BACKEND_CASES
 from .backends.cases import BackendCase
 from .backends.harness import BotoTransport
 from .backends.test_contract import FEATURES, only_if, over_http
+from .http_server import Answer, HttpServer
 from .utils import PACKAGE, make_message, make_response, skip_without
 from .webhooks.cases import CASES as WEBHOOK_CASES
 from .webhooks.cases import WebhookCase, WebhookView
@@ -77,6 +81,8 @@ class QuietTestCase(SimpleTestCase):
         self.records: list[logging.LogRecord] = []
         handler = logging.Handler()
         handler.emit = self.records.append  # type: ignore[method-assign]
+        # With the level DEBUG, urllib3 logs URLs. That is the project's choice.
+        handler.addFilter(lambda record: not record.name.startswith("urllib3."))
         root = logging.getLogger()
         level = root.level
         root.addHandler(handler)
@@ -229,6 +235,13 @@ class BackendQuiet(QuietTestCase if TYPE_CHECKING else object):  # type: ignore[
                     self.assertIn("error", str(error))
 
     @over_http
+    def test_network_errors_in_another_thread(self):
+        self.transport.answer = NETWORK_ERRORS[0]
+        for features in self.sends():
+            with self.subTest(features=features):
+                self.assert_fails(self.attrs(*features), CREDENTIAL, CONTENT, send_concurrency=2)
+
+    @over_http
     def test_echo(self):
         """An API can answer with what it got."""
         secrets = [self.options[name] for name in self.case.secret]
@@ -257,7 +270,7 @@ class BackendQuiet(QuietTestCase if TYPE_CHECKING else object):  # type: ignore[
                 error = self.send(self.attrs())
                 self.assertIsInstance(error, AnymailAPIError)
                 assert error is not None
-                self.assert_quiet_error(error, CREDENTIAL)
+                self.assert_quiet_error(error, CREDENTIAL, CONTENT)
                 self.assertIn("*****", str(error))
 
     @over_http
@@ -294,8 +307,14 @@ class BackendQuiet(QuietTestCase if TYPE_CHECKING else object):  # type: ignore[
             with self.subTest(type(cause).__name__):
                 self.transport.answer = cause
                 for features in self.sends():
-                    error = self.assert_fails(self.attrs(*features), CREDENTIAL, CONTENT)
-                    self.assertIsInstance(error, AnymailAPIError)
+                    for concurrency in (1, 2):
+                        error = self.assert_fails(
+                            self.attrs(*features),
+                            CREDENTIAL,
+                            CONTENT,
+                            send_concurrency=concurrency,
+                        )
+                        self.assertIsInstance(error, AnymailAPIError)
         for cause in (
             EndpointConnectionError(endpoint_url=url),
             ClientError({"Error": {"Code": "400", "Message": text}}, "SendEmail"),
@@ -499,6 +518,258 @@ class WebhookQuiet(QuietTestCase if TYPE_CHECKING else object):  # type: ignore[
             self.assertIn(f"\n{name} = '********************'\n", report)
 
 
+@skip_without("boto3", "cryptography")
+class SubscriptionConfirmationTests(QuietTestCase):
+    """Whoever has the token in SNS's request can confirm a subscription."""
+
+    token = "subscription-token-canary"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.message = {
+            "Type": "SubscriptionConfirmation",
+            "MessageId": "165545c9-2a5c-472c-8df2-7ff2be2b3b1b",
+            "Message": "You have chosen to subscribe.",
+            "Timestamp": "2026-02-03T04:05:06.789Z",
+            "Token": self.token,
+        }
+
+    def requests(self) -> Iterator[tuple[str, HttpRequest]]:
+        """Yield the path of a view, and a call that confirms a subscription."""
+        for esp, kinds, topic, host in (
+            (
+                "amazon_ses.AmazonSES",
+                ("Tracking", "Inbound"),
+                "arn:aws:sns:eu-central-1:123456789012:topic",
+                "sns.eu-central-1.amazonaws.com",
+            ),
+            (
+                "scaleway.Scaleway",
+                ("Tracking",),
+                "arn:scw:sns:fr-par:project-0:topic",
+                "sns.mnq.fr-par.scaleway.com",
+            ),
+        ):
+            url = f"https://{host}/?Action=ConfirmSubscription&TopicArn={topic}&Token={self.token}"
+            for changes in ({}, {"TopicArn": "?"}, {"SubscribeURL": f"{url}x"}, {"Type": None}):
+                body = {**self.message, "TopicArn": topic, "SubscribeURL": url, **changes}
+                for kind in kinds:
+                    yield (
+                        f"anymail.webhooks.{esp}{kind}WebhookView",
+                        RequestFactory().post(
+                            "/",
+                            json.dumps(body),
+                            content_type="text/plain; charset=UTF-8",
+                            headers={
+                                "Authorization": basic_auth_header("user:password"),
+                                "x-amz-sns-message-type": str(body["Type"]),
+                                "x-amz-sns-message-id": str(body["MessageId"]),
+                            },
+                        ),
+                    )
+
+    def error(self, view: str, request: HttpRequest) -> BaseException | None:
+        view_function = import_string(view).as_view()
+        # This is the first function in Django's reports. Its variables are shown.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                view_function(request)
+            except Exception as error:  # noqa: BLE001  # whichever it is
+                return error
+        return None
+
+    def fail_to_confirm(self, *args: Any, **kwargs: Any) -> Any:
+        """As requests and boto3 do it."""
+        if "TopicArn" in kwargs:
+            from botocore.exceptions import ClientError
+
+            details = {"Code": "AuthorizationError", "Message": "User is not authorized"}
+            raise ClientError({"Error": details}, "ConfirmSubscription")
+        raise requests.ConnectionError(f"Max retries exceeded with url: {args[0]}")
+
+    def test_errors(self) -> None:
+        for settings in (
+            {},
+            {"WEBHOOK_SECRET": "user:password"},
+            {"AMAZON_SES_VERIFY_SNS_SIGNATURE": True},
+            {"AMAZON_SES_SNS_TOPIC_ARNS": "other", "SCALEWAY_SNS_TOPIC_ARNS": "other"},
+        ):
+            failures = 0
+            for view, request in self.requests():
+                with (
+                    self.subTest(view=view, settings=settings),
+                    override_settings(ANYMAIL=settings),
+                    patch("requests.get", self.fail_to_confirm),
+                    patch("boto3.session.Session") as session,
+                ):
+                    client = session.return_value.client.return_value
+                    client.confirm_subscription.side_effect = self.fail_to_confirm
+                    error = self.error(view, request)
+                    if error is None:
+                        self.assertEqual(settings, {"WEBHOOK_SECRET": "user:password"})
+                        continue
+                    failures += 1
+                    self.assert_quiet_error(error, self.token)
+                    self.assert_quiet(self.report(error, request), self.token)
+            self.assertTrue(failures)
+
+
+class DownloadTests(QuietTestCase):
+    """What webhooks send to fetch a message, and what they get."""
+
+    key = "api-key-canary"
+    signature = "url-signature-canary"
+
+    answers: ClassVar[dict[str, Answer]] = {
+        "error": Answer(status=404, body=b'{"message": "not found"}'),
+        "no answer": Answer(stall=True),
+        "too large": Answer(body=f"{CONTENT}\n".encode() * 100),
+        "cut off": Answer(body=f"{CONTENT}\n".encode() * 100, reset_after=1000),
+        "end is missing": Answer(body=f"{CONTENT}\n".encode() * 10, stall_before_end=True),
+        "not JSON": Answer(body=b"<p>"),
+    }
+
+    def make_call(self, view: str, data: Any, settings: dict[str, Any]) -> BaseException | None:
+        request = RequestFactory().post(
+            "/",
+            json.dumps(data),
+            content_type="application/json",
+            headers={"Authorization": basic_auth_header("user:password")},
+        )
+        with override_settings(
+            ANYMAIL={
+                "WEBHOOK_SECRET": "user:password",
+                "INBOUND_MAX_BYTES": 500,
+                "REQUESTS_TIMEOUT": 0.05,
+                **settings,
+            }
+        ):
+            return self.error_of(import_string(f"anymail.webhooks.{view}").as_view(), request)
+
+    def error_of(self, view_function: Any, request: HttpRequest) -> BaseException | None:
+        # This is the first function in Django's reports. Its variables are shown.
+        try:
+            view_function(request)
+        except AnymailAPIError as error:
+            return error
+        return None
+
+    def download(self, esp: str, answers: list[Answer], server_url: str) -> BaseException | None:
+        url = f"{server_url}/raw?signature={self.signature}"
+        if esp == "brevo":
+            return self.make_call(
+                "brevo.BrevoInboundWebhookView",
+                {"items": [{"Attachments": [{"DownloadToken": "worth nothing without the key"}]}]},
+                {"BREVO_API_KEY": self.key, "BREVO_API_URL": server_url},
+            )
+        if esp == "mailtrap":
+            answers.insert(0, Answer(body=json.dumps({"raw_message_url": url}).encode()))
+            events = [{"event": "inbound.message_received", "inbox_id": 7, "message_id": "8"}]
+            return self.make_call(
+                "mailtrap.MailtrapInboundWebhookView",
+                {"events": events},
+                {"MAILTRAP_API_TOKEN": self.key, "MAILTRAP_INBOUND_API_URL": server_url},
+            )
+        answers.insert(0, Answer(body=json.dumps({"raw": {"download_url": url}}).encode()))
+        return self.make_call(
+            "resend.ResendInboundWebhookView",
+            {"type": "email.received", "data": {"email_id": "5"}},
+            {"RESEND_API_KEY": self.key, "RESEND_API_URL": server_url},
+        )
+
+    def test_errors(self) -> None:
+        for esp in ("brevo", "mailtrap", "resend"):
+            for description, answer in self.answers.items():
+                if description == "not JSON":
+                    continue  # It's a message, then.
+                with self.subTest(esp=esp, answer=description), HttpServer() as server:
+                    server.answers = [answer]
+                    error = self.download(esp, server.answers, server.url)
+                    self.assert_no_canary(error)
+
+    def test_errors_of_the_api(self) -> None:
+        for esp in ("mailtrap", "resend"):
+            for description, answer in self.answers.items():
+                with self.subTest(esp=esp, answer=description), HttpServer(answer) as server:
+                    self.assert_no_canary(self.download(esp, [], server.url))
+
+    def test_no_connection(self) -> None:
+        with HttpServer() as server:
+            url = server.url
+        for esp in ("brevo", "mailtrap", "resend"):
+            with self.subTest(esp=esp):
+                self.assert_no_canary(self.download(esp, [], url))
+
+    def assert_no_canary(self, error: BaseException | None) -> None:
+        self.assertIsNotNone(error, "There was no error")
+        assert error is not None
+        self.assert_quiet_error(error, self.key, self.signature, CONTENT)
+
+
+@skip_without("boto3")
+class S3DownloadTests(QuietTestCase):
+    secrets = ("aws-key-id-canary", "aws-secret-key-canary", "aws-session-token-canary")
+
+    def setUp(self) -> None:
+        super().setUp()
+        environment = aws_environment()
+        environment.start()
+        self.addCleanup(environment.stop)
+        key_id, secret_key, session_token = self.secrets
+        os.environ["AWS_ACCESS_KEY_ID"] = key_id
+        os.environ["AWS_SECRET_ACCESS_KEY"] = secret_key
+        os.environ["AWS_SESSION_TOKEN"] = session_token
+        logging.getLogger("botocore").setLevel(logging.INFO)
+        self.addCleanup(logging.getLogger("botocore").setLevel, logging.NOTSET)
+
+    def download(self, url: str, settings: dict[str, Any]) -> None:
+        from anymail.webhooks.amazon_ses import AmazonSESInboundWebhookView
+
+        action = {"type": "S3", "bucketName": "bucket", "objectKey": "key"}
+        event = {"notificationType": "Received", "receipt": {"action": action}}
+        body = {"Type": "Notification", "MessageId": "5", "Message": json.dumps(event)}
+        request = RequestFactory().post(
+            "/",
+            json.dumps(body),
+            content_type="text/plain",
+            headers={
+                "Authorization": basic_auth_header("user:password"),
+                "x-amz-sns-message-type": "Notification",
+                "x-amz-sns-message-id": "5",
+            },
+        )
+        anymail_settings = {"WEBHOOK_SECRET": "user:password", "INBOUND_MAX_BYTES": 500, **settings}
+        with (
+            override_settings(ANYMAIL=anymail_settings),
+            patch.dict(os.environ, {"AWS_ENDPOINT_URL": url}),
+        ):
+            error = self.error_of(AmazonSESInboundWebhookView.as_view(), request)
+        self.assertIsNotNone(error, "There was no error")
+        assert error is not None
+        self.assert_quiet_error(error, *self.secrets, CONTENT)
+
+    def error_of(self, view_function: Any, request: HttpRequest) -> BaseException | None:
+        # This is the first function in Django's reports. Its variables are shown.
+        try:
+            view_function(request)
+        except AnymailAPIError as error:
+            return error
+        return None
+
+    def test_errors(self) -> None:
+        for description, answer in DownloadTests.answers.items():
+            if description == "not JSON":
+                continue
+            with self.subTest(answer=description), HttpServer(answer) as server:
+                self.download(server.url, {"REQUESTS_TIMEOUT": 0.05})
+
+    def test_no_connection(self) -> None:
+        with HttpServer() as server:
+            url = server.url
+        self.download(url, {})
+
+
 def _make_webhook_test_case(case: WebhookCase, view: WebhookView) -> type[QuietTestCase]:
     name = "".join(map(str.capitalize, (*case.esp.split("_"), view.kind))) + "WebhookTests"
     attrs: dict[str, Any] = {"case": case, "view": view, "__module__": __name__}
@@ -596,6 +867,7 @@ class LengthTests(SimpleTestCase):
         self.assertEqual(repr(error), "AnymailAPIError('short ***** https://*****@example.com')")
 
 
+@tag("exhaustive")  # The same with each Python and Django.
 class LoggerTests(SimpleTestCase):
     def test_names(self):
         """Projects configure one logger for all of Anymail."""
@@ -609,6 +881,8 @@ class LoggerTests(SimpleTestCase):
                     self.assertFalse(node.attr.islower(), f"logging.{node.attr} in {path.name}")
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger":
                     [name] = node.args
+                    if ast.unparse(name) == "__name__":
+                        continue  # starts with "anymail."
                     assert isinstance(name, ast.Constant), path.name
                     names.append(str(name.value))
         self.assertTrue(names)

@@ -26,6 +26,7 @@ from importlib import import_module
 from typing import Any
 
 from .._amazon_ses import INSTALL_EXTRA, _get_anymail_boto3_params, missing_package
+from .._quiet import drop_tracebacks
 from ..conf import get_anymail_setting, setting_name
 from ..exceptions import (
     AnymailAPIError,
@@ -236,8 +237,18 @@ class AmazonSESBaseWebhookView(SNSBaseWebhookView):
         return _this_module.boto3.session.Session(**(self.session_params or {}))
 
     def _create_client(self, session: Any, service_name: str, **params: Any) -> Any:
-        """Return a new boto3 client. It must be closed."""
-        return session.client(service_name, **{**(self.client_params or {}), **params})
+        """Return a new boto3 client. It must be closed.
+
+        REQUESTS_TIMEOUT applies, except for what CLIENT_PARAMS has for it.
+        """
+        from botocore.config import Config
+
+        timeout = get_anymail_setting("requests_timeout", default=30)
+        connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+        client_params = {**(self.client_params or {}), **params}
+        config = Config(connect_timeout=connect, read_timeout=read)
+        client_params["config"] = config.merge(client_params["config"])
+        return session.client(service_name, **client_params)
 
 
 # -- Tracking ---------------------------------------------------------------------------------
@@ -256,7 +267,8 @@ class AmazonSESTrackingWebhookView(AmazonSESBaseWebhookView):
             raise AnymailConfigurationError(
                 "You seem to have set an Amazon SES *inbound* receipt rule to publish to an SNS "
                 "topic that posts to Anymail's Amazon SES *tracking* webhook URL. "
-                f"(SNS TopicArn {sns_message.get('TopicArn')})"
+                f"(SNS TopicArn {sns_message.get('TopicArn')})",
+                docs="esps/amazon_ses#amazon-ses-inbound",
             )
         details = get_object(ses_event, DETAILS.get(ses_type, ses_type.lower()))
         if ses_type in RECIPIENTS:
@@ -405,7 +417,8 @@ class AmazonSESInboundWebhookView(AmazonSESBaseWebhookView):
             raise AnymailConfigurationError(
                 "You seem to have set Amazon SES *sending* events or notifications to publish to "
                 "an SNS topic that posts to Anymail's Amazon SES *inbound* webhook URL. "
-                f"(SNS TopicArn {sns_message.get('TopicArn')})"
+                f"(SNS TopicArn {sns_message.get('TopicArn')})",
+                docs="esps/amazon_ses#amazon-ses-tracking",
             )
         message = self._get_message(ses_event, sns_message)
         message.envelope_sender = as_addr_spec(get_path(ses_event, "mail", "source"))
@@ -447,7 +460,8 @@ class AmazonSESInboundWebhookView(AmazonSESBaseWebhookView):
             )
         raise AnymailConfigurationError(
             f"Anymail's Amazon SES inbound webhook works only with the 'SNS' or 'S3' receipt rule "
-            f"actions, not {action_type!r}. (SNS TopicArn {sns_message.get('TopicArn')})"
+            f"actions, not {action_type!r}. (SNS TopicArn {sns_message.get('TopicArn')})",
+            docs="esps/amazon_ses#amazon-ses-inbound",
         )
 
     def download_s3_object(self, bucket_name: str, object_key: str) -> Iterator[bytes]:
@@ -459,11 +473,22 @@ class AmazonSESInboundWebhookView(AmazonSESBaseWebhookView):
         was tampered with. Raises AnymailConfigurationError if it is encrypted, but there is no
         key.
         """
+        downloads = Downloads(self.esp_name)
         with self._download_errors(f"S3 object '{bucket_name}:{object_key}'"), ExitStack() as stack:
             session = self._create_session()
             client = s3_client = stack.enter_context(closing(self._create_client(session, "s3")))
+            # boto3 can make several attempts.
+            s3_client.meta.events.register("before-send", downloads.check_limits)
+
+            def close_body(parsed: dict[str, Any], **kwargs: Any) -> None:
+                if (body := parsed.get("Body")) is not None:
+                    stack.callback(body.close)
+
+            # The encryption client does not, if it can't decrypt.
+            s3_client.meta.events.register_first("after-call.s3.GetObject", close_body)
             if self.inbound_kms_key_id:
                 kms_client = stack.enter_context(closing(self._create_client(session, "kms")))
+                kms_client.meta.events.register("before-send", downloads.check_limits)
                 client = self._create_encryption_client(s3_client, kms_client)
             response = client.get_object(Bucket=bucket_name, Key=object_key)
             body = stack.enter_context(closing(response["Body"]))
@@ -471,10 +496,11 @@ class AmazonSESInboundWebhookView(AmazonSESBaseWebhookView):
                 raise AnymailConfigurationError(
                     f"S3 object '{bucket_name}:{object_key}' is encrypted. Set "
                     "ANYMAIL['AMAZON_SES_INBOUND_KMS_KEY_ID'] in your Django settings to the KMS "
-                    "key that is chosen in the Amazon SES receipt rule."
+                    "key that is chosen in the Amazon SES receipt rule.",
+                    docs="esps/amazon_ses#amazon-ses-encryption",
                 )
             chunks = body.iter_chunks(self.download_chunk_size)
-            yield from Downloads(self.esp_name).limit(chunks)
+            yield from downloads.limit(chunks)
 
     def _create_encryption_client(self, s3_client: Any, kms_client: Any) -> Any:
         # SES encrypts without key commitment, and wraps keys in an older way. Delayed
@@ -499,6 +525,7 @@ class AmazonSESInboundWebhookView(AmazonSESBaseWebhookView):
         except (_this_module.BotoCoreError, _this_module.ClientError) as err:
             # The encryption client has errors of its own for those of AWS.
             errors = (err, err.__cause__)
+            drop_tracebacks(err)  # boto3's functions have credentials in their variables.
             if self.inbound_kms_key_id and any(
                 isinstance(error, _this_module.S3EncryptionClientSecurityError) for error in errors
             ):

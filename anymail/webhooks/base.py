@@ -15,6 +15,7 @@ from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 from django.views.generic import View
 
+from .._docs import with_docs
 from ..conf import get_anymail_setting
 from ..datastructures import collect_all_methods
 from ..exceptions import AnymailInsecureWebhookWarning, AnymailWebhookValidationFailure
@@ -205,8 +206,12 @@ class AnymailBasicAuthMixin(AnymailCoreWebhookView):
             and not get_anymail_setting("require_webhook_auth", default=False)
         ):
             warnings.warn(
-                f"Your Anymail webhooks are insecure: anyone could post made-up {self.esp_name} "
-                "events to them. Set ANYMAIL['WEBHOOK_SECRET'] in your Django settings.",
+                with_docs(
+                    "Your Anymail webhooks are insecure: anyone could post made-up "
+                    f"{self.esp_name} events to them. Set ANYMAIL['WEBHOOK_SECRET'] in your Django "
+                    "settings.",
+                    "securing_webhooks#securing-webhooks",
+                ),
                 AnymailInsecureWebhookWarning,
                 stacklevel=2,
             )

@@ -101,7 +101,8 @@ class BrevoTrackingWebhookView(BrevoBaseWebhookView):
         if any("items" in esp_event for esp_event in esp_events):
             raise AnymailConfigurationError(
                 "You seem to have set Brevo's *inbound* webhook to Anymail's "
-                f"{self.esp_name} *tracking* webhook URL."
+                f"{self.esp_name} *tracking* webhook URL.",
+                docs="esps/brevo#brevo-inbound",
             )
         return [self.esp_to_anymail_event(esp_event) for esp_event in esp_events]
 
@@ -161,7 +162,8 @@ class BrevoInboundWebhookView(BrevoBaseWebhookView):
         if not all("items" in call for call in calls):
             raise AnymailConfigurationError(
                 "You seem to have set Brevo's *tracking* webhook to Anymail's "
-                f"{self.esp_name} *inbound* webhook URL."
+                f"{self.esp_name} *inbound* webhook URL.",
+                docs="esps/brevo#brevo-tracking",
             )
         items = [call["items"] for call in calls]
         if not all(

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from .._docs import docs_of_setting
 from ..conf import get_anymail_setting, setting_name
 from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from ..inbound import AnymailInboundMessage
@@ -97,7 +98,10 @@ class MailerSendBaseWebhookView(AnymailBaseWebhookView):
         super().__init__(**kwargs)
         self._secrets = [ascii_key(key, self._secret_setting) for key in as_keys(secret)]
         if not self._secrets:
-            raise AnymailConfigurationError(f"{self._secret_setting} must not be empty.")
+            raise AnymailConfigurationError(
+                f"{self._secret_setting} must not be empty.",
+                docs=docs_of_setting(self._secret_setting),
+            )
         self.signing_secret = self._secrets[0]
 
     @property
@@ -159,7 +163,8 @@ class MailerSendTrackingWebhookView(MailerSendBaseWebhookView):
         if esp_event.get("type") == INBOUND_TYPE:
             raise AnymailConfigurationError(
                 "You seem to have set the endpoint of MailerSend's *inbound* route to Anymail's "
-                "MailerSend *activity tracking* webhook URL."
+                "MailerSend *activity tracking* webhook URL.",
+                docs="esps/mailersend#mailersend-inbound",
             )
         data = get_object(esp_event, "data")
         if _is_version_2(data):
@@ -232,7 +237,8 @@ class MailerSendInboundWebhookView(MailerSendBaseWebhookView):
         if esp_type != INBOUND_TYPE:
             raise AnymailConfigurationError(
                 f"You seem to have set MailerSend's *{esp_type}* webhook to Anymail's MailerSend "
-                "*inbound* route URL."
+                "*inbound* route URL.",
+                docs="esps/mailersend#mailersend-tracking",
             )
         data = get_object(esp_event, "data")
         # Its parsed fields have nothing more.

@@ -15,6 +15,7 @@ from typing import Any
 
 from django.http import HttpRequest, QueryDict
 
+from .._docs import docs_of_setting
 from ..addresses import parse_single_address
 from ..conf import get_anymail_setting
 from ..exceptions import (
@@ -151,7 +152,8 @@ class MailgunBaseWebhookView(AnymailBaseWebhookView):
         if not keys:
             raise AnymailConfigurationError(
                 "You must set ANYMAIL['MAILGUN_WEBHOOK_SIGNING_KEY'] in your Django settings to "
-                "use Mailgun webhooks."
+                "use Mailgun webhooks.",
+                docs="settings#setting-MAILGUN_WEBHOOK_SIGNING_KEY",
             )
         try:
             self.signing_keys = [key.encode("ascii") for key in keys]
@@ -160,7 +162,8 @@ class MailgunBaseWebhookView(AnymailBaseWebhookView):
             setting = "MAILGUN_WEBHOOK_SIGNING_KEY" if signing_key else "MAILGUN_API_KEY"
             # The original error has the key.
             raise AnymailConfigurationError(
-                f"{setting} has characters that are not in Mailgun's keys (not ASCII)."
+                f"{setting} has characters that are not in Mailgun's keys (not ASCII).",
+                docs=docs_of_setting(setting),
             ) from None
 
     @property
@@ -254,7 +257,8 @@ class MailgunTrackingWebhookView(MailgunBaseWebhookView):
         if event == "inbound" or (event is None and "sender" in esp_event):
             raise AnymailConfigurationError(
                 "You seem to have set a Mailgun *inbound* route to Anymail's Mailgun *tracking* "
-                "webhook URL."
+                "webhook URL.",
+                docs="esps/mailgun#mailgun-inbound",
             )
         if event is None:
             raise AnymailWebhookValidationFailure("Missing event in Mailgun webhook")
@@ -290,14 +294,16 @@ class MailgunInboundWebhookView(MailgunBaseWebhookView):
         if "attachments" in request.POST:
             raise AnymailConfigurationError(
                 "You seem to have used Mailgun's store() action for a route to Anymail's Mailgun "
-                "inbound webhook URL. Use forward() instead."
+                "inbound webhook URL. Use forward() instead.",
+                docs="esps/mailgun#mailgun-inbound",
             )
         return [self.esp_to_anymail_event(request)]
 
     def _refuse_tracking(self, event: str) -> None:
         raise AnymailConfigurationError(
             f"You seem to have set Mailgun's *{event} tracking* webhook to Anymail's Mailgun "
-            "*inbound* webhook URL."
+            "*inbound* webhook URL.",
+            docs="esps/mailgun#mailgun-tracking",
         )
 
     def esp_to_anymail_event(self, request: HttpRequest) -> AnymailInboundEvent:

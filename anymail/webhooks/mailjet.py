@@ -96,7 +96,8 @@ class MailjetTrackingWebhookView(AnymailBaseWebhookView):
         if "event" not in esp_event and "Headers" in esp_event:
             raise AnymailConfigurationError(
                 "You seem to have set Mailjet's *inbound* webhook to Anymail's Mailjet "
-                "*tracking* webhook URL."
+                "*tracking* webhook URL.",
+                docs="esps/mailjet#mailjet-inbound",
             )
         event_type, reject_reason = _classify(esp_event)
         return AnymailTrackingEvent(
@@ -145,7 +146,8 @@ class MailjetInboundWebhookView(AnymailBaseWebhookView):
         ):
             raise AnymailConfigurationError(
                 "You seem to have set Mailjet's *tracking* webhook to Anymail's Mailjet "
-                "*inbound* webhook URL."
+                "*inbound* webhook URL.",
+                docs="esps/mailjet#mailjet-tracking",
             )
         if not isinstance(data, dict):
             raise AnymailWebhookValidationFailure("Unexpected data in Mailjet inbound webhook")

@@ -33,7 +33,7 @@ from ..signals import (
     inbound,
     tracking,
 )
-from .base import AnymailBaseWebhookView, as_keys
+from .base import AnymailBaseWebhookView, as_keys, as_list
 from .decoding import (
     as_addr_spec,
     as_float,
@@ -49,6 +49,9 @@ from .downloads import Downloads
 from .signatures import hmac_signature, matches_any
 
 DEFAULT_INBOUND_API_URL = "https://mailtrap.io/api/"
+
+# Messages are downloaded from a storage provider. Which hosts it has is not documented.
+DEFAULT_DOWNLOAD_HOSTS = ("*",)
 
 SIGNATURE_HEADER = "Mailtrap-Signature"
 
@@ -179,7 +182,8 @@ class MailtrapTrackingWebhookView(MailtrapWebhookView):
         if event.startswith("inbound"):
             raise AnymailConfigurationError(
                 "You seem to have set Mailtrap's *inbound* webhook to Anymail's Mailtrap "
-                "*tracking* webhook URL."
+                "*tracking* webhook URL.",
+                docs="esps/mailtrap#mailtrap-inbound",
             )
         event_type, reject_reason = EVENT_TYPES.get(event, (EventType.UNKNOWN, None))
         return AnymailTrackingEvent(
@@ -202,8 +206,8 @@ class MailtrapInboundWebhookView(MailtrapWebhookView):
     """Mailtrap's webhook for received messages. It fetches them from Mailtrap's API.
 
     The settings are MAILTRAP_INBOUND_SECRET (the webhook's secret), MAILTRAP_API_TOKEN,
-    MAILTRAP_INBOUND_API_URL and MAILTRAP_DOWNLOAD_CHUNK_SIZE (in bytes). Raises
-    AnymailConfigurationError if there is no token.
+    MAILTRAP_INBOUND_API_URL, MAILTRAP_DOWNLOAD_HOSTS and MAILTRAP_DOWNLOAD_CHUNK_SIZE (in bytes).
+    Raises AnymailConfigurationError if there is no token.
     """
 
     signal = inbound
@@ -213,6 +217,8 @@ class MailtrapInboundWebhookView(MailtrapWebhookView):
     inbound_secret: Any = None
     api_token: str | None = None
     api_url: str | None = None
+    download_hosts: Any = DEFAULT_DOWNLOAD_HOSTS
+    """Names, or patterns for names, of the hosts that Mailtrap's API refers to."""
 
     def __init__(self, **kwargs: Any) -> None:
         self.api_token = get_anymail_setting(
@@ -223,6 +229,14 @@ class MailtrapInboundWebhookView(MailtrapWebhookView):
             "inbound_api_url", esp_name=self.esp_name, default=DEFAULT_INBOUND_API_URL
         )
         self.api_url = api_url if api_url.endswith("/") else f"{api_url}/"
+        self.download_hosts = as_list(
+            get_anymail_setting(
+                "download_hosts",
+                esp_name=self.esp_name,
+                kwargs=kwargs,
+                default=DEFAULT_DOWNLOAD_HOSTS,
+            )
+        )
         self.download_chunk_size: int = get_anymail_setting(
             "download_chunk_size",
             esp_name=self.esp_name,
@@ -250,7 +264,8 @@ class MailtrapInboundWebhookView(MailtrapWebhookView):
         if not event.startswith("inbound"):
             raise AnymailConfigurationError(
                 f"You seem to have set Mailtrap's *tracking* webhook (event {event!r}) to "
-                "Anymail's Mailtrap *inbound* webhook URL."
+                "Anymail's Mailtrap *inbound* webhook URL.",
+                docs="esps/mailtrap#mailtrap-tracking",
             )
         if event not in RECEIVED:
             # The call is in order, but it's not for this version of Anymail.
@@ -289,8 +304,7 @@ class MailtrapInboundWebhookView(MailtrapWebhookView):
         Raises AnymailAPIError if it can't be downloaded.
         """
         assert self.api_url is not None
-        # Messages are downloaded from some storage provider. Its hosts are not documented.
-        downloads = Downloads(self.esp_name, self.api_url, hosts=["*"])
+        downloads = Downloads(self.esp_name, self.api_url, hosts=self.download_hosts)
         inbox, message = (quote(item, safe="", errors="replace") for item in (inbox_id, message_id))
         details = downloads.get_json(
             urljoin(self.api_url, f"inbound/inboxes/{inbox}/messages/{message}"),

@@ -94,7 +94,8 @@ class MandrillSignatureMixin(AnymailCoreWebhookView):
         if not self._webhook_keys:
             raise AnymailConfigurationError(
                 "You must set ANYMAIL['MANDRILL_WEBHOOK_KEY'] in your Django settings to use "
-                "Mandrill webhooks."
+                "Mandrill webhooks.",
+                docs="settings#setting-MANDRILL_WEBHOOK_KEY",
             )
         received = request.headers.get("X-Mandrill-Signature")
         if received is None:

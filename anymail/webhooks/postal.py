@@ -9,18 +9,15 @@ Verifying signatures takes the cryptography package, which is imported only then
 
 from __future__ import annotations
 
-import base64
 import math
-import re
-from typing import Any
+from typing import Any, Literal
 
 from django.http import HttpRequest
 
 from ..addresses import parse_single_address
-from ..conf import get_anymail_setting
+from ..conf import get_anymail_setting, setting_name
 from ..exceptions import (
     AnymailConfigurationError,
-    AnymailImproperlyInstalled,
     AnymailInvalidAddress,
     AnymailWebhookValidationFailure,
 )
@@ -47,6 +44,7 @@ from .decoding import (
     get_object,
     json_object,
 )
+from .public_keys import is_signature, load_public_key
 
 SIGNATURE_HEADER = "X-Postal-Signature"  # SHA-1
 SHA256_SIGNATURE_HEADER = "X-Postal-Signature-256"  # too, since version 3.2.0
@@ -58,8 +56,6 @@ STATUSES = {
     "HardFail": EventType.FAILED,
     "Held": EventType.QUEUED,
 }
-
-_PEM_ARMOR = re.compile(r"-----(BEGIN|END) PUBLIC KEY-----")
 
 
 # -- Signatures -------------------------------------------------------------------------------
@@ -110,51 +106,22 @@ class PostalBaseWebhookView(AnymailBaseWebhookView):
                 f"Postal webhook call without the {header} header"
             )
         # All of them, so that a mistake in any is found.
-        public_keys = [_load_public_key(key) for key in self._webhook_keys or [None]]
-        if not any(
-            _is_signature(public_key, signature, request.body, uses_sha256)
-            for public_key in public_keys
-        ):
+        public_keys = [self._load_key(key) for key in self._webhook_keys or [None]]
+        digest: Literal["SHA1", "SHA256"] = "SHA256" if uses_sha256 else "SHA1"
+        if not any(is_signature(key, signature, request.body, digest) for key in public_keys):
             raise AnymailWebhookValidationFailure(
                 "Postal webhook call with an invalid signature (check Anymail POSTAL_WEBHOOK_KEY)"
             )
 
-
-def _load_public_key(key: Any) -> Any:
-    """Return an RSA public key from the base64 of its DER, or from PEM."""
-    try:
-        from cryptography.exceptions import UnsupportedAlgorithm
-        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-        from cryptography.hazmat.primitives.serialization import load_der_public_key
-    except ImportError as err:
-        raise AnymailImproperlyInstalled(
-            missing_package="cryptography",
+    def _load_key(self, key: Any) -> Any:
+        return load_public_key(
+            key,
+            "RSA",
+            setting=setting_name("webhook_key", self.esp_name),
+            source="the output of `postal default-dkim-record` (what follows p=)",
+            esp_name=self.esp_name,
             install_extra="postal",
-            feature="Postal's webhooks",
-        ) from err
-    try:
-        public_key = load_der_public_key(base64.b64decode(_PEM_ARMOR.sub("", key)))
-        if not isinstance(public_key, RSAPublicKey):
-            raise TypeError("not an RSA key")
-    except (TypeError, UnsupportedAlgorithm, ValueError) as err:
-        raise AnymailConfigurationError(
-            "POSTAL_WEBHOOK_KEY is not a public key as in the output of "
-            "`postal default-dkim-record` (what follows p=)."
-        ) from err
-    return public_key
-
-
-def _is_signature(public_key: Any, signature: str, data: bytes, uses_sha256: bool) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-    from cryptography.hazmat.primitives.hashes import SHA1, SHA256
-
-    digest = SHA256() if uses_sha256 else SHA1()  # noqa: S303 (for versions before 3.2.0)
-    try:
-        public_key.verify(base64.b64decode(signature), data, PKCS1v15(), digest)
-    except (InvalidSignature, ValueError):  # ValueError: not base64
-        return False
-    return True
+        )
 
 
 # -- Tracking ---------------------------------------------------------------------------------
@@ -170,7 +137,8 @@ class PostalTrackingWebhookView(PostalBaseWebhookView):
         if "rcpt_to" in esp_event:
             raise AnymailConfigurationError(
                 "You seem to have set Postal's *inbound* webhook (an HTTP endpoint) to Anymail's "
-                "Postal *tracking* webhook URL."
+                "Postal *tracking* webhook URL.",
+                docs="esps/postal#postal-inbound",
             )
         if not isinstance(esp_event.get("payload", {}), dict):
             raise AnymailWebhookValidationFailure(
@@ -247,18 +215,21 @@ class PostalInboundWebhookView(PostalBaseWebhookView):
         if "rcpt_to" in form_data(request, self.esp_name):
             raise AnymailConfigurationError(
                 "Your Postal HTTP endpoint for Anymail's inbound webhook URL sends forms. Change "
-                "its encoding to JSON."
+                "its encoding to JSON.",
+                docs="esps/postal#postal-inbound",
             )
         esp_event = json_object(request, self.esp_name)
         if not {"event", "payload", "status"}.isdisjoint(esp_event):
             raise AnymailConfigurationError(
                 "You seem to have set Postal's *tracking* webhook to Anymail's Postal *inbound* "
-                "webhook URL."
+                "webhook URL.",
+                docs="esps/postal#postal-tracking",
             )
         if "message" not in esp_event and "plain_body" in esp_event:
             raise AnymailConfigurationError(
                 "Your Postal HTTP endpoint for Anymail's inbound webhook URL sends processed "
-                "messages. Change its format to raw messages."
+                "messages. Change its format to raw messages.",
+                docs="esps/postal#postal-inbound",
             )
         return [self.esp_to_anymail_event(esp_event)]
 

@@ -106,7 +106,8 @@ class PostmarkTrackingWebhookView(PostmarkBaseWebhookView):
         if event_type == EventType.INBOUND:
             raise AnymailConfigurationError(
                 "You seem to have set Postmark's *inbound* webhook to Anymail's Postmark "
-                "*tracking* webhook URL."
+                "*tracking* webhook URL.",
+                docs="esps/postmark#postmark-inbound",
             )
         metadata = as_metadata(esp_event.get("Metadata"))
         timestamp = next((esp_event[name] for name in TIMESTAMPS if name in esp_event), None)
@@ -160,7 +161,8 @@ class PostmarkInboundWebhookView(PostmarkBaseWebhookView):
         if record_type != "Inbound":
             raise AnymailConfigurationError(
                 f"You seem to have set Postmark's *{record_type}* webhook to Anymail's Postmark "
-                "*inbound* webhook URL."
+                "*inbound* webhook URL.",
+                docs="esps/postmark#postmark-tracking",
             )
         headers = _headers(esp_event)
         envelope_sender = None

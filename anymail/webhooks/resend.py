@@ -19,6 +19,7 @@ from urllib.parse import quote, urljoin
 import requests  # noqa: F401 (where projects' tests replace it)
 from django.http import HttpRequest
 
+from .._docs import docs_of_setting
 from ..addresses import parse_single_address
 from ..conf import get_anymail_setting, setting_name
 from ..exceptions import (
@@ -38,7 +39,7 @@ from ..signals import (
     inbound,
     tracking,
 )
-from .base import AnymailBaseWebhookView, as_keys
+from .base import AnymailBaseWebhookView, as_keys, as_list
 from .decoding import (
     as_float,
     as_iso_time,
@@ -56,6 +57,9 @@ from .downloads import Downloads
 from .signatures import hmac_signature, matches_any
 
 DEFAULT_API_URL = "https://api.resend.com/"
+
+# Messages and attachments are downloaded from other hosts. Which these are is not documented.
+DEFAULT_DOWNLOAD_HOSTS = ("*",)
 
 # type -> event type
 EVENT_TYPES = {
@@ -151,7 +155,8 @@ def _decode_secret(secret: Any, setting: str) -> bytes:
         # (The original error is left out in case it has the secret.)
         raise AnymailConfigurationError(
             f"{setting} must be a webhook's signing secret: {SVIX_KEY_PREFIX!r}, followed by "
-            "base64. Leave it unset to have no signatures verified."
+            "base64. Leave it unset to have no signatures verified.",
+            docs=docs_of_setting(setting),
         ) from None
     return key
 
@@ -292,9 +297,9 @@ def _json_header(data: Any, name: str) -> Any:
 class ResendInboundWebhookView(ResendBaseWebhookView):
     """Resend's webhook for received messages. It fetches the message from Resend's API.
 
-    The settings are RESEND_INBOUND_SECRET (the webhook's secret), RESEND_API_KEY, RESEND_API_URL
-    and RESEND_DOWNLOAD_CHUNK_SIZE (in bytes). Raises AnymailConfigurationError if there is no API
-    key.
+    The settings are RESEND_INBOUND_SECRET (the webhook's secret), RESEND_API_KEY, RESEND_API_URL,
+    RESEND_DOWNLOAD_HOSTS and RESEND_DOWNLOAD_CHUNK_SIZE (in bytes). Raises
+    AnymailConfigurationError if there is no API key.
     """
 
     signal = inbound
@@ -302,6 +307,9 @@ class ResendInboundWebhookView(ResendBaseWebhookView):
 
     inbound_secret: Any = None
     """Argument of ``as_view()``: str or list of str."""
+    download_hosts: Any = DEFAULT_DOWNLOAD_HOSTS
+    """Argument of ``as_view()``: names, or patterns for names, of the hosts that Resend's API
+    refers to."""
 
     def __init__(self, **kwargs: Any) -> None:
         self.api_key = get_anymail_setting(
@@ -311,6 +319,14 @@ class ResendInboundWebhookView(ResendBaseWebhookView):
             "api_url", esp_name=self.esp_name, kwargs=kwargs, default=DEFAULT_API_URL
         )
         self.api_url = api_url if api_url.endswith("/") else f"{api_url}/"
+        self.download_hosts = as_list(
+            get_anymail_setting(
+                "download_hosts",
+                esp_name=self.esp_name,
+                kwargs=kwargs,
+                default=DEFAULT_DOWNLOAD_HOSTS,
+            )
+        )
         self.download_chunk_size: int = get_anymail_setting(
             "download_chunk_size",
             esp_name=self.esp_name,
@@ -325,7 +341,8 @@ class ResendInboundWebhookView(ResendBaseWebhookView):
         if esp_type != RECEIVED:
             raise AnymailConfigurationError(
                 f"You seem to have set Resend's *{as_key(esp_type) or 'tracking'}* webhook to "
-                "Anymail's Resend *inbound* webhook URL."
+                "Anymail's Resend *inbound* webhook URL.",
+                docs="esps/resend#resend-tracking",
             )
         return [self.esp_to_anymail_event(esp_event, request)]
 
@@ -351,8 +368,7 @@ class ResendInboundWebhookView(ResendBaseWebhookView):
 
         Raises AnymailAPIError if it can't be downloaded.
         """
-        # The hosts of Resend's download URLs are not documented.
-        downloads = Downloads(self.esp_name, self.api_url, hosts=["*"])
+        downloads = Downloads(self.esp_name, self.api_url, hosts=self.download_hosts)
         email = self.call_api(downloads, email_id)
         raw_url = get_path(email, "raw", "download_url")
         if raw_url:

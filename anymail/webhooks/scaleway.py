@@ -30,7 +30,8 @@ from .decoding import (
     get_list,
     json_or_none,
 )
-from .sns import SNSBaseWebhookView, TrustChain, confirm_with_url, require_cryptography
+from .public_keys import require_cryptography
+from .sns import SNSBaseWebhookView, TrustChain, confirm_with_url
 
 # "messaging" is the name of an object storage bucket: other names belong to other customers.
 CERTIFICATE_URL = re.compile(

@@ -10,8 +10,6 @@ where a key is configured.
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -25,7 +23,6 @@ from django.utils.datastructures import MultiValueDict
 from ..conf import get_anymail_setting, setting_name
 from ..exceptions import (
     AnymailConfigurationError,
-    AnymailImproperlyInstalled,
     AnymailWebhookValidationFailure,
 )
 from ..inbound import AnymailInboundMessage
@@ -51,6 +48,7 @@ from .decoding import (
     json_objects,
     json_or_none,
 )
+from .public_keys import is_signature, load_public_key
 
 # event -> event type
 EVENT_TYPES = {
@@ -127,8 +125,6 @@ TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
 MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
 
-_PEM_ARMOR = re.compile(r"-----(BEGIN|END) PUBLIC KEY-----")
-
 
 # -- Signatures -------------------------------------------------------------------------------
 
@@ -159,11 +155,21 @@ class SendGridSignatureMixin(AnymailBaseWebhookView):
             allow_bare=True,
         )
         keys = as_keys(setting)
-        self._verification_keys = [_load_public_key(key, self.signature_setting) for key in keys]
+        self._verification_keys = [self._load_key(key) for key in keys]
         if self._verification_keys:
             self.webhook_verification_key = self._verification_keys[0]
             self.warn_if_no_basic_auth = False
         super().__init__(**kwargs)
+
+    def _load_key(self, key: Any) -> Any:
+        return load_public_key(
+            key,
+            "EC",
+            setting=self.signature_setting,
+            source="SendGrid's webhook settings",
+            esp_name=self.esp_name,
+            install_extra="sendgrid",
+        )
 
     @property
     def signature_setting(self) -> str:
@@ -184,7 +190,7 @@ class SendGridSignatureMixin(AnymailBaseWebhookView):
         timestamp = request.headers[TIMESTAMP_HEADER]
         signature = request.headers[SIGNATURE_HEADER]
         signed = timestamp.encode("utf-8", "surrogatepass") + _raw_body(request)
-        if not any(_is_signature(key, signature, signed) for key in self._verification_keys):
+        if not any(is_signature(key, signature, signed) for key in self._verification_keys):
             raise AnymailWebhookValidationFailure(
                 "SendGrid webhook call with an invalid signature "
                 f"(check Anymail {self.signature_setting})"
@@ -198,43 +204,9 @@ def _raw_body(request: HttpRequest) -> bytes:
     except RawPostDataException as err:
         raise AnymailConfigurationError(
             "Can't verify the signature of a SendGrid webhook call: something, such as a "
-            "middleware, has already read the form in it."
+            "middleware, has already read the form in it.",
+            docs="esps/sendgrid#sendgrid-inbound",
         ) from err
-
-
-def _load_public_key(key: str, setting: str) -> Any:
-    """Return an elliptic curve public key from the base64 of its DER, or from PEM."""
-    try:
-        from cryptography.exceptions import UnsupportedAlgorithm
-        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-        from cryptography.hazmat.primitives.serialization import load_der_public_key
-    except ImportError as err:
-        raise AnymailImproperlyInstalled(
-            missing_package="cryptography",
-            install_extra="sendgrid",
-            feature="SendGrid's signed webhooks",
-        ) from err
-    try:
-        public_key = load_der_public_key(base64.b64decode(_PEM_ARMOR.sub("", key)))
-        if not isinstance(public_key, EllipticCurvePublicKey):
-            raise TypeError("not an elliptic curve key")
-    except (TypeError, UnsupportedAlgorithm, ValueError) as err:
-        raise AnymailConfigurationError(
-            f"{setting} is not a verification key as in SendGrid's webhook settings."
-        ) from err
-    return public_key
-
-
-def _is_signature(public_key: Any, signature: str, data: bytes) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    try:
-        public_key.verify(base64.b64decode(signature), data, ECDSA(SHA256()))
-    except (InvalidSignature, ValueError):  # ValueError: not base64
-        return False
-    return True
 
 
 # -- Tracking ---------------------------------------------------------------------------------
@@ -260,7 +232,8 @@ class SendGridTrackingWebhookView(SendGridBaseWebhookView):
             if "headers" in form or "email" in form:
                 raise AnymailConfigurationError(
                     "You seem to have set SendGrid's *inbound* parse webhook to Anymail's SendGrid "
-                    "*tracking* webhook URL."
+                    "*tracking* webhook URL.",
+                    docs="esps/sendgrid#sendgrid-inbound",
                 )
             raise AnymailWebhookValidationFailure("SendGrid webhook call without JSON")
         return [
@@ -319,7 +292,8 @@ class SendGridInboundWebhookView(SendGridSignatureMixin):
                 if "event" in esp_event:
                     raise AnymailConfigurationError(
                         "You seem to have set SendGrid's *tracking* (event) webhook to Anymail's "
-                        "SendGrid *inbound* webhook URL."
+                        "SendGrid *inbound* webhook URL.",
+                        docs="esps/sendgrid#sendgrid-tracking",
                     )
         return [self.esp_to_anymail_event(request)]
 
@@ -332,7 +306,7 @@ class SendGridInboundWebhookView(SendGridSignatureMixin):
         if "headers" in form:
             message = _construct_message(form, request)
         elif "email" in form:
-            message = AnymailInboundMessage.parse_raw_mime_bytes(form["email"])
+            message = AnymailInboundMessage.parse_raw_mime_bytes(form.pop("email"))
         else:
             raise AnymailWebhookValidationFailure(
                 "SendGrid inbound webhook call with neither 'headers' nor 'email'"
@@ -402,7 +376,8 @@ def _read_form(request: HttpRequest, esp_name: str) -> dict[str, bytes]:
         raw_form = QueryDict(request.body, encoding="latin-1")
         return {name: str(raw_form[name]).encode("latin-1") for name in raw_form}
     if fields_as_bytes.values:
-        return fields_as_bytes.values
+        values, fields_as_bytes.values = fields_as_bytes.values, {}  # The request keeps handlers.
+        return values
     encoding = request.encoding or settings.DEFAULT_CHARSET
     return {
         name: str(form[name]).encode(encoding, "replace")

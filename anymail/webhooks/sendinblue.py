@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from .._docs import with_docs
 from ..exceptions import AnymailDeprecationWarning
 from .brevo import BrevoInboundWebhookView, BrevoTrackingWebhookView
 
@@ -31,8 +32,12 @@ class SendinBlueInboundWebhookView(BrevoInboundWebhookView):
 
 def _warn(kind: str) -> None:
     warnings.warn(
-        "Anymail's SendinBlue webhook URLs are deprecated. In your Brevo account, change the "
-        f"{kind} webhook's URL from .../anymail/sendinblue/{kind}/ to .../anymail/brevo/{kind}/.",
+        with_docs(
+            "Anymail's SendinBlue webhook URLs are deprecated. In your Brevo account, change the "
+            f"{kind} webhook's URL from .../anymail/sendinblue/{kind}/ to "
+            f".../anymail/brevo/{kind}/.",
+            "esps/brevo#brevo-sendinblue",
+        ),
         AnymailDeprecationWarning,
         stacklevel=3,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 
+from .._docs import docs_of_setting
 from ..exceptions import AnymailConfigurationError
 
 
@@ -42,5 +43,6 @@ def ascii_key(key: str, setting: str) -> bytes:
     except UnicodeEncodeError:
         # The original error has the key.
         raise AnymailConfigurationError(
-            f"{setting} has characters that are in no key of any provider (not ASCII)."
+            f"{setting} has characters that are in no key of any provider (not ASCII).",
+            docs=docs_of_setting(setting),
         ) from None

@@ -11,7 +11,6 @@ which topic a message is from. That is why there are lists of topics.
 
 from __future__ import annotations
 
-import base64
 import logging
 import re
 from collections import OrderedDict
@@ -21,15 +20,15 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.timezone import now
 
+from .._docs import docs_of_setting
 from ..conf import get_anymail_setting, setting_name
 from ..exceptions import (
     AnymailConfigurationError,
-    AnymailImproperlyInstalled,
     AnymailRequestsAPIError,
     AnymailWebhookValidationFailure,
 )
@@ -37,6 +36,7 @@ from ..signals import AnymailEvent
 from .base import AnymailBaseWebhookView, as_list
 from .decoding import as_iso_time, as_key, as_str, parse_json
 from .downloads import Downloads
+from .public_keys import is_signature, require_cryptography
 
 logger = logging.getLogger("anymail.webhooks")
 
@@ -62,8 +62,8 @@ SIGNED_FIELDS = {
     UNSUBSCRIBE_CONFIRMATION: _CONFIRMATION_FIELDS,
 }
 
-# SignatureVersion -> name of the hash in cryptography
-HASHES = {"1": "SHA1", "2": "SHA256"}
+# SignatureVersion -> hash
+HASHES: dict[str, Literal["SHA1", "SHA256"]] = {"1": "SHA1", "2": "SHA256"}
 
 MAX_CERTIFICATES = 20
 """How many are kept. Those in use at a time are about one for each region."""
@@ -101,7 +101,6 @@ def verify_signature(
     message: Mapping[str, Any],
     *,
     esp_name: str,
-    install_extra: str,
     certificate_url: re.Pattern[str],
     check_certificate: Callable[[Any, datetime], None],
     now: datetime,
@@ -113,13 +112,9 @@ def verify_signature(
     called with the certificate (of the cryptography package), and with ``now``, the time at which
     certificates must be valid.
 
-    Raises AnymailImproperlyInstalled without cryptography, and AnymailRequestsAPIError if the
-    certificate can't be fetched now, but perhaps later.
+    Raises AnymailRequestsAPIError if the certificate can't be fetched now, but perhaps later.
     """
-    require_cryptography(esp_name, install_extra)
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
     def failure(problem: str) -> AnymailWebhookValidationFailure:
@@ -131,33 +126,19 @@ def verify_signature(
         raise failure(f"an unknown SNS SignatureVersion {version!r:.20}")
     if not isinstance(url, str) or not certificate_url.fullmatch(url):
         raise failure(f"an SNS SigningCertURL that is not {esp_name}'s: {url!r:.200}")
-    try:
-        signature = base64.b64decode(as_key(message.get("Signature")), validate=True)
-    except ValueError as err:
-        raise failure("an invalid SNS signature") from err
     certificate = certificates.get(url, esp_name)
     if not _is_in_date(certificate, now):
         raise failure("an SNS certificate that is not valid now (check the clock of your server)")
     check_certificate(certificate, now)
     try:
         public_key = certificate.public_key()
-        if not isinstance(public_key, RSAPublicKey):
-            raise failure("an SNS certificate that is not for an RSA key")
-        public_key.verify(signature, data, PKCS1v15(), getattr(hashes, HASHES[as_key(version)])())
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError) as err:
-        raise failure("an invalid SNS signature") from err
-
-
-def require_cryptography(esp_name: str, install_extra: str) -> None:
-    """Raise AnymailImproperlyInstalled if there is no cryptography package."""
-    try:
-        import cryptography.x509  # noqa: F401
-    except ImportError as err:
-        raise AnymailImproperlyInstalled(
-            missing_package="cryptography",
-            install_extra=install_extra,
-            feature=f"{esp_name}'s signed webhooks",
-        ) from err
+    except (UnsupportedAlgorithm, ValueError) as err:
+        raise failure("an SNS certificate whose key is not supported") from err
+    if not isinstance(public_key, RSAPublicKey):
+        raise failure("an SNS certificate that is not for an RSA key")
+    signature = as_key(message.get("Signature"))
+    if not is_signature(public_key, signature, data, HASHES[as_key(version)]):
+        raise failure("an invalid SNS signature")
 
 
 # -- Certificates -----------------------------------------------------------------------------
@@ -288,7 +269,8 @@ class TrustChain:
         self.setting = setting
         if not any(_is_issued_by(cert, cert) for cert in self.certificates):
             raise AnymailConfigurationError(
-                f"{setting} has no root certificate, which is one that is signed by itself."
+                f"{setting} has no root certificate, which is one that is signed by itself.",
+                docs=docs_of_setting(setting),
             )
 
     @classmethod
@@ -307,7 +289,8 @@ class TrustChain:
             found = x509.load_pem_x509_certificates(content)
         except (OSError, TypeError, ValueError) as err:
             raise AnymailConfigurationError(
-                f"{setting} is neither certificates in PEM form nor the path of a file with some."
+                f"{setting} is neither certificates in PEM form nor the path of a file with some.",
+                docs=docs_of_setting(setting),
             ) from err
         return cls(found, setting)
 
@@ -325,7 +308,8 @@ class TrustChain:
                 raise AnymailConfigurationError(
                     f"The certificate of {issuers[0].subject.rfc4514_string()!r} in {self.setting} "
                     f"is valid from {issuers[0].not_valid_before_utc} to "
-                    f"{issuers[0].not_valid_after_utc}. Get a new one."
+                    f"{issuers[0].not_valid_after_utc}. Get a new one.",
+                    docs=docs_of_setting(self.setting),
                 )
             certificate = valid[0]
             if _is_issued_by(certificate, certificate):
@@ -442,7 +426,6 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
             verify_signature(
                 message,
                 esp_name=self.esp_name,
-                install_extra=self.install_extra,
                 certificate_url=self.certificate_url,
                 check_certificate=self.check_certificate,
                 now=now(),
@@ -511,13 +494,14 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
         token = as_str(sns_message.get("Token")) or ""
         is_known = self.verifies_signatures and self._is_expected_topic(topic_arn)
         if not self.basic_auth and not is_known:
+            # Not with the token, nor the SubscribeURL that has it in it: who has that can confirm.
             raise AnymailWebhookValidationFailure(
                 f"Anymail received an unexpected SubscriptionConfirmation request for SNS topic "
                 f"{topic_arn!r} in its {self.esp_name} webhook. Set ANYMAIL['WEBHOOK_SECRET'] for "
                 "Anymail to confirm subscriptions, with the same secret in the subscription's URL; "
-                f"or have signatures verified and set "
-                f"{setting_name('sns_topic_arns', self.esp_name)}. To confirm this one by hand, "
-                f"use the token {token!r}."
+                f"or have signatures verified ({self.signature_setting}) and set "
+                f"{setting_name('sns_topic_arns', self.esp_name)}. Then request the confirmation "
+                "again, in the console where you made the subscription."
             )
         # arn:partition:sns:region:account:topic
         parts = topic_arn.split(":")

@@ -152,7 +152,8 @@ class SparkPostTrackingWebhookView(SparkPostBaseWebhookView):
         if event_class == RELAY_MESSAGE:
             raise AnymailConfigurationError(
                 "You seem to have set SparkPost's *inbound* relay webhook to Anymail's SparkPost "
-                "*tracking* webhook URL."
+                "*tracking* webhook URL.",
+                docs="esps/sparkpost#sparkpost-inbound",
             )
         event_type, reject_reason = self._classify(event)
         timestamp = event.get("timestamp")
@@ -200,14 +201,16 @@ class SparkPostInboundWebhookView(SparkPostBaseWebhookView):
         if event_class != RELAY_MESSAGE:
             raise AnymailConfigurationError(
                 "You seem to have set SparkPost's *tracking* webhook to Anymail's SparkPost "
-                "*inbound* (relay) webhook URL."
+                "*inbound* (relay) webhook URL.",
+                docs="esps/sparkpost#sparkpost-tracking",
             )
         # SparkPost's own sample has no protocol.
         protocol = event.get("protocol", "smtp")
         if protocol != "smtp":
             raise AnymailConfigurationError(
                 f"Anymail's SparkPost inbound webhook can only handle the protocol 'smtp', not "
-                f"{protocol!r}. Check the 'match' of your SparkPost relay webhook."
+                f"{protocol!r}. Check the 'match' of your SparkPost relay webhook.",
+                docs="esps/sparkpost#sparkpost-inbound",
             )
         message = _parse_message(get_object(event, "content"))
         message.envelope_sender = as_addr_spec(event.get("msg_from"))

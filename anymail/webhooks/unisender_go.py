@@ -95,7 +95,10 @@ class UnisenderGoTrackingWebhookView(AnymailBaseWebhookView):
         )
         self._api_keys = [ascii_key(key, "UNISENDER_GO_API_KEY") for key in as_keys(api_key)]
         if not self._api_keys:
-            raise AnymailConfigurationError("UNISENDER_GO_API_KEY must not be empty.")
+            raise AnymailConfigurationError(
+                "UNISENDER_GO_API_KEY must not be empty.",
+                docs="settings#setting-UNISENDER_GO_API_KEY",
+            )
         self.api_key_bytes = self._api_keys[0]
         super().__init__(**kwargs)
 

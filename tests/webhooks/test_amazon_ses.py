@@ -9,6 +9,8 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import ANY, Mock, call, patch
 
@@ -27,6 +29,7 @@ from anymail.webhooks import amazon_ses, sns
 from anymail.webhooks.amazon_ses import AmazonSESInboundWebhookView, AmazonSESTrackingWebhookView
 
 from ..aws import REGION, AwsTestCase, MotoTestCase
+from ..http_server import Answer, HttpServer
 from ..utils import skip_without
 from .harness import BASIC_AUTH, WebhookRequest, WebhookTestCase, basic_auth_header
 
@@ -96,6 +99,32 @@ class AmazonSESWebhookTestCase(WebhookTestCase):
         self.assert_no_signals()
         for text in texts:
             self.assertIn(text, logs.output[0])
+
+    def assert_timeouts(self, make_call: Callable[[], Any]) -> None:
+        """Check the timeouts of the boto3 client that a call makes (which is a mock)."""
+        from botocore.config import Config
+
+        for timeout, config, expected in (
+            (None, {}, (None, None)),
+            (5, {}, (5, 5)),
+            ((1, 2.5), {}, (1, 2.5)),
+            ((1, 2.5), {"read_timeout": 7}, (1, 7)),
+            (5, Config(connect_timeout=3), (3, 5)),
+            (None, {"connect_timeout": 3, "read_timeout": 7}, (3, 7)),
+            (5, {"retries": {"max_attempts": 0}}, (5, 5)),
+            ("default", {}, (30, 30)),
+        ):
+            settings = {} if timeout == "default" else {"REQUESTS_TIMEOUT": timeout}
+            if config:
+                settings["AMAZON_SES_CLIENT_PARAMS"] = {"config": config}
+            with (
+                self.subTest(timeout=timeout, config=config),
+                self.anymail_settings(WEBHOOK_SECRET=BASIC_AUTH, **settings),
+            ):
+                make_call()
+                used = self.mock_client_factory.call_args.kwargs["config"]  # type: ignore[attr-defined]
+                self.assertEqual((used.connect_timeout, used.read_timeout), expected)
+                self.assertIn("django-anymail", used.user_agent_extra)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -400,6 +429,9 @@ class ConfirmationTests(AmazonSESWebhookTestCase):
             "sns", config=ANY, region_name="us-west-2", verify=1
         )
 
+    def test_timeouts(self):
+        self.assert_timeouts(lambda: self.call(confirmation()))
+
     def test_failure(self):
         from botocore.exceptions import ClientError
 
@@ -425,8 +457,15 @@ class ConfirmationTests(AmazonSESWebhookTestCase):
         ):
             response = self.call(confirmation(), None, AnymailInsecureWebhookWarning)
         self.assertEqual(response.status_code, 400)
-        for text in ("SubscriptionConfirmation", TOPIC_ARN, "SECRET_TOKEN", "WEBHOOK_SECRET"):
+        for text in (
+            "SubscriptionConfirmation",
+            TOPIC_ARN,
+            "WEBHOOK_SECRET",
+            "AMAZON_SES_VERIFY_SNS_SIGNATURE",
+            "AMAZON_SES_SNS_TOPIC_ARNS",
+        ):
             self.assertIn(text, logs.output[0])
+        self.assertNotIn("SECRET_TOKEN", logs.output[0])
         self.mock_session.assert_not_called()
 
     def test_wrong_secret(self):
@@ -628,6 +667,16 @@ class S3Tests(MockedS3TestCase):
         self.body.iter_chunks.assert_called_once_with(10)
         self.assertEqual(self.received[0].event.message.subject, "Grüße")
 
+    def test_timeouts(self):
+        from botocore.response import StreamingBody
+
+        def make_call() -> None:
+            body = StreamingBody(io.BytesIO(MIME), len(MIME))
+            self.mock_s3.get_object.return_value["Body"] = body
+            self.call(sns_request(INBOUND, S3_EVENT))
+
+        self.assert_timeouts(make_call)
+
     def test_size_limit(self):
         with (
             self.anymail_settings(WEBHOOK_SECRET=BASIC_AUTH, INBOUND_MAX_BYTES=len(MIME) - 1),
@@ -781,6 +830,8 @@ class EncryptionClientTests(MockedS3TestCase):
             self.mock_client_factory.call_args_list,
             [call("s3", config=ANY), call("kms", config=ANY)],
         )
+        for client_call in self.mock_client_factory.call_args_list:
+            self.assertEqual(client_call.kwargs["config"].read_timeout, 30)
         self.KmsKeyring.assert_called_once_with(
             self.mock_kms, "alias/aws/ses", enable_legacy_wrapping_algorithms=True
         )
@@ -893,6 +944,17 @@ class MotoS3Tests(MotoWebhookTestCase):
         self.s3.create_bucket(
             Bucket="mail-in", CreateBucketConfiguration={"LocationConstraint": REGION}
         )
+        from botocore.response import StreamingBody
+
+        bodies = patch("botocore.endpoint.StreamingBody", wraps=StreamingBody)
+        self.bodies = bodies.start()
+        self.addCleanup(bodies.stop)
+
+    def tearDown(self) -> None:
+        for body_call in self.bodies.call_args_list:
+            raw_response = body_call.args[0]
+            self.assertTrue(raw_response.closed, "the body of an S3 object is left open")
+        super().tearDown()
 
     def put(self, body: bytes, **kwargs: Any) -> None:
         self.s3.put_object(Bucket="mail-in", Key="in/inbound-id", Body=body, **kwargs)
@@ -927,6 +989,7 @@ class MotoS3Tests(MotoWebhookTestCase):
 
 @tag("amazon_ses")
 @needs_encryption
+@tag("exhaustive")
 class MotoEncryptionTests(MotoS3Tests):
     """Messages encrypted as SES does.
 
@@ -1028,6 +1091,62 @@ class NoAwsTests(AwsTestCase, AmazonSESWebhookTestCase):
         ):
             self.call(sns_request(INBOUND, S3_EVENT))
         self.assertIs(type(caught.exception), AnymailAPIError)
+
+    @contextmanager
+    def aws(self, **settings: Any) -> Iterator[HttpServer]:
+        """Have boto3 call a server that doesn't answer."""
+        with (
+            HttpServer(Answer(stall=True)) as server,
+            patch.dict(os.environ, {"AWS_ENDPOINT_URL": server.url}),
+            self.anymail_settings(WEBHOOK_SECRET=BASIC_AUTH, **settings),
+        ):
+            yield server
+
+    def test_no_answer_from_s3(self):
+        for timeout in (0.05, (5, 0.05)):
+            with (
+                self.subTest(timeout=timeout),
+                self.aws(REQUESTS_TIMEOUT=timeout) as server,
+                self.assertRaisesRegex(AnymailAPIError, "Read timeout on endpoint URL"),
+            ):
+                self.call(sns_request(INBOUND, S3_EVENT))
+            self.assertEqual(len(server.requests), 1)
+
+    def test_no_answer_from_sns(self):
+        from botocore.exceptions import ReadTimeoutError
+
+        with self.aws(REQUESTS_TIMEOUT=0.05), self.assertRaises(ReadTimeoutError):
+            self.call(confirmation())
+
+    def test_deadline(self):
+        with (
+            self.aws() as server,
+            patch("anymail.webhooks.downloads.DEADLINE", 0),
+            self.assertRaisesRegex(AnymailAPIError, "took longer than 0 seconds"),
+        ):
+            self.call(sns_request(INBOUND, S3_EVENT))
+        self.assertEqual(server.requests, [])
+
+    @needs_encryption
+    def test_deadline_for_kms(self):
+        view = AmazonSESInboundWebhookView(basic_auth=BASIC_AUTH, inbound_kms_key_id="key")
+        clients = []
+
+        def create_client(session: Any, service_name: str) -> Any:
+            clients.append(AmazonSESInboundWebhookView._create_client(view, session, service_name))
+            return clients[-1]
+
+        with (
+            self.aws() as server,
+            patch.object(view, "_create_client", create_client),
+            patch("anymail.webhooks.downloads.DEADLINE", 0),
+        ):
+            with self.assertRaisesRegex(AnymailAPIError, "took longer than 0 seconds"):
+                list(view.download_s3_object("bucket", "key"))
+            [_s3_client, kms_client] = clients
+            with self.assertRaisesRegex(AnymailAPIError, "took longer than 0 seconds"):
+                kms_client.decrypt(CiphertextBlob=b"key")
+        self.assertEqual(server.requests, [])
 
     def test_validation_failure_is_not_logged_with_content(self):
         view = AmazonSESTrackingWebhookView(basic_auth=BASIC_AUTH)

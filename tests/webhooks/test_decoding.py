@@ -5,10 +5,11 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from django.test import RequestFactory, SimpleTestCase
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from anymail.exceptions import AnymailWebhookValidationFailure
+from anymail.addresses import parse_single_address
+from anymail.exceptions import AnymailInvalidAddress, AnymailWebhookValidationFailure
 from anymail.webhooks.decoding import (
     MAX_JSON_NESTING,
     as_addr_spec,
@@ -31,7 +32,9 @@ from anymail.webhooks.decoding import (
     parse_json,
 )
 
-fuzz = settings(derandomize=True, deadline=None, max_examples=300)
+from ..properties import examples
+
+fuzz = examples(300)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
@@ -315,6 +318,20 @@ class ConversionTests(SimpleTestCase):
                 *[(value, None) for value in [None, "", "  ", "<>", " <> ", 5, [], {}, ["a@b.c"]]],
             ],
         )
+
+    @fuzz
+    @given(
+        st.from_regex(
+            r"[a-zA-Z\u00e9.=?+'\" <>()@,:-]{1,8}@?[a-z\u00e9.=?<> -]{1,8}", fullmatch=True
+        )
+    )
+    def test_addr_spec_is_that_of_the_parsed_address(self, text):
+        try:
+            expected = parse_single_address(text).addr_spec
+        except AnymailInvalidAddress:
+            expected = text
+        if text.strip() not in ("", "<>"):
+            self.assertEqual(as_addr_spec(text), expected)
 
     @fuzz
     @given(json_values)

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 import os
+import socket
+import ssl
 import tempfile
 from pathlib import Path
+from unittest import skipUnless
 from unittest.mock import patch
 
 import requests
+import urllib3
 from django.test import SimpleTestCase, override_settings
 
 from anymail.exceptions import AnymailAPIError, AnymailRequestsAPIError
 from anymail.inbound import AnymailInboundMessage
 from anymail.webhooks import downloads
-from anymail.webhooks.downloads import Downloads
+from anymail.webhooks.downloads import Downloads, is_public
 from tests.http_server import Answer, HttpServer
+from tests.utils import skip_without
+
+from .sns_signing import make_certificate, rsa_key
 
 
 class AllowedUrlTests(SimpleTestCase):
@@ -87,6 +94,17 @@ class DownloadTests(SimpleTestCase):
         self.addCleanup(server.__exit__, None, None, None)
         return server
 
+    def test_url_is_checked(self):
+        api, other = self.serve(), self.serve()
+        for download in (
+            Downloads("ESP", api.url).get_json,
+            Downloads("ESP", api.url).get_content,
+            lambda url: list(Downloads("ESP", api.url, ["*"]).iter_content(url)),
+        ):
+            with self.assertRaisesRegex(AnymailAPIError, "Refused to download"):
+                download(other.url)
+        self.assertEqual(other.requests, [])
+
     def test_json(self):
         server = self.serve(Answer(body=b'{"a": "\xc3\xa9"}'))
         data = Downloads("ESP", server.url).get_json(f"{server.url}/x", {"Api-Key": "k"})
@@ -120,6 +138,21 @@ class DownloadTests(SimpleTestCase):
         self.assertIsInstance(raised.exception, AnymailRequestsAPIError)
         self.assertEqual(raised.exception.status_code, 404)
         self.assertIn('"message": "gone"', str(raised.exception))
+
+    def test_large_error_answer(self):
+        server = self.serve(Answer(status=500, body=b"x" * 3000))
+        with self.assertRaises(AnymailRequestsAPIError) as raised:
+            Downloads("ESP", server.url).get_json(server.url)
+        self.assertEqual(len(raised.exception.response.content), downloads.MAX_ERROR_BYTES)
+
+    def test_error_answer_that_does_not_end(self):
+        server = self.serve(Answer(status=500, body=b"reason", stall_before_end=True))
+        with (
+            override_settings(ANYMAIL={"REQUESTS_TIMEOUT": 0.05}),
+            self.assertRaises(AnymailRequestsAPIError) as raised,
+        ):
+            Downloads("ESP", server.url).get_json(server.url)
+        self.assertEqual(raised.exception.status_code, 500)
 
     def test_redirects_are_not_followed(self):
         target = self.serve(Answer())
@@ -173,6 +206,32 @@ class DownloadTests(SimpleTestCase):
             with self.assertRaisesRegex(AnymailAPIError, "longer than 0 seconds"):
                 list(files.limit([b"x"]))
 
+    @skipUnless(hasattr(urllib3.HTTPResponse, "read1"), "That version waits for whole chunks.")
+    def test_deadline_where_bytes_trickle_in(self):
+        for chunked in (False, True):
+            with self.subTest(chunked=chunked):
+                server = self.serve(Answer(body=b"xyz", chunked=chunked, stall_before_end=True))
+                with patch.object(downloads, "DEADLINE", 0):
+                    files = Downloads("ESP", server.url)
+                    with self.assertRaisesRegex(AnymailAPIError, "longer than 0 seconds"):
+                        files.get_content(server.url)
+
+    def test_response_is_closed(self):
+        server = self.serve(Answer(body=b"x" * 2000))
+        for settings, error in (
+            ({}, ZeroDivisionError),
+            ({"INBOUND_MAX_BYTES": 1}, AnymailAPIError),
+        ):
+            with (
+                self.subTest(error=error.__name__),
+                override_settings(ANYMAIL=settings),
+                self.assertRaises(error),
+                Downloads("ESP", server.url).get(server.url) as response,
+            ):
+                list(Downloads("ESP", server.url).chunks(response))
+                raise ZeroDivisionError
+            self.assertTrue(response.raw.closed)
+
     def test_netrc_is_not_read(self):
         server = self.serve(Answer())
         with tempfile.TemporaryDirectory() as directory:
@@ -183,3 +242,115 @@ class DownloadTests(SimpleTestCase):
                 self.assertIsNotNone(requests.utils.get_netrc_auth(server.url))
                 Downloads("ESP", server.url).get_content(server.url)
         self.assertIsNone(server.requests[0].header("Authorization"))
+
+
+class PublicAddressTests(SimpleTestCase):
+    """What a pattern allows must not lead to an internal network."""
+
+    url = "https://files.example.net/raw?signature=hush"
+
+    def test_is_public(self):
+        for address, expected in {
+            "8.8.8.8": True,
+            "2606:4700::1111": True,
+            "::ffff:8.8.8.8": True,
+            "64:ff9b::808:808": True,
+            "127.0.0.1": False,
+            "10.1.2.3": False,
+            "172.16.0.1": False,
+            "192.168.1.1": False,
+            "100.64.0.1": False,
+            "169.254.169.254": False,
+            "0.0.0.0": False,
+            "224.0.0.1": False,
+            "255.255.255.255": False,
+            "::": False,
+            "::1": False,
+            "fe80::1": False,
+            "fe80::1%eth0": False,
+            "fd00:ec2::254": False,
+            "ff0e::1": False,
+            "::ffff:127.0.0.1": False,
+            "::ffff:169.254.169.254": False,
+            "64:ff9b::a00:1": False,
+            "2002:a00:1::": False,
+        }.items():
+            with self.subTest(address):
+                self.assertIs(is_public(address), expected)
+
+    def resolve_to(self, address):
+        """Have all names lead to an address, whatever the port."""
+
+        def getaddrinfo(*args, **kwargs):
+            return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
+
+        return patch("socket.getaddrinfo", getaddrinfo)
+
+    def first_bytes(self, hosts, error_class):
+        """Return the error, and what arrives at a server on this machine."""
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            self.resolve_to(listener.getsockname()),
+            override_settings(ANYMAIL={"REQUESTS_TIMEOUT": 0.05}),
+        ):
+            with self.assertRaises(error_class) as raised:
+                Downloads("ESP", "https://api.example.com/", hosts).get_content(self.url)
+            connection, _ = listener.accept()
+            with connection:
+                return raised.exception, connection.recv(100)
+
+    def test_internal_address(self):
+        for hosts in (["*"], ["*.example.net"], ["files.example.ne?"]):
+            with self.subTest(hosts=hosts):
+                error, received = self.first_bytes(hosts, AnymailAPIError)
+                self.assertEqual(received, b"")
+                self.assertRegex(
+                    str(error),
+                    "^Refused to download from https://files.example.net:443: its address, "
+                    "127.0.0.1, is not a public one",
+                )
+                self.assertNotIn("hush", str(error))
+                self.assertEqual(error.esp_name, "ESP")
+
+    def test_host_that_is_named(self):
+        """It can be an internal one."""
+        for hosts in (["files.example.net"], ["*", "FILES.example.net"]):
+            with self.subTest(hosts=hosts):
+                error, received = self.first_bytes(hosts, AnymailRequestsAPIError)
+                self.assertNotEqual(received, b"")  # TLS
+                self.assertIn("Cannot download from ESP", str(error))
+
+    @skip_without("cryptography")
+    def test_public_address(self):
+        key = rsa_key()
+        certificate = make_certificate("ca", key, dns_names=("files.example.net",))
+        with tempfile.TemporaryDirectory() as directory:
+            pem = Path(directory, "certificate.pem")
+            pem.write_bytes(certificate_and_key(certificate, key))
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pem)
+            with HttpServer(Answer(body=b"content")) as server:
+                server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+                with (
+                    self.resolve_to(server._server.server_address),
+                    patch.dict(os.environ, {"REQUESTS_CA_BUNDLE": str(pem)}),
+                    patch.object(downloads, "is_public", return_value=True) as mock,
+                ):
+                    files = Downloads("ESP", "https://api.example.com/", ["*"])
+                    self.assertEqual(files.get_content(self.url)[0], b"content")
+                    # Certificates are verified as ever.
+                    with self.assertRaises(requests.exceptions.SSLError):
+                        files.get_content("https://other.example.net/")
+        mock.assert_called_with("127.0.0.1")
+
+
+def certificate_and_key(certificate, key):
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    return certificate.public_bytes(Encoding.PEM) + key.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from unittest.mock import patch
 
 import requests
 from django.test import RequestFactory, override_settings, tag
 
 from anymail.exceptions import (
+    AnymailAPIError,
     AnymailConfigurationError,
     AnymailInsecureWebhookWarning,
     AnymailRequestsAPIError,
@@ -233,6 +235,31 @@ class InboundTests(MailtrapTestCase):
             self.received.clear()
             self.assertIn((RAW_URL, expected), sizes)
             self.assertEqual(event.message.text, "a b c\n" * 50)
+
+    def test_download_hosts(self):
+        host = RAW_URL.split("/")[2]
+        raw = {"url": RAW_URL, "text": "Subject: Hi\n\n"}
+        for hosts in (host, [host], ["*.example.net", host.upper()], [f"*{host[1:]}"], "*"):
+            with (
+                self.subTest(hosts=hosts),
+                self.anymail_settings(**self.settings, MAILTRAP_DOWNLOAD_HOSTS=hosts),
+            ):
+                self.assertEqual(self.receive(self.details(), raw).message.subject, "Hi")
+            self.received.clear()
+        for hosts in ("example.net", ["*.example.net", f"{host}.example.net"], [], ""):
+            with (
+                self.subTest(hosts=hosts),
+                self.anymail_settings(**self.settings, MAILTRAP_DOWNLOAD_HOSTS=hosts),
+                self.assertRaisesRegex(AnymailAPIError, "Refused to download"),
+            ):
+                self.receive(self.details())
+        self.assert_no_signals()
+
+    def test_download_hosts_as_argument(self):
+        for hosts, expected in ((None, ["*"]), ("a.example", ["a.example"]), (["b"], ["b"])):
+            arguments = {} if hosts is None else {"download_hosts": hosts}
+            view: Any = MailtrapInboundWebhookView.as_view(**arguments)
+            self.assertEqual(view.view_class(**view.view_initkwargs).download_hosts, expected)
 
     def test_too_large(self):
         with (

@@ -18,6 +18,7 @@ from django.test import RequestFactory, SimpleTestCase, override_settings, tag
 from urllib3 import HTTPResponse
 
 from anymail.exceptions import (
+    AnymailAPIError,
     AnymailConfigurationError,
     AnymailInsecureWebhookWarning,
     AnymailRequestsAPIError,
@@ -418,6 +419,9 @@ class Source(io.BytesIO):
         self.sizes.append(-1 if size is None else size)
         return super().read(size)
 
+    def read1(self, size: int | None = -1, /) -> bytes:
+        return self.read(size)
+
 
 @tag("resend")
 class InboundTests(ResendWebhookTestCase):
@@ -490,6 +494,22 @@ class InboundTests(ResendWebhookTestCase):
             self.raw = Source(RAW)
             self.message()
             self.assertEqual(set(self.raw.sizes), {50})
+
+    def test_download_hosts(self):
+        other = "https://evil.example.com/1"
+        by_attachment = {"attachments": [{"id": "1", "download_url": other}]}
+        for email in ({"raw": {"download_url": other}}, by_attachment):
+            for hosts in ("cdn.example.com", ["cdn.*", "*.example.net"], []):
+                self.email = email
+                self.requests.clear()
+                with self.assertRaisesRegex(AnymailAPIError, "Refused.*evil.example.com"):
+                    self.message(download_hosts=hosts)
+                self.assertEqual([request.url for request in self.requests], [EMAIL])
+        self.email = {"raw": {"download_url": self.url}}
+        for hosts in ("cdn.example.com", ["*.example.net", "CDN.*"]):
+            with override_settings(ANYMAIL={**self.settings, "RESEND_DOWNLOAD_HOSTS": hosts}):
+                self.raw = Source(RAW)
+                self.assertEqual(self.message().subject, "raw")
 
     def test_options_of_the_view(self):
         view = ResendInboundWebhookView(

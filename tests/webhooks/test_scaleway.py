@@ -160,11 +160,12 @@ class SubscriptionTests(ScalewayTestCase):
         for text in (
             "SubscriptionConfirmation",
             TOPIC,
-            TOKEN,
             "WEBHOOK_SECRET",
+            "SCALEWAY_SNS_TRUST_CHAIN",
             "SCALEWAY_SNS_TOPIC_ARNS",
         ):
             self.assertIn(text, logs.output[0])
+        self.assertNotIn(TOKEN, logs.output[0])
 
     def test_other_topic(self):
         settings = {"SCALEWAY_SNS_TOPIC_ARNS": ["arn:scw:sns:fr-par:project-other:*"]}

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import requests
 from django.test import SimpleTestCase, override_settings
@@ -252,7 +252,6 @@ class SignatureTests(SimpleTestCase):
         verify_signature(
             message,
             esp_name="Test ESP",
-            install_extra="test-esp",
             certificate_url=amazon_ses.CERTIFICATE_URL,
             check_certificate=lambda *args: self.checked.append(args),
             now=now,
@@ -297,6 +296,18 @@ class SignatureTests(SimpleTestCase):
 
     def test_other_key(self):
         self.assert_refused(self.signed(key=rsa_key()), "signature")
+
+    def test_key_that_is_not_supported(self):
+        from cryptography.exceptions import UnsupportedAlgorithm
+
+        for error in (UnsupportedAlgorithm("a new curve"), ValueError("not a key")):
+            certificate = Mock(
+                not_valid_before_utc=NOW - DAY,
+                not_valid_after_utc=NOW + DAY,
+                public_key=Mock(side_effect=error),
+            )
+            sns.certificates.put(AMAZON_CERTIFICATE_URL, certificate)
+            self.assert_refused(self.signed(), "key is not supported")
 
     def test_versions(self):
         for version in (None, "", "0", "3", "1.0", 1, 2, ["1"], "x" * 50):
@@ -345,7 +356,6 @@ class SignatureTests(SimpleTestCase):
             verify_signature(
                 self.signed(),
                 esp_name="Test ESP",
-                install_extra="",
                 certificate_url=amazon_ses.CERTIFICATE_URL,
                 check_certificate=check,
                 now=NOW,
@@ -435,17 +445,6 @@ class CertificateCacheTests(SimpleTestCase):
 
     def test_default_bound(self):
         self.assertEqual(sns.certificates.max_size, sns.MAX_CERTIFICATES)
-
-
-class MissingPackageTests(SimpleTestCase):
-    def test_missing(self):
-        with (
-            patch.dict(sys.modules, {"cryptography": None, "cryptography.x509": None}),
-            self.assertRaisesRegex(
-                AnymailImproperlyInstalled, r"cryptography.*django-anymail\[amazon-ses\]"
-            ),
-        ):
-            sns.require_cryptography("Amazon SES", "amazon-ses")
 
 
 @skip_without("cryptography")
