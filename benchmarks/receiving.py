@@ -1,0 +1,358 @@
+"""What it costs to receive: tracking events, and messages.
+
+Webhook calls go through Django's test client. What is measured is all that Django and Anymail do
+with them in this process, in processor time.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import random
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+from functools import cache, partial
+from importlib import import_module
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import include, path
+
+from .measure import (
+    Curve,
+    Table,
+    Variant,
+    alternate,
+    microseconds,
+    milliseconds,
+    ratio,
+    seconds_per_call,
+)
+from .project import set_up
+
+if TYPE_CHECKING:
+    from anymail.inbound import AnymailInboundMessage
+
+EVENTS = 500
+PER_EVENT_GOAL = 25e-6
+MESSAGE_SIZE = 5_000_000
+PARSING_GOAL = 0.6  # of the time and memory that the email package's parser takes
+
+BASIC_AUTH = "user:password"
+
+
+# -- Webhook calls ----------------------------------------------------------------------------
+
+
+def decode_only(request: HttpRequest) -> HttpResponse:
+    """Do the least that a webhook view can do."""
+    json.loads(request.body)
+    return HttpResponse()
+
+
+def signed_tracking(request: HttpRequest) -> HttpResponseBase:
+    return signed_tracking_view()(request)
+
+
+urlpatterns = [
+    path("", include("anymail.urls")),
+    path("decode/", decode_only),
+    path("signed/", signed_tracking),
+]
+
+
+@cache
+def private_key() -> Any:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@cache
+def signed_tracking_view() -> Callable[..., HttpResponseBase]:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from anymail.webhooks.sendgrid import SendGridTrackingWebhookView
+
+    key = private_key().public_key()
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return SendGridTrackingWebhookView.as_view(
+        tracking_webhook_verification_key=base64.b64encode(der).decode()
+    )
+
+
+def signature_headers(body: bytes) -> dict[str, str]:
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    timestamp = str(int(time.time()))
+    signature = private_key().sign(timestamp.encode() + body, ec.ECDSA(SHA256()))
+    return {
+        "X-Twilio-Email-Event-Webhook-Signature": base64.b64encode(signature).decode(),
+        "X-Twilio-Email-Event-Webhook-Timestamp": timestamp,
+    }
+
+
+def tracking_call(events: int) -> bytes:
+    """Return the body of a SendGrid call."""
+    return json.dumps(
+        [
+            {
+                "email": f"customer{number}@example.org",
+                "timestamp": 1930000000 + number,
+                "smtp-id": "<14c5d75ce93.dfd.64b1@ismtpd-555>",
+                "event": "delivered",
+                "category": ["receipt", "spring"],
+                "sg_event_id": f"ZGVsaXZlcmVk-{number}",
+                "sg_message_id": "14c5d75ce93.dfd.64b469.filter0001.16648.5515E0B88.1",
+                "anymail_id": f"8a3f6d4e-0c1b-4a6f-9d3e-{number:012}",
+                "order": str(number),
+                "site": "Example Shop",
+                "response": "250 OK",
+                "tls": 1,
+                "ip": "192.0.2.1",
+            }
+            for number in range(events)
+        ]
+    ).encode()
+
+
+@contextmanager
+def receiving(signal_name: str, receiver: Callable[..., None]) -> Iterator[None]:
+    """Have a project with this module's URLs, and a receiver of "tracking" or "inbound"."""
+    set_up()
+    from django.test import override_settings
+
+    from anymail import signals
+
+    settings = {
+        "ANYMAIL": {"WEBHOOK_SECRET": BASIC_AUTH, "MAILGUN_WEBHOOK_SIGNING_KEY": "key"},
+        "DATA_UPLOAD_MAX_MEMORY_SIZE": None,
+        "ROOT_URLCONF": __name__,
+    }
+    signal = getattr(signals, signal_name)
+    signal.connect(receiver)
+    try:
+        with override_settings(**settings):
+            yield
+    finally:
+        signal.disconnect(receiver)
+
+
+def caller(url: str, body: bytes, headers: dict[str, str] | None = None) -> Variant:
+    from django.test import Client
+
+    auth = f"Basic {base64.b64encode(BASIC_AUTH.encode()).decode()}"
+    client = Client(headers={"Authorization": auth, **(headers or {})})
+
+    def call() -> None:
+        response = client.post(url, data=body, content_type="application/json")
+        assert response.status_code == 200, response
+
+    return call
+
+
+def receive_events(events: int) -> float:
+    received = 0
+
+    def receiver(event: Any, **kwargs: Any) -> None:
+        nonlocal received
+        received += 1
+
+    with receiving("tracking", receiver):
+        call = caller("/sendgrid/tracking/", tracking_call(events))
+        calls = max(1, 500 // events)
+        seconds = seconds_per_call(call, calls=calls, clock=time.process_time)
+    assert received == calls * events
+    return seconds
+
+
+def tracking_table() -> Table:
+    body = tracking_call(EVENTS)
+    with receiving("tracking", lambda **kwargs: None):
+        seconds = alternate(
+            {
+                "an empty view that decodes the JSON": caller("/decode/", body),
+                "anymail, with WEBHOOK_SECRET": caller("/sendgrid/tracking/", body),
+                "the same, and the signature verified": caller(
+                    "/signed/", body, signature_headers(body)
+                ),
+            },
+            rounds=15,
+            clock=time.process_time,
+        )
+    table = Table(
+        f"A SendGrid webhook call with {EVENTS} events", ["", "the call", "per event", "goal"]
+    )
+    for name, value in seconds.items():
+        goal = microseconds(PER_EVENT_GOAL) if "empty" not in name else ""
+        table.add(name, milliseconds(value), microseconds(value / EVENTS), goal)
+    return table
+
+
+# -- Messages ---------------------------------------------------------------------------------
+
+
+@cache
+def raw_message(size: int) -> bytes:
+    """Return raw MIME of about that many bytes: two bodies, and an attachment for the rest."""
+    message = EmailMessage(policy.SMTP)
+    message["From"] = "Some Customer <customer@example.org>"
+    message["To"] = "shop@example.com"
+    message["Subject"] = "An order"
+    message.set_content("Hello, please find the order attached.\n")
+    message.add_alternative("<p>Hello, please find the order attached.</p>\n", subtype="html")
+    overhead = len(message.as_bytes()) + 350
+    content = random.Random(1).randbytes(max(1, (size - overhead) * 57 // 78))
+    message.add_attachment(content, maintype="application", subtype="pdf", filename="an order.pdf")
+    return message.as_bytes()
+
+
+def read_plain(raw: bytes) -> list[Any]:
+    """Parse and read a message with what the email package has for that."""
+    message = BytesParser(policy=policy.default).parsebytes(raw)
+    return [part.get_content() for part in message.walk() if not part.is_multipart()]
+
+
+def read(message: AnymailInboundMessage) -> list[Any]:
+    contents = [part.get_content_bytes() for part in message.attachments]
+    return [message.text, message.html, *contents]
+
+
+def receive_message(kilobytes: int) -> float:
+    set_up()
+    from anymail.inbound import AnymailInboundMessage
+
+    raw = raw_message(kilobytes * 1000)
+    return seconds_per_call(
+        lambda: read(AnymailInboundMessage.parse_raw_mime_bytes(raw)),
+        calls=max(1, 1000 // kilobytes),
+        clock=time.process_time,
+    )
+
+
+def peak_memory(variant: Variant) -> int:
+    """Return how many bytes are in use at most, beyond those before and those of the result."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        variant()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def parsing_table() -> Table:
+    set_up()
+    from anymail.inbound import AnymailInboundMessage
+
+    raw = raw_message(MESSAGE_SIZE)
+    text = raw.decode()
+    variants: dict[str, Variant] = {
+        "email.parser.BytesParser": lambda: read_plain(raw),
+        "parse_raw_mime_bytes()": lambda: read(AnymailInboundMessage.parse_raw_mime_bytes(raw)),
+        "parse_raw_mime()": lambda: read(AnymailInboundMessage.parse_raw_mime(text)),
+        "parse_raw_mime_file()": lambda: read(
+            AnymailInboundMessage.parse_raw_mime_file(BytesIO(raw))
+        ),
+    }
+    for variant in variants.values():
+        assert variant()[-1] == read_plain(raw)[-1]
+    seconds = alternate(variants, rounds=15, clock=time.process_time)
+    memory = {name: peak_memory(variant) for name, variant in variants.items()}
+    plain = next(iter(variants))
+    table = Table(
+        f"Parsing a message of {len(raw) / 1e6:.1f} MB, and reading its text, HTML and attachment",
+        ["", "time", "compared", "memory", "compared", "goal for both"],
+        note="Memory is the most that is in use at a time, without the raw message.",
+    )
+    for name in variants:
+        table.add(
+            name,
+            milliseconds(seconds[name]),
+            ratio(seconds[name], seconds[plain]),
+            f"{memory[name] / 1e6:.1f} MB",
+            ratio(memory[name], memory[plain]),
+            "" if name == plain else f"{PARSING_GOAL} x",
+        )
+    return table
+
+
+def inbound_calls(raw: str) -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Return the views' modules and names, and what RequestFactory needs for their requests."""
+    from anymail.webhooks.signatures import hmac_signature
+
+    timestamp, token = str(int(time.time())), "token"
+    signature = hmac_signature(b"key", timestamp + token).hexdigest()
+    signed = {"timestamp": timestamp, "token": token, "signature": signature}
+    as_json = "application/json"
+    content = {"email_rfc822": raw}
+    return {
+        "Mailgun, forwarded MIME": (
+            "mailgun",
+            "MailgunInboundWebhookView",
+            {"data": {**signed, "body-mime": raw}},
+        ),
+        "SendGrid, raw": ("sendgrid", "SendGridInboundWebhookView", {"data": {"email": raw}}),
+        "Postmark, raw in JSON": (
+            "postmark",
+            "PostmarkInboundWebhookView",
+            {"data": {"RawEmail": raw, "FromFull": {}}, "content_type": as_json},
+        ),
+        "SparkPost, JSON": (
+            "sparkpost",
+            "SparkPostInboundWebhookView",
+            {"data": [{"msys": {"relay_message": {"content": content}}}], "content_type": as_json},
+        ),
+    }
+
+
+def webhook_memory_table() -> Table:
+    """Measure how much views need beyond the request's body, which a web server provides."""
+    held = 0
+
+    def receiver(event: Any, **kwargs: Any) -> None:
+        nonlocal held
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+
+    table = Table(
+        f"Memory for a webhook call with a message of {MESSAGE_SIZE / 1e6:.1f} MB",
+        ["", "at most", "while receivers run"],
+        note="In sizes of the message, beyond the request as it comes in.",
+    )
+    raw = raw_message(MESSAGE_SIZE)
+    with receiving("inbound", receiver):
+        from django.core.handlers.wsgi import WSGIRequest
+        from django.test import RequestFactory
+
+        auth = f"Basic {base64.b64encode(BASIC_AUTH.encode()).decode()}"
+        for name, (module, view_name, call) in inbound_calls(raw.decode()).items():
+            view = getattr(import_module(f"anymail.webhooks.{module}"), view_name).as_view()
+            environ = RequestFactory().post("/", **call, headers={"Authorization": auth}).environ
+            environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read())
+            peak = peak_memory(partial(view, WSGIRequest(environ)))
+            table.add(name, ratio(peak, len(raw)), ratio(held, len(raw)))
+    return table
+
+
+CURVES = [
+    Curve("Events of one call (SendGrid)", "events", (1, 10, 100, 500, 1000, 5000), receive_events),
+    Curve(
+        "Size of a received message",
+        "kB",
+        (1, 10, 100, 1000, 10_000, 25_000),
+        receive_message,
+    ),
+]
+
+
+def run() -> list[Table]:
+    return [tracking_table(), parsing_table(), webhook_memory_table()]
