@@ -1,9 +1,20 @@
-"""Sphinx settings: `python -m sphinx -W --keep-going docs docs/_build/html` builds the pages."""
+"""Sphinx settings. `tox -e docs` builds the pages."""
 
 import re
+import sys
 from pathlib import Path
 
-version_file = Path(__file__).parent.parent / "anymail" / "_version.py"
+import django
+from django.conf import settings
+
+docs = Path(__file__).parent
+sys.path[:0] = [str(docs.parent), str(docs / "_ext")]
+
+# For autodoc, which imports the modules.
+settings.configure(INSTALLED_APPS=["anymail"])
+django.setup()
+
+version_file = docs.parent / "anymail" / "_version.py"
 
 project = "Anymail"
 author = "Anymail contributors"
@@ -11,8 +22,87 @@ project_copyright = f"2026, {author}"
 release = re.search(r'__version__ = "(.+)"', version_file.read_text())[1]
 version = re.match(r"\d+\.\d+", release)[0]
 
-exclude_patterns = ["_build"]
+extensions = [
+    "anymail_settings",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "inventories/README.rst", "example"]
 nitpicky = True
+
+# From files, so that no network is needed: see inventories/README.rst.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3/", "inventories/python.inv"),
+    "django": ("https://docs.djangoproject.com/en/stable/", "inventories/django.inv"),
+    "requests": ("https://requests.readthedocs.io/en/latest/", "inventories/requests.inv"),
+}
+
+# Names that the projects above don't document
+nitpick_ignore = {
+    # Re-exported by anymail.utils, and what it is made for is in Requests' source.
+    ("py:class", "requests.structures.CaseInsensitiveDict"),
+    # Parts of Django that have no reference.
+    ("py:class", "django.core.mail.backends.base.BaseEmailBackend"),
+    ("py:class", "django.core.mail.backends.console.EmailBackend"),
+    ("py:class", "django.core.mail.message.EmailMultiAlternatives"),
+    ("py:class", "django.http.response.HttpResponseBase"),
+    ("py:class", "django.urls.resolvers.URLPattern"),
+    ("py:class", "django.utils.datastructures.MultiValueDict"),
+    # Newer than the inventory.
+    ("py:class", "django.core.mail.exceptions.InvalidMailer"),
+    # A type variable.
+    ("py:class", "anymail.addresses.T"),
+    ("py:obj", "anymail.addresses.T"),
+    # Internals of the sandbox, in annotations of what is public.
+    ("py:class", "anymail.sandbox.providers.Provider"),
+    ("py:class", "anymail.sandbox.providers.WebhookTarget"),
+    ("py:class", "anymail.sandbox.wire.ApiResponse"),
+    ("py:class", "anymail.sandbox.wire.Form"),
+}
+
+# Where objects are defined, and the names that they are documented under.
+documented_names = {
+    "Policy": "email.policy.Policy",
+    "PreparedRequest": "requests.PreparedRequest",
+    "django.apps.config.AppConfig": "django.apps.AppConfig",
+    "django.core.checks.messages.CheckMessage": "django.core.checks.CheckMessage",
+    "django.core.files.uploadedfile.SimpleUploadedFile": (
+        "django.core.files.uploadedfile.UploadedFile"
+    ),
+    "django.core.mail.message.EmailMessage": "django.core.mail.EmailMessage",
+    "django.dispatch.dispatcher.Signal": "django.dispatch.Signal",
+    "django.http.request.HttpRequest": "django.http.HttpRequest",
+    "django.http.response.HttpResponse": "django.http.HttpResponse",
+}
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 160
+toc_object_entries_show_parents = "hide"
+
+copybutton_exclude = ".linenos, .gp, .go"  # prompts and output of console examples
 
 html_theme = "furo"
 html_title = f"Anymail {release}"
+html_static_path = ["_static"]
+html_css_files = ["anymail.css"]
+html_copy_source = False
+html_show_sourcelink = False
+
+
+def use_documented_name(app, env, node, contnode):
+    """Have intersphinx look for an object under the name that its project documents it with."""
+    node["reftarget"] = documented_names.get(node["reftarget"], node["reftarget"])
+
+
+def shorten_factories(app, what, name, obj, options, signature, return_annotation):
+    """Make signatures of dataclasses valid Python."""
+    return signature and signature.replace("<factory>", "..."), return_annotation
+
+
+def setup(app):
+    app.connect("missing-reference", use_documented_name, priority=400)
+    app.connect("autodoc-process-signature", shorten_factories)

@@ -41,6 +41,12 @@ NOTES = {
     ("unisender_go", "merge_headers"): "List-Unsubscribe only",
     ("sparkpost", "merge_headers"): "with restrictions",
     ("sparkpost", "merge_metadata"): "yes",
+    # They track opens and clicks, but a message has no say in it.
+    **{
+        (provider, feature): "account setting"
+        for provider in ("amazon_ses", "brevo", "mailtrap")
+        for feature in ("track_opens", "track_clicks")
+    },
 }
 
 
@@ -129,9 +135,19 @@ def build_matrix() -> dict[str, dict[str, str]]:
     return matrix
 
 
+# Heading -> the features in its table
+GROUPS = {
+    "In a message": [
+        *("tags", "metadata", "merge_metadata", "merge_headers", "send_at", "envelope_sender"),
+    ],
+    "Templates and batches": ["template_id", "merge_data", "merge_global_data"],
+    "Tracking and formats": ["track_opens", "track_clicks", "AMP email"],
+    "Webhooks": ["tracking webhook", "inbound webhook"],
+}
+
+
 def as_rst(matrix: Mapping[str, Mapping[str, str]]) -> str:
     """Return the docs page."""
-    features = list(matrix)
     lines = [
         "Feature matrix",
         "==============",
@@ -141,21 +157,41 @@ def as_rst(matrix: Mapping[str, Mapping[str, str]]) -> str:
         "Choose a provider by how well it delivers, by its support and its price, rather than by",
         "counting cells in this table.",
         "",
+        ".. The colors of cells",
+        ".. role:: yes",
+        ".. role:: no",
+        ".. role:: partly",
+        "",
     ]
-    for group in (features[:6], features[6:9], features[9:]):
-        lines += [".. list-table::", "   :header-rows: 1", "   :stub-columns: 1", ""]
-        lines += _row(["", *(f"``{name}``" if "_" in name else name for name in group)])
+    for heading, group in GROUPS.items():
+        lines += ["", heading, "-" * len(heading), "", ".. list-table::"]
+        lines += ["   :class: anymail-matrix", "   :header-rows: 1", "   :stub-columns: 1", ""]
+        lines += _row(
+            [
+                "",
+                *(
+                    f"``{name}``" if name in FEATURES and " " not in name else name
+                    for name in group
+                ),
+            ]
+        )
         for provider in PROVIDERS:
             cells = [
                 NOTES.get((provider.module, name), matrix[name][provider.module]) for name in group
             ]
-            lines += _row([f":doc:`{provider.module}`", *cells])
+            lines += _row([f":doc:`{provider.module}`", *map(_colored, cells)])
         lines.append("")
     return "\n".join(lines)
 
 
+def _colored(text: str) -> str:
+    return f":{text if text in (YES, NO) else 'partly'}:`{text}`"
+
+
 def _row(cells: list[str]) -> list[str]:
-    return [f"   {'* -' if number == 0 else '  -'} {cell}" for number, cell in enumerate(cells)]
+    return [
+        f"   {'* -' if number == 0 else '  -'} {cell}".rstrip() for number, cell in enumerate(cells)
+    ]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.test import SimpleTestCase
 
-from .feature_matrix import NO, PATH, PROVIDERS, YES, as_rst, build_matrix
+from .feature_matrix import GROUPS, NO, PATH, PROVIDERS, YES, as_rst, build_matrix
 from .utils import skip_without
 
 # Y: yes; N: no; 1: one tag; T: only with a template. In the order of PROVIDERS.
@@ -52,3 +52,7 @@ class FeatureMatrixTests(SimpleTestCase):
     def test_docs_are_up_to_date(self):
         # Run `python -m tests.feature_matrix` to write them anew.
         self.assertEqual(PATH.read_text(encoding="utf-8"), as_rst(self.matrix))
+
+    def test_all_features_are_shown(self):
+        shown = [feature for group in GROUPS.values() for feature in group]
+        self.assertEqual(sorted(shown), sorted(self.matrix))

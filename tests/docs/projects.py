@@ -1,0 +1,98 @@
+"""Django projects in a directory of their own, used as their developers use them: by commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from .blocks import ROOT
+
+SECONDS = 30
+"""How long to wait for what should take a second or two."""
+
+
+class Project:
+    """A project, and its development server."""
+
+    def __init__(self, directory: Path, **environment: str) -> None:
+        self.directory = directory
+        self.environment = {
+            # Neither settings nor proxies of whoever runs the tests
+            **{name: value for name, value in os.environ.items() if name in {"PATH", "TZ"}},
+            "PYTHONIOENCODING": "utf-8",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONWARNINGS": "error",
+            **environment,
+        }
+        self.url = ""
+        self._output: list[str] = []
+        self._changed = threading.Condition()
+
+    def run(self, *arguments: str) -> str:
+        """Run Python, and return what it prints. Raises AssertionError if it fails."""
+        result = subprocess.run(
+            [sys.executable, *arguments],
+            check=False,
+            timeout=SECONDS,
+            **self._options(),
+        )
+        if result.returncode:
+            raise AssertionError(f"{' '.join(arguments)} failed:\n{result.stdout}")
+        return result.stdout
+
+    def manage(self, *arguments: str) -> str:
+        """Run a management command, and return what it prints. Raises AssertionError."""
+        return self.run("manage.py", *arguments)
+
+    def start_server(self) -> None:
+        """Run the development server, on any free port, until ``stop_server()``."""
+        arguments = ["manage.py", "runserver", "--noreload", "127.0.0.1:0"]
+        self._server = subprocess.Popen([sys.executable, *arguments], **self._options())
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        match = self.wait_for_output(r"server at (http://127\.0\.0\.1:\d+)/")
+        self.url = match[1]
+
+    def stop_server(self) -> None:
+        self._server.kill()
+        self._server.wait()
+        self._reader.join()
+        self._server.stdout.close()
+
+    def wait_for_output(self, pattern: str) -> re.Match[str]:
+        """Return the first match in what the server has printed. Raises AssertionError."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: re.search(pattern, self.output) or not self._reader.is_alive(), SECONDS
+            )
+            match = re.search(pattern, self.output)
+        if match is None:
+            raise AssertionError(f"The server has not printed {pattern!r}, but:\n{self.output}")
+        return match
+
+    @property
+    def output(self) -> str:
+        return "".join(self._output)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "cwd": self.directory,
+            "env": self.environment,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "encoding": "utf-8",
+        }
+
+    def _read(self) -> None:
+        for line in self._server.stdout:
+            with self._changed:
+                self._output.append(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()

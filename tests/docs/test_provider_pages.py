@@ -1,0 +1,227 @@
+"""Checks that the providers' pages have the same form, and that the boxes at the top are right."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from django.test import SimpleTestCase, override_settings
+from django.urls import resolve, reverse
+
+from anymail._settings import GROUPS
+from anymail.exceptions import AnymailInsecureWebhookWarning
+from anymail.urls import WEBHOOKS
+
+from ..test_architecture import ALIASES, SHARED
+from ..utils import PACKAGE
+from .blocks import ROOT
+
+PAGES = ROOT / "docs" / "esps"
+
+SECTIONS = [
+    "Settings",
+    "esp_extra",
+    "Limitations and quirks",
+    "Batch sending/merge and templates",
+    "Tracking webhook",
+    "Inbound webhook",
+    "Troubleshooting",
+]
+# What errors and other pages refer to: the names of these, after the provider's.
+LABELS = {
+    "settings": "Settings",
+    "quirks": "Limitations and quirks",
+    "templates": "Batch sending/merge and templates",
+    "tracking": "Tracking webhook",
+    "inbound": "Inbound webhook",
+}
+
+BOX = [
+    "Install",
+    "Required settings",
+    "Backend",
+    "Tracking webhook",
+    "Inbound webhook",
+    "Webhooks are protected by",
+    "Features",
+]
+
+_HEADING = re.compile(r"(?P<labels>(?:^\.\. _[\w-]+:\n+)*)^(?P<title>\S.*)\n-{3,}$", re.MULTILINE)
+_FIELD = re.compile(r"^   :([\w ]+): (.*(?:\n      .*)*)", re.MULTILINE)
+_NAME = re.compile(r"[A-Z][A-Z0-9_]{4,}")
+
+
+def providers() -> list[str]:
+    """Return the names of the providers' modules."""
+    aliases = {old for old, _ in ALIASES}
+    names = {path.stem for path in (PACKAGE / "backends").glob("*.py")}
+    return sorted(names - SHARED["backends"] - aliases - {"__init__"})
+
+
+@cache
+def page(provider: str) -> str:
+    return (PAGES / f"{provider}.rst").read_text(encoding="utf-8")
+
+
+def sections(provider: str) -> dict[str, str]:
+    """Return {title: the labels before it} of a page's sections, in order."""
+    return {match["title"]: match["labels"] for match in _HEADING.finditer(page(provider))}
+
+
+def box(provider: str) -> dict[str, str]:
+    """Return the fields in the box at the top of a page, in order."""
+    _, _, rest = page(provider).partition("\n.. admonition:: At a glance\n\n")
+    text = re.split(r"\n\n(?=\S)", rest, maxsplit=1)[0]
+    return {name: re.sub(r"\s+", " ", value) for name, value in _FIELD.findall(text)}
+
+
+def extras() -> dict[str, str]:
+    """Return {extra: list of packages}, as they are written in pyproject.toml."""
+    # (Python 3.10 has no tomllib.)
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    table = text.partition("\n[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    return dict(re.findall(r"^([\w-]+) = (\[.*\])", table, re.MULTILINE))
+
+
+def view_classes(provider: str, kind: str) -> list[Any]:
+    """Return the classes of a provider's webhook views of that kind."""
+    paths = {path for _, path, name in WEBHOOKS if f"_{kind}_" in name}
+    if kind == "inbound":
+        paths |= {"mailgun:MailgunInboundWebhookView", "mandrill:MandrillCombinedWebhookView"}
+    return [
+        getattr(import_module(f"anymail.webhooks.{module}"), class_name)
+        for module, _, class_name in (path.partition(":") for path in sorted(paths))
+        if module == provider
+    ]
+
+
+def webhook_prefix() -> str:
+    """Return the path that the tests' URLconf includes anymail.urls at."""
+    return reverse("anymail:postmark_tracking_webhook").partition("postmark/")[0]
+
+
+def protection(view_class: Any) -> tuple[bool, str | None]:
+    """Return whether calls must be signed, and what to set for them to have to be."""
+    group = GROUPS[view_class.__module__.rpartition(".")[2]]
+    required = {group.full_name(item): "x" for item in group.settings if item.required}
+    with override_settings(ANYMAIL=required), warnings.catch_warnings():
+        warnings.simplefilter("ignore", AnymailInsecureWebhookWarning)
+        view = view_class()
+        return view.is_protected, view.signature_setting
+
+
+class PageTests(SimpleTestCase):
+    def test_there_is_a_page_for_each_provider(self):
+        others = {"index", "feature_matrix"}
+        self.assertEqual(sorted({path.stem for path in PAGES.glob("*.rst")} - others), providers())
+        self.assertEqual(len(providers()), 14)
+
+    def test_title(self):
+        for provider in providers():
+            with self.subTest(provider):
+                esp_name = GROUPS[provider].title
+                self.assertTrue(page(provider).startswith(f"{esp_name}\n{'=' * len(esp_name)}\n"))
+
+    def test_sections(self):
+        for provider in providers():
+            with self.subTest(provider):
+                self.assertEqual(list(sections(provider)), SECTIONS)
+
+    def test_labels(self):
+        for provider in providers():
+            name = provider.replace("_", "-")
+            found = sections(provider)
+            for label, title in LABELS.items():
+                with self.subTest(provider, label=label):
+                    self.assertIn(f".. _{name}-{label}:\n", found[title])
+
+    def test_settings_come_from_the_table(self):
+        for provider in providers():
+            with self.subTest(provider):
+                directives = re.findall(
+                    r"^Settings\n-+\n\n\.\. anymail-settings:: (\w+)$", page(provider), re.MULTILINE
+                )
+                self.assertEqual(directives, [provider])
+
+    def test_all_urls_exist(self):
+        prefix = webhook_prefix()
+        for provider in providers():
+            for url in re.findall(r"HOST/anymail/([\w/]*)", page(provider)):
+                with self.subTest(provider, url=url):
+                    resolve(prefix + url)  # or raise Resolver404
+
+
+class BoxTests(SimpleTestCase):
+    def test_fields(self):
+        for provider in providers():
+            with self.subTest(provider):
+                self.assertEqual(list(box(provider)), BOX)
+
+    def test_install(self):
+        for provider in providers():
+            with self.subTest(provider):
+                extra = provider.replace("_", "-")
+                packages = extras()[extra]
+                text = box(provider)["Install"]
+                self.assertTrue(text.startswith(f'``pip install "django-anymail[{extra}]"`` ('))
+                self.assertEqual("(no other packages)" in text, packages == "[]")
+
+    def test_required_settings(self):
+        for provider in providers():
+            with self.subTest(provider):
+                group = GROUPS[provider]
+                names = {group.full_name(item) for item in group.settings}
+                required = {group.full_name(item) for item in group.settings if item.required}
+                named = set(_NAME.findall(box(provider)["Required settings"])) - {"AWS"}
+                self.assertLessEqual(named, names)
+                self.assertLessEqual(required, named)
+
+    def test_backend(self):
+        for provider in providers():
+            with self.subTest(provider):
+                self.assertEqual(
+                    box(provider)["Backend"], f"``anymail.backends.{provider}.EmailBackend``"
+                )
+                self.assertIsNotNone(find_spec(f"anymail.backends.{provider}"))
+
+    def test_webhook_urls(self):
+        prefix = webhook_prefix()
+        for provider in providers():
+            for kind in ("tracking", "inbound"):
+                with self.subTest(provider, kind=kind):
+                    text = box(provider)[f"{kind.capitalize()} webhook"]
+                    urls = re.findall(r"``https://(?:USER:PASSWORD@)?HOST/anymail/(.*?)``", text)
+                    expected = [cls.__name__ for cls in view_classes(provider, kind)]
+                    if not expected:
+                        self.assertTrue(text.startswith("none"), text)
+                    self.assertEqual(
+                        [resolve(prefix + url).func.__name__ for url in urls], expected
+                    )
+
+    def test_protection(self):
+        for provider in providers():
+            fields = box(provider)
+            text = fields["Webhooks are protected by"]
+            for kind in ("tracking", "inbound"):
+                for view_class in view_classes(provider, kind):
+                    with self.subTest(provider, kind=kind):
+                        if provider == "amazon_ses" and find_spec("boto3") is None:
+                            self.skipTest("views of Amazon SES can't be made without boto3")
+                        is_signed, setting = protection(view_class)
+                        self.assertEqual("signature, which is always checked" in text, is_signed)
+                        self.assertEqual(
+                            "does not sign its calls" in text, not is_signed and setting is None
+                        )
+                        self.assertIn(setting or "WEBHOOK_SECRET", text)
+                        # Where they are signed, the URL needs no password.
+                        url = fields[f"{kind.capitalize()} webhook"]
+                        self.assertEqual("USER:PASSWORD@" in url, not is_signed)
+
+    def test_features(self):
+        for provider in providers():
+            with self.subTest(provider):
+                self.assertIn(":doc:`feature matrix <feature_matrix>`", box(provider)["Features"])

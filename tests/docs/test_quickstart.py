@@ -1,0 +1,122 @@
+"""Follows docs/quickstart.rst: makes the project, and compares what happens with what it shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tempfile
+from pathlib import Path
+
+import django
+import requests
+from django.test import SimpleTestCase, tag
+
+from anymail.sandbox import Sandbox
+
+from .blocks import ROOT, blocks_in
+from .projects import Project
+
+PAGE = ROOT / "docs" / "quickstart.rst"
+BLOCKS = blocks_in(PAGE)
+
+
+def commands() -> list[list[str]]:
+    """Return what the page says to type into a terminal."""
+    return [
+        shlex.split(command, comments=True)
+        for block in BLOCKS
+        if block.language == "console"
+        for command in re.findall(r"^\$ (.*)", block.text, re.MULTILINE)
+    ]
+
+
+@tag("exhaustive")
+class QuickstartTests(SimpleTestCase):
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.sandbox = Sandbox()
+        self.sandbox.start()
+        self.addCleanup(self.sandbox.stop)
+        self.project = Project(Path(directory.name))
+
+    def test_it(self):
+        self.make_project()
+        self.run_checks()
+        self.start_server()
+        self.send()
+        self.trigger_events()
+
+    def make_project(self) -> None:
+        installation = commands()[:5]
+        self.assertEqual(installation[2], ["pip", "install", "django-anymail[postmark]"])
+        django_admin, manage = installation[3:]
+        self.assertEqual([django_admin[0], *manage[:2]], ["django-admin", "python", "manage.py"])
+        self.project.run("-m", "django", *django_admin[1:])
+        self.project.manage(*manage[2:])
+        for block in BLOCKS:
+            if block.caption:
+                self.edit(block.caption, block.text)
+
+    def edit(self, caption: str, text: str) -> None:
+        """Do what the page says to do with a block."""
+        path, _, condition = caption.partition(" ")
+        if condition == "(Django 6.1 and newer)":
+            self.append(path, _without_mailers(text) if django.VERSION < (6, 1) else text)
+        elif condition == "(before Django 6.1)":
+            if django.VERSION < (6, 1):
+                self.append(path, text)
+        else:
+            self.assertEqual(condition, "")
+            if "<" not in text:  # real credentials
+                (self.project.directory / path).write_text(text, encoding="utf-8")
+
+    def append(self, path: str, text: str) -> None:
+        # The sandbox has any free port here.
+        text = text.replace("http://127.0.0.1:8025", self.sandbox.base_url)
+        with (self.project.directory / path).open("a", encoding="utf-8") as file:
+            file.write(f"\n{text}")
+
+    def run_checks(self) -> None:
+        [block] = [block for block in BLOCKS if "manage.py check" in block.text]
+        migrate, check, output = block.text.splitlines()
+        self.assertEqual(self.project.manage(*shlex.split(migrate)[3:]), "")
+        self.assertEqual(self.project.manage(*shlex.split(check)[3:]).strip(), output)
+
+    def start_server(self) -> None:
+        self.project.start_server()
+        self.addCleanup(self.project.stop_server)
+        self.assertIn(["python", "manage.py", "runserver"], commands())
+        [serve] = [command for command in commands() if "anymail.sandbox" in command]
+        self.assertEqual(serve[-2:], ["--webhook-url", "http://127.0.0.1:8000/anymail/"])
+        self.sandbox.webhook_url = f"{self.project.url}/anymail/"
+
+    def send(self) -> None:
+        """Run the page's examples in the project's shell, and compare what they return."""
+        examples = "".join(block.text for block in BLOCKS if block.language == "pycon")
+        (self.project.directory / "examples.txt").write_text(examples, encoding="utf-8")
+        code = "import doctest; print(doctest.testfile('examples.txt', module_relative=False))"
+        result = self.project.manage("shell", "--command", code)
+        self.assertIn("TestResults(failed=0, attempted=6)", result)
+
+        to_ann, to_bo = self.sandbox.messages
+        self.assertEqual(to_ann.subject, "Welcome, Ann")
+        self.assertEqual(to_ann.recipients[0].tags, ("onboarding",))
+        self.assertEqual(to_ann.recipients[0].metadata, {"user_id": "12345"})
+        self.assertEqual(to_bo.recipients[0].address, "bo@example.com")
+
+    def trigger_events(self) -> None:
+        message = self.sandbox.messages[0]
+        page = requests.get(self.sandbox.base_url).text
+        bounce, reply = (block.text for block in BLOCKS if block.language == "text")
+        for event, output in (("bounced", bounce), ("inbound", reply)):
+            self.assertIn(f"<button>{event}</button>", page)
+            self.assertEqual(self.sandbox.trigger(message, event).status_code, 200)
+            self.project.wait_for_output(re.escape(output))
+
+
+def _without_mailers(text: str) -> str:
+    """Return settings without MAILERS, for EMAIL_BACKEND to have in its place."""
+    shorter = re.sub(r"^MAILERS = \{$.*?^\}\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert shorter != text
+    return shorter
