@@ -246,17 +246,9 @@ class _KeepingPool(_PoolBase):
         super()._put_conn(conn)
 
 
-class _HTTPPool(_KeepingPool, HTTPConnectionPool):
-    pass
-
-
-class _HTTPSPool(_KeepingPool, HTTPSConnectionPool):  # type: ignore[override]
-    pass
-
-
 def _pool_classes(max_idle: float) -> dict[str, type[HTTPConnectionPool]]:
-    # Their names are in the texts of exceptions.
     return {
-        "http": type("HTTPConnectionPool", (_HTTPPool,), {"max_idle": max_idle}),
-        "https": type("HTTPSConnectionPool", (_HTTPSPool,), {"max_idle": max_idle}),
+        # The name is in the texts of exceptions.
+        str(base.scheme): type(base.__name__, (_KeepingPool, base), {"max_idle": max_idle})
+        for base in (HTTPConnectionPool, HTTPSConnectionPool)
     }
