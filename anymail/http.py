@@ -1,4 +1,4 @@
-"""Reading Django's HTTP requests: basic auth, form fields, the URL as the caller wrote it."""
+"""HTTP: reading Django's requests, and what all calls of providers' APIs need."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 DEFAULT_DOWNLOAD_CHUNK_SIZE = 65536
 """Bytes read at a time when a webhook downloads a message from the provider."""
+
+
+def with_trailing_slash(url: str) -> str:
+    """Return a base URL with the "/" at its end that joining it with an endpoint needs."""
+    return url if url.endswith("/") else f"{url}/"
 
 
 def no_netrc(request: PreparedRequest) -> PreparedRequest:

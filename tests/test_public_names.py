@@ -33,7 +33,7 @@ DEFINED: dict[str, set[str]] = {
         *("Combiner", "Converter", "MessageAttr"),
     },
     "anymail.backends.base_requests": {
-        *("AnymailRequestsBackend", "RequestsPayload", "with_trailing_slash"),
+        *("AnymailRequestsBackend", "RequestsPayload"),
     },
     "anymail.backends.console": {"EmailBackend"},
     "anymail.backends.test": {"EmailBackend", "TestPayload"},
@@ -65,7 +65,7 @@ DEFINED: dict[str, set[str]] = {
     },
     "anymail.http": {
         *("DEFAULT_DOWNLOAD_CHUNK_SIZE", "get_request_basic_auth", "get_request_uri"),
-        *("no_netrc", "querydict_getfirst"),
+        *("no_netrc", "querydict_getfirst", "with_trailing_slash"),
     },
     "anymail.message": {
         *("ANYMAIL_STATUSES", "AnymailMessage", "AnymailMessageMixin", "AnymailRecipientStatus"),

@@ -145,12 +145,7 @@ class EmailBackend(AnymailBaseBackend):
 
     @property
     def _can_send_concurrently(self) -> bool:
-        cls = type(self)
-        return (
-            self.client is not None
-            and cls._send is EmailBackend._send
-            and cls.post_to_esp is EmailBackend.post_to_esp
-        )
+        return self.client is not None and super()._can_send_concurrently
 
     def _prepare_call(self, payload: Any) -> ApiCall:
         try:

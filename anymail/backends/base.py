@@ -199,8 +199,17 @@ class AnymailBaseBackend(BaseEmailBackend):
 
     @property
     def _can_send_concurrently(self) -> bool:
-        """Whether post_to_esp does nothing but make the call that _prepare_call returns."""
-        return False
+        """Whether post_to_esp does nothing but make the call that _prepare_call returns.
+
+        So it is as long as subclasses of the class that has both don't override it, or _send.
+        """
+        cls = type(self)
+        owner: Any = next(base for base in cls.__mro__ if "_prepare_call" in vars(base))
+        return (
+            owner is not AnymailBaseBackend
+            and cls._send is owner._send
+            and cls.post_to_esp is owner.post_to_esp
+        )
 
     def _prepare_call(self, payload: Any) -> ApiCall:
         """Return the call of the provider's API, not yet made."""

@@ -24,11 +24,6 @@ from .sending import ApiCall
 _join_url = lru_cache(urljoin)
 
 
-def with_trailing_slash(url: str) -> str:
-    """Return a base URL with the "/" at its end that joining it with an endpoint needs."""
-    return url if url.endswith("/") else f"{url}/"
-
-
 class AnymailRequestsBackend(AnymailBaseBackend):
     """Base of the email backends that call an HTTP API.
 
@@ -126,12 +121,7 @@ class AnymailRequestsBackend(AnymailBaseBackend):
 
     @property
     def _can_send_concurrently(self) -> bool:
-        cls = type(self)
-        return (
-            self.session is not None
-            and cls._send is AnymailRequestsBackend._send
-            and cls.post_to_esp is AnymailRequestsBackend.post_to_esp
-        )
+        return self.session is not None and super()._can_send_concurrently
 
     def _prepare_call(self, payload: Any) -> ApiCall:
         assert self.session is not None

@@ -21,8 +21,9 @@ from ..conf import get_anymail_setting
 from ..datastructures import force_non_lazy
 from ..exceptions import AnymailError
 from ..headers import rfc2822date
+from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
-from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.mailgun.net/v3"
 

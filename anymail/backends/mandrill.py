@@ -19,8 +19,9 @@ from ..addresses import EmailAddress, RecipientMap, ReportedAddresses, parse_sin
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..exceptions import AnymailInvalidAddress
+from ..http import with_trailing_slash
 from ..message import ANYMAIL_STATUSES, AnymailRecipientStatus
-from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://mandrillapp.com/api/1.0"
 

@@ -16,8 +16,9 @@ from requests.structures import CaseInsensitiveDict
 from ..addresses import EmailAddress, ReportedAddresses
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
+from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
-from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 
 class EmailBackend(AnymailRequestsBackend):

@@ -21,8 +21,9 @@ from ..addresses import EmailAddress, RecipientMap, ReportedAddresses, parse_add
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..exceptions import AnymailInvalidAddress
+from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
-from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.postmarkapp.com/"
 

@@ -20,8 +20,9 @@ from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..headers import CaseInsensitiveCasePreservingDict
+from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
-from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.resend.com/"
 

@@ -17,8 +17,9 @@ from ..addresses import EmailAddress, ReportedAddresses
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..exceptions import AnymailConfigurationError
+from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
-from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.scaleway.com/transactional-email/v1alpha1/regions/{region}/"
 DEFAULT_REGION = "fr-par"

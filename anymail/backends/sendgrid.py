@@ -32,8 +32,9 @@ from ..exceptions import (
     AnymailSerializationError,
     AnymailWarning,
 )
+from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
-from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.sendgrid.com/v3/"
 

@@ -23,8 +23,9 @@ from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..datastructures import force_non_lazy_dict, update_deep
 from ..exceptions import AnymailInvalidAddress
+from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
-from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.sparkpost.com/api/v1/"
 

@@ -20,8 +20,9 @@ from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..datastructures import update_deep
 from ..headers import has_specials, rfc2047_encode
+from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
-from .base_requests import AnymailRequestsBackend, RequestsPayload, with_trailing_slash
+from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 # failed_emails value -> recipient status; all others are "failed"
 FAILED_STATUSES = {

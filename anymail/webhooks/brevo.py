@@ -18,6 +18,7 @@ from django.http import HttpRequest
 from ..conf import get_anymail_setting
 from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from ..headers import has_control_chars, unfold
+from ..http import with_trailing_slash
 from ..inbound import AnymailInboundMessage
 from ..signals import (
     AnymailEvent,
@@ -154,7 +155,7 @@ class BrevoInboundWebhookView(BrevoBaseWebhookView):
         api_url = get_anymail_setting(
             "api_url", esp_name=self.esp_name, kwargs=kwargs, default=DEFAULT_API_URL
         )
-        self.api_url = api_url if api_url.endswith("/") else f"{api_url}/"
+        self.api_url = with_trailing_slash(api_url)
         super().__init__(**kwargs)
 
     def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:

@@ -22,7 +22,7 @@ from ..exceptions import (
     AnymailConfigurationError,
     AnymailWebhookValidationFailure,
 )
-from ..http import DEFAULT_DOWNLOAD_CHUNK_SIZE
+from ..http import DEFAULT_DOWNLOAD_CHUNK_SIZE, with_trailing_slash
 from ..inbound import AnymailInboundMessage
 from ..signals import (
     AnymailEvent,
@@ -228,7 +228,7 @@ class MailtrapInboundWebhookView(MailtrapWebhookView):
         api_url: str = kwargs.pop("api_url", None) or get_anymail_setting(
             "inbound_api_url", esp_name=self.esp_name, default=DEFAULT_INBOUND_API_URL
         )
-        self.api_url = api_url if api_url.endswith("/") else f"{api_url}/"
+        self.api_url = with_trailing_slash(api_url)
         self.download_hosts = as_list(
             get_anymail_setting(
                 "download_hosts",

@@ -29,7 +29,7 @@ from ..exceptions import (
     AnymailWebhookValidationFailure,
 )
 from ..headers import has_control_chars, unfold
-from ..http import DEFAULT_DOWNLOAD_CHUNK_SIZE
+from ..http import DEFAULT_DOWNLOAD_CHUNK_SIZE, with_trailing_slash
 from ..inbound import AnymailInboundMessage
 from ..signals import (
     AnymailInboundEvent,
@@ -318,7 +318,7 @@ class ResendInboundWebhookView(ResendBaseWebhookView):
         api_url = get_anymail_setting(
             "api_url", esp_name=self.esp_name, kwargs=kwargs, default=DEFAULT_API_URL
         )
-        self.api_url = api_url if api_url.endswith("/") else f"{api_url}/"
+        self.api_url = with_trailing_slash(api_url)
         self.download_hosts = as_list(
             get_anymail_setting(
                 "download_hosts",

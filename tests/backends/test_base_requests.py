@@ -16,11 +16,10 @@ from anymail.backends.base import AnymailBaseBackend, BasePayload
 from anymail.backends.base_requests import (
     AnymailRequestsBackend,
     RequestsPayload,
-    with_trailing_slash,
 )
 from anymail.conf import get_anymail_setting
 from anymail.exceptions import AnymailAPIError, AnymailError, AnymailRequestsAPIError
-from anymail.http import no_netrc
+from anymail.http import no_netrc, with_trailing_slash
 from anymail.message import AnymailRecipientStatus
 from tests.utils import SAMPLE_IMAGE, make_message, make_response
 
