@@ -63,12 +63,15 @@ class ApiCall:
         for part in parser.parsebytes(header + self.body).iter_parts():
             disposition = part["Content-Disposition"]
             content_type = part["Content-Type"]
+            content = part.get_payload(decode=True)
+            if content is None:  # an attached message, which was parsed too
+                content = part.get_payload(0).as_bytes()
             result.append(
                 (
                     disposition.params.get("name"),
                     disposition.params.get("filename"),
                     content_type and str(content_type),
-                    part.get_payload(decode=True),
+                    content,
                 )
             )
         return result

@@ -1,0 +1,1 @@
+"""The API calls that common messages become, for each provider: see README.rst."""

@@ -1,0 +1,180 @@
+"""Common messages, each with the name of its golden files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from email.message import EmailMessage as PythonEmailMessage
+from typing import Any
+from unittest.mock import patch
+
+from anymail.message import AnymailMessage
+
+from ..utils import SAMPLE_IMAGE
+
+MESSAGES: dict[str, Callable[[], AnymailMessage]] = {}
+"""Functions that return a new message, by its name."""
+
+BATCH = {"to": ["Ann <ann@example.com>", "bob@example.com", "cy@example.com"]}
+TEMPLATE = {"subject": "", "body": "", "template_id": "1234"}
+MERGE_DATA = {"ann@example.com": {"name": "Ann", "order": 1}, "bob@example.com": {"name": "Bob"}}
+MERGE_METADATA = {"ann@example.com": {"user": "a-1"}, "bob@example.com": {"user": "b-2"}}
+MERGE_HEADERS = {
+    "ann@example.com": {"List-Unsubscribe": "<https://example.com/u/a>"},
+    "bob@example.com": {"List-Unsubscribe": "<https://example.com/u/b>"},
+}
+
+
+def message(**attrs: Any) -> AnymailMessage:
+    return AnymailMessage(
+        **{
+            "subject": "Subject",
+            "body": "Text",
+            "from_email": "from@example.com",
+            "to": ["to@example.com"],
+            **attrs,
+        }
+    )
+
+
+def golden(function: Callable[[], AnymailMessage]) -> Callable[[], AnymailMessage]:
+    MESSAGES[function.__name__] = function
+    return function
+
+
+def _just(name: str, **attrs: Any) -> None:
+    MESSAGES[name] = lambda: message(**attrs)
+
+
+_just("plain")
+_just("empty_body", body="")
+_just(
+    "international",
+    subject="Größe – 数量",
+    body="Zażółć gęślą jaźń\n",
+    from_email='"Müller, Jörg" <jm@example.com>',
+    to=["佐藤 <to@müller.example>"],
+)
+_just("long_subject", subject="Größe " + " ".join(f"word{n}" for n in range(30)))
+_just(
+    "several_recipients",
+    to=["Ann <ann@example.com>", '"Doe, Bob" <bob@example.com>'],
+    cc=["cc1@example.com", "Cc Two <cc2@example.com>"],
+    bcc=["bcc@example.com"],
+)
+_just("only_bcc", to=[], bcc=["bcc@example.com"])
+_just("reply_to", reply_to=["Support <support@example.com>"])
+_just("two_reply_to", reply_to=["support@example.com", "other@example.com"])
+_just(
+    "headers",
+    headers={
+        "X-Custom": "custom",
+        "List-Unsubscribe": f"<https://example.com/unsubscribe?{'token=abcdef&' * 7}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        "References": "<1@example.com> <2@example.com>",
+    },
+)
+_just("non_ascii_header", headers={"X-Size": "größer"})
+_just("from_header", from_email="bounces@example.com", headers={"From": "Shown <from@example.com>"})
+_just("to_header", headers={"To": "Everybody <list@example.com>"})
+_just("two_from", from_email="from@example.com, other-from@example.com")
+_just("envelope_sender", envelope_sender="bounces@bounces.example.com")
+
+
+@golden
+def html() -> AnymailMessage:
+    result = message()
+    result.attach_alternative("<p>HTML ü</p>", "text/html")
+    return result
+
+
+@golden
+def html_only() -> AnymailMessage:
+    result = message(body="<p>HTML</p>")
+    result.content_subtype = "html"
+    return result
+
+
+@golden
+def amp() -> AnymailMessage:
+    result = html()
+    result.attach_alternative("<html amp4email></html>", "text/x-amp-html")
+    return result
+
+
+@golden
+def calendar_alternative() -> AnymailMessage:
+    result = html()
+    result.attach_alternative("BEGIN:VCALENDAR", "text/calendar; method=REQUEST")
+    return result
+
+
+@golden
+def attachments() -> AnymailMessage:
+    result = message()
+    result.attach("notes.txt", "Text ü\n", "text/plain")
+    result.attach("Größe.pdf", b"%PDF-1.7 \xff", "application/pdf")
+    result.attach("data", b"\0\1")
+    return result
+
+
+@golden
+def content_type_parameters() -> AnymailMessage:
+    result = message()
+    result.attach("a.csv", "é;1\n", "text/csv; charset=utf-8")
+    result.attach("latin.txt", "é".encode("iso-8859-1"), "text/plain; charset=iso-8859-1")
+    result.attach("invite.ics", "BEGIN:VCALENDAR", "text/calendar; method=REQUEST")
+    return result
+
+
+@golden
+def attached_message() -> AnymailMessage:
+    result = message()
+    forwarded = PythonEmailMessage()
+    forwarded["Subject"] = "Forwarded"
+    forwarded["From"] = "someone@example.net"
+    forwarded.set_content("Forwarded text\n")
+    result.attach("forwarded.eml", forwarded.as_bytes(), "message/rfc822")
+    return result
+
+
+@golden
+def inline_image() -> AnymailMessage:
+    result = message()
+    with patch("anymail.message.make_msgid", return_value="<logo@inline>"):
+        cid = result.attach_inline_image(SAMPLE_IMAGE, "image.png")
+    result.attach_alternative(f'<img src="cid:{cid}">', "text/html")
+    return result
+
+
+_just("metadata", metadata={"user": "12345", "items": 6})
+_just("tag", tags=["welcome"])
+_just("two_tags", tags=["welcome", "trial"])
+_just("tracking", track_clicks=True, track_opens=False)
+_just("send_at", send_at=datetime(2031, 5, 6, 7, 8, 9, tzinfo=timezone.utc))
+_just("template", **TEMPLATE)
+_just("template_merge_global_data", **TEMPLATE, merge_global_data={"site": "Shop"})
+_just("merge_data", **BATCH, subject="Hi", merge_data=MERGE_DATA, merge_global_data={"site": "S"})
+_just("merge_data_one_recipient", **TEMPLATE, merge_data={"to@example.com": {"name": "To"}})
+_just(
+    "template_merge_data",
+    **BATCH,
+    **TEMPLATE,
+    merge_data=MERGE_DATA,
+    merge_global_data={"site": "Shop", "name": "you"},
+)
+_just(
+    "merge_metadata", **BATCH, merge_metadata=MERGE_METADATA, metadata={"batch": "7", "user": "-"}
+)
+_just("merge_headers", **BATCH, merge_headers=MERGE_HEADERS, headers={"X-Custom": "custom"})
+_just("batch_with_cc", **BATCH, cc=["cc@example.com"], merge_data=MERGE_DATA)
+_just(
+    "template_batch",
+    **BATCH,
+    **TEMPLATE,
+    merge_data=MERGE_DATA,
+    merge_metadata=MERGE_METADATA,
+    merge_headers=MERGE_HEADERS,
+    tags=["welcome"],
+    reply_to=["Support <support@example.com>"],
+)
