@@ -123,8 +123,8 @@ GENERAL = Group(
         ),
         Setting(
             "IGNORE_RECIPIENT_STATUS",
-            "Whether not to raise :exc:`~anymail.exceptions.AnymailRecipientsRefused` when the "
-            "provider has refused all recipients. See :ref:`recipients-refused`.",
+            "Whether not to raise an exception when the provider's answer says that it has refused "
+            "the message for all recipients. See :ref:`recipients-refused`.",
             default=False,
             options=("ignore_recipient_status",),
         ),

@@ -31,6 +31,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django.core.mail import EmailMessage
+
+    from .message import AnymailRecipientStatus
 
     class InvalidMailer(ImproperlyConfigured):  # noqa: D101 (for the type checker)
         def __init__(self, msg: str, *, alias: str | None = None) -> None: ...
@@ -92,9 +95,15 @@ class AnymailError(Exception):
     - ``esp_name``: name of the provider; taken from the backend by default
     - ``response``: the provider's raw answer
 
+    And ``recipients``, empty unless given: ``{addr-spec: AnymailRecipientStatus}``, what the
+    provider's answer says about them although it is an error. It is in the message's
+    ``anymail_status``, too.
+
     What ``send_messages()`` raises, and only that, also has ``sent_count``: how many of the
-    messages were sent.
+    messages were sent, to some of their recipients at least.
     """
+
+    recipients: Mapping[str, AnymailRecipientStatus] = MappingProxyType({})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.backend = kwargs.pop("backend", None)
@@ -104,6 +113,7 @@ class AnymailError(Exception):
         self.esp_name: str | None = kwargs.pop("esp_name", None) or getattr(
             self.backend, "esp_name", None
         )
+        self.recipients = dict(kwargs.pop("recipients", None) or {})
         self.response: Any = kwargs.get("response")
         if isinstance(self, RequestException):
             # It wants the response too. (Not super: classes that are combined with others from
@@ -117,6 +127,7 @@ class AnymailError(Exception):
         parts = (
             self._quiet(" ".join(str(arg) for arg in self.args)),
             self.describe_cause(),
+            self._describe_accepted(),
             self.describe_response(),
         )
         return "\n".join(part for part in parts if part)
@@ -137,6 +148,12 @@ class AnymailError(Exception):
             return None
         text = _shortened(self._quiet(str(cause)))
         return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
+
+    def _describe_accepted(self) -> str | None:
+        accepted = sum(recipient.is_accepted for recipient in self.recipients.values())
+        if not accepted:
+            return None
+        return f"The message was accepted for {accepted} of {len(self.recipients)} recipients."
 
     def describe_response(self) -> str | None:
         """Return the status and body of the provider's answer, or None without a status.
@@ -232,8 +249,7 @@ class AnymailRequestsAPIError(AnymailAPIError, HTTPError):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.response is not None:
-            self.status_code = self.response.status_code
+        self.status_code = getattr(self.response, "status_code", self.status_code)
 
     @classmethod
     def combined_with(cls, other: type[RequestException]) -> type[AnymailRequestsAPIError]:

@@ -37,6 +37,9 @@ ANYMAIL_STATUSES = [
 ]
 """What can become of a message for one of its recipients when it is handed to the provider."""
 
+_ACCEPTED = frozenset({"sent", "queued"})
+_REFUSED = frozenset({"invalid", "rejected", "failed"})
+
 
 class AnymailMessageMixin(EmailMessage):
     """Gives any Django EmailMessage subclass Anymail's attributes as constructor arguments.
@@ -197,6 +200,16 @@ class AnymailRecipientStatus:
             raise ValueError(f"Invalid status {status!r}: it must be one of {ANYMAIL_STATUSES}")
         self.message_id = message_id
         self.status = status
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the provider says that it has taken the message: "sent" or "queued"."""
+        return self.status in _ACCEPTED
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it says that it has not: "invalid", "rejected" or "failed"."""
+        return self.status in _REFUSED
 
     def __repr__(self) -> str:
         return f"AnymailRecipientStatus({self.message_id!r}, {self.status!r})"

@@ -149,7 +149,9 @@ MEMBERS: dict[str, set[str]] = {
     "anymail.backends.base_requests:RequestsPayload": {
         *("get_api_endpoint", "get_request_params", "serialize_data"),
     },
-    "anymail.exceptions:AnymailError": {"describe_cause", "describe_response"},
+    "anymail.exceptions:AnymailError": {
+        *("describe_cause", "describe_response", "recipients"),
+    },
     "anymail.exceptions:AnymailAPIError": {"esp_message"},
     "anymail.message:AnymailMessageMixin": {"attach_inline_image", "attach_inline_image_file"},
     "anymail.message:AnymailStatus": {"set_recipient_status"},

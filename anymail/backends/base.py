@@ -33,8 +33,10 @@ from ..datastructures import (
     merge_dicts_shallow,
 )
 from ..exceptions import (
+    AnymailAPIError,
     AnymailCancelSend,
     AnymailConfigurationError,
+    AnymailError,
     AnymailInvalidAddress,
     AnymailInvalidHeader,
     AnymailInvalidMailer,
@@ -78,6 +80,7 @@ class AnymailBaseBackend(BaseEmailBackend):
     """
 
     fail_silently: bool
+    _api_error_class: ClassVar[type[AnymailAPIError]] = AnymailAPIError
 
     def __init__(self, fail_silently: bool = False, **kwargs: Any) -> None:
         self.ignore_unsupported_features = get_anymail_setting(
@@ -142,7 +145,7 @@ class AnymailBaseBackend(BaseEmailBackend):
         """Send the messages. Returns how many were sent.
 
         The first AnymailError ends it, unless ``fail_silently``; other errors always do. The error
-        has an attribute ``sent_count``: how many were sent.
+        has an attribute ``sent_count``: how many were sent, to some recipients at least.
 
         One after the other, unless SEND_CONCURRENCY allows several calls of the provider's API at
         a time. Then those that are under way when an error occurs are finished; if several
@@ -184,9 +187,18 @@ class AnymailBaseBackend(BaseEmailBackend):
         return self.build_message_payload(message, self.send_defaults)
 
     def _finish_sending(self, message: EmailMessage, payload: Any) -> None:
-        """Send the payload, keep in the message's status what the answer says, and tell that."""
+        """Send the payload, keep in the message's status what the answer says, and tell that.
+
+        Also if the answer is an error, but says what became of the message for some recipients.
+        """
         status: AnymailStatus = message.anymail_status  # type: ignore[attr-defined]
-        response = self._call_esp(message, payload, status)
+        try:
+            response = self._call_esp(message, payload, status)
+        except AnymailError as error:
+            if error.recipients:
+                status.set_recipient_status(error.recipients)
+                self.run_post_send(message)
+            raise
         self.run_post_send(message)
         self.raise_for_recipient_status(status, response, payload, message)
 
@@ -279,23 +291,39 @@ class AnymailBaseBackend(BaseEmailBackend):
     ) -> dict[str, AnymailRecipientStatus]:
         """Return ``{addr-spec: status}`` for the recipients, from the provider's answer.
 
-        Raises AnymailAPIError if the answer can't be understood.
+        Raises AnymailAPIError if the answer can't be understood, or is an error. Its
+        ``recipients`` are what the answer tells all the same.
         """
         raise _not_implemented(self, "parse_recipient_status")
 
     def raise_for_recipient_status(
         self, anymail_status: AnymailStatus, response: Any, payload: Any, message: EmailMessage
     ) -> None:
-        """Raise AnymailRecipientsRefused if no recipient's status is better than rejected.
+        """Raise an error if the provider has refused the message for all of its recipients.
 
-        Not with the IGNORE_RECIPIENT_STATUS setting.
+        AnymailAPIError if it failed for some of them, AnymailRecipientsRefused if they are invalid
+        or rejected. Neither with the IGNORE_RECIPIENT_STATUS setting.
         """
-        if self.ignore_recipient_status:
+        recipients = anymail_status.recipients
+        is_refused = all(recipient.is_refused for recipient in recipients.values())
+        if self.ignore_recipient_status or not is_refused:
             return
-        if (anymail_status.status or set()).issubset({"invalid", "rejected"}):
-            raise AnymailRecipientsRefused(
-                email_message=message, payload=payload, response=response, backend=self
+        if "failed" in (anymail_status.status or ()):
+            raise self._api_error_class(
+                f"{self.esp_name} has not accepted the message for any recipient",
+                email_message=message,
+                payload=payload,
+                response=response,
+                backend=self,
+                recipients=recipients,
             )
+        raise AnymailRecipientsRefused(
+            email_message=message,
+            payload=payload,
+            response=response,
+            backend=self,
+            recipients=recipients,
+        )
 
 
 def _resolve_idna_encoder(encoder: Any, kwargs: Mapping[str, Any]) -> IdnaEncoder:

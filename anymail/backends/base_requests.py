@@ -17,6 +17,7 @@ from .._version import __version__
 from ..conf import _get_number_setting, get_anymail_setting
 from ..exceptions import AnymailRequestsAPIError
 from ..http import no_netrc
+from ..message import AnymailRecipientStatus
 from .base import AnymailBaseBackend, BasePayload
 from .sending import ApiCall
 
@@ -35,6 +36,8 @@ class AnymailRequestsBackend(AnymailBaseBackend):
     provider is kept without use, for later backends as well; 0 to keep none beyond ``close()``.
     Default 30. Raises AnymailConfigurationError if it is no number, or negative.
     """
+
+    _api_error_class = AnymailRequestsAPIError
 
     def __init__(self, api_url: str, **kwargs: Any) -> None:
         self.api_url = api_url
@@ -151,11 +154,17 @@ class AnymailRequestsBackend(AnymailBaseBackend):
             ) from err
 
     def response_error(
-        self, text: str | None, response: requests.Response, payload: Any, message: EmailMessage
+        self,
+        text: str | None,
+        response: requests.Response,
+        payload: Any,
+        message: EmailMessage,
+        recipients: Mapping[str, AnymailRecipientStatus] | None = None,
     ) -> AnymailRequestsAPIError:
         """Return the exception to raise for an answer that is not what it should be.
 
-        It describes the answer, after the text, if any.
+        It describes the answer, after the text, if any. ``recipients`` are those whose status the
+        answer tells all the same.
         """
         return AnymailRequestsAPIError(
             *([] if text is None else [text]),
@@ -163,14 +172,22 @@ class AnymailRequestsBackend(AnymailBaseBackend):
             payload=payload,
             response=response,
             backend=self,
+            recipients=recipients,
         )
 
     def invalid_response_format(
-        self, response: requests.Response, payload: Any, message: EmailMessage
+        self,
+        response: requests.Response,
+        payload: Any,
+        message: EmailMessage,
+        recipients: Mapping[str, AnymailRecipientStatus] | None = None,
     ) -> AnymailRequestsAPIError:
-        """Return the exception to raise for JSON that lacks what the API promises."""
+        """Return the exception to raise for JSON that lacks what the API promises.
+
+        ``recipients`` are those whose status it tells all the same.
+        """
         return self.response_error(
-            f"Invalid {self.esp_name} API response format", response, payload, message
+            f"Invalid {self.esp_name} API response format", response, payload, message, recipients
         )
 
     @staticmethod

@@ -60,6 +60,14 @@ class ApiCall:
         return self.function(**self.params)
 
 
+def _was_accepted(message: EmailMessage) -> bool:
+    """Tell whether a message that has failed was accepted for some recipients all the same."""
+    status: AnymailStatus | None = getattr(message, "anymail_status", None)
+    return status is not None and any(
+        recipient.is_accepted for recipient in status.recipients.values()
+    )
+
+
 class SequentialSending:
     """Sends messages one after the other."""
 
@@ -72,8 +80,9 @@ class SequentialSending:
         for message in messages:
             try:
                 sent = self.backend._send(message)
-            except AnymailError:
-                if not self.backend.fail_silently:
+            except Exception as error:
+                if not (self.backend.fail_silently and isinstance(error, AnymailError)):
+                    self.sent_count += _was_accepted(message)
                     raise
             else:
                 self.sent_count += bool(sent)
@@ -141,10 +150,14 @@ class ConcurrentSending:
         try:
             self.backend._finish_sending(sending.message, sending.payload)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
-            self._note_error(sending.number, error)
+            if self._note_error(sending.number, error):
+                self.sent_count += _was_accepted(sending.message)
         else:
             self.sent_count += 1
 
-    def _note_error(self, number: int, error: Exception) -> None:
-        if not (self.backend.fail_silently and isinstance(error, AnymailError)):
-            self._errors[number] = error
+    def _note_error(self, number: int, error: Exception) -> bool:
+        """Keep an error to raise later. Returns False if it is to be silent."""
+        if self.backend.fail_silently and isinstance(error, AnymailError):
+            return False
+        self._errors[number] = error
+        return True

@@ -538,6 +538,23 @@ class SendOneTests(SimpleTestCase):
             self.assertEqual(status.recipients, {})
             self.assertIs(status.esp_response is not None, response)
 
+    def test_errors_that_tell_statuses(self):
+        recipients = {
+            "a@example.com": AnymailRecipientStatus("1", "sent"),
+            "b@example.com": AnymailRecipientStatus(None, "failed"),
+        }
+        self.backend.fail_at["parse"] = AnymailAPIError("text", recipients=recipients)
+        message = make_message(to=[*recipients])
+        with self.assertRaises(AnymailAPIError) as caught:
+            self.backend.send_messages([message])
+        self.assertEqual(self.backend.events[-3:], ["parse", "post_send", "close"])
+        self.assertEqual(caught.exception.sent_count, 1)
+        self.assertEqual(message.anymail_status.recipients, recipients)
+        self.assertEqual(message.anymail_status.status, {"sent", "failed"})
+        self.assertEqual(
+            str(caught.exception), "text\nThe message was accepted for 1 of 2 recipients."
+        )
+
     def test_post_send_errors(self):
         self.backend.fail_at["post_send"] = AnymailError("from the receiver")
         message = make_message()
@@ -568,10 +585,10 @@ class RecipientStatusTests(SimpleTestCase):
         for statuses in [
             ["sent"],
             ["queued"],
-            ["failed"],
             ["unknown"],
             ["rejected", "sent"],
-            ["invalid", "failed"],
+            ["failed", "queued"],
+            ["invalid", "failed", "unknown"],
         ]:
             with self.subTest(statuses=statuses):
                 self.assertEqual(self.send(*statuses), 1)
@@ -590,9 +607,24 @@ class RecipientStatusTests(SimpleTestCase):
                 self.assertEqual(self.message.anymail_status.status, set(statuses))
                 self.assertNotIn("example.com", str(error))
 
+    def test_failed(self):
+        for statuses in [["failed"], ["failed", "failed"], ["invalid", "failed", "rejected"]]:
+            with self.subTest(statuses=statuses):
+                with self.assertRaisesMessage(
+                    AnymailAPIError, "Test has not accepted the message for any recipient"
+                ) as caught:
+                    self.send(*statuses)
+                error = caught.exception
+                self.assertIs(error.email_message, self.message)
+                self.assertIs(error.response, self.message.anymail_test_response)
+                self.assertEqual(error.recipients, self.message.anymail_status.recipients)
+                self.assertEqual(self.message.anymail_status.status, set(statuses))
+                self.assertEqual(error.sent_count, 0)
+
     def test_ignored(self):
-        self.assertEqual(self.send("rejected", ignore_recipient_status=True), 1)
-        self.assertEqual(self.message.anymail_status.status, {"rejected"})
+        for status in ["rejected", "failed"]:
+            self.assertEqual(self.send(status, ignore_recipient_status=True), 1)
+            self.assertEqual(self.message.anymail_status.status, {status})
         with override_settings(ANYMAIL={"IGNORE_RECIPIENT_STATUS": True}):
             self.assertEqual(self.send("invalid"), 1)
 
