@@ -46,7 +46,7 @@ WEBHOOK_NEEDS = {
 WEBHOOK_SECRET = "user:password"
 AUTHORIZATION = "Basic dXNlcjpwYXNzd29yZA=="
 
-NOT_PROVIDERS = {"base", "base_requests", "console", "sending", "test"}
+NOT_PROVIDERS = {"base", "base_requests", "console", "test"}
 
 
 def check_environment() -> None:

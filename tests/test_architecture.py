@@ -12,7 +12,7 @@ from anymail.urls import WEBHOOKS
 from .utils import PACKAGE, imports_of
 
 SHARED = {
-    "backends": {"base", "base_requests", "console", "sending", "test"},
+    "backends": {"base", "base_requests", "console", "test"},
     "webhooks": {"base", "decoding", "dedupe", "downloads", "public_keys", "signatures", "sns"},
 }
 

@@ -28,10 +28,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.apps": {"AnymailBaseConfig"},
     "anymail.attachments": {"SMTP7BIT", "Attachment"},
     "anymail.backends": set(),
-    "anymail.backends.base": {
-        *("AnymailBaseBackend", "BasePayload", "DEFAULT_IDNA_ENCODER"),
-        *("Combiner", "Converter", "MessageAttr"),
-    },
+    "anymail.backends.base": {"AnymailBaseBackend", "DEFAULT_IDNA_ENCODER"},
     "anymail.backends.base_requests": {
         *("AnymailRequestsBackend", "RequestsPayload"),
     },
@@ -97,7 +94,9 @@ INTERNAL = {
         "anymail._quiet",
         "anymail._settings",
         "anymail._version",
-        "anymail.backends.sending",
+        "anymail.sending",
+        "anymail.sending.payload",
+        "anymail.sending.runners",
     ),
 }
 # Packages that only import their names from modules of their own.
@@ -109,7 +108,15 @@ IMPORTED = {
     "anymail.message": {"UNSET"},
     "anymail.exceptions": {"_LazyError"},
     "anymail.webhooks.base": {"get_anymail_setting"},
-    "anymail.backends.base": {"get_anymail_setting"},
+    "anymail.backends.base": {
+        *("BasePayload", "Combiner", "Converter", "MessageAttr", "get_anymail_setting"),
+        *("AnymailCancelSend", "AnymailError", "AnymailRecipientsRefused"),
+        *("AnymailSerializationError", "AnymailUnsupportedFeature", "Attachment", "EmailAddress"),
+        *("UNSET", "concat_lists", "force_non_lazy", "force_non_lazy_dict"),
+        *("force_non_lazy_list", "is_lazy", "last", "merge_dicts_deep", "merge_dicts_one_level"),
+        *("merge_dicts_shallow", "parse_address_list", "parse_single_address"),
+        *("post_send", "pre_send"),
+    },
     "anymail.backends.base_requests": {"get_anymail_setting"},
 }
 
@@ -231,12 +238,13 @@ class ModulesTests(SimpleTestCase):
         """All but the modules of providers, which are alike, and the sandbox, which is a program"""
         package = Path(anymail.__file__).parent
         modules = {f"anymail.{path.stem}" for path in package.glob("*.py")} - {"anymail.__init__"}
-        for name in ["backends", "webhooks"]:
+        for name in ["backends", "sending", "webhooks"]:
             own = {path.stem for path in (package / name).glob("*.py")}
             providers = {path.stem for path in (package / "backends").glob("*.py")}
-            providers -= {"__init__", "base", "base_requests", "console", "sending", "test"}
+            providers -= {"__init__", "base", "base_requests", "console", "test"}
             modules |= {f"anymail.{name}.{stem}" for stem in own - providers - {"__init__"}}
         modules |= {"anymail", "anymail.backends", "anymail.inbound", "anymail.webhooks"}
+        modules |= {"anymail.sending"}
         self.assertLessEqual(set(DEFINED), modules)
         self.assertLessEqual(modules - set(DEFINED), INTERNAL)
 
@@ -263,7 +271,7 @@ class ModulesTests(SimpleTestCase):
         self.assertEqual(anymail.VERSION, [anymail.__version__])
 
     def test_packages_are_empty(self):
-        for name in ["backends", "webhooks"]:
+        for name in ["backends", "sending", "webhooks"]:
             path = Path(anymail.__file__).parent / name / "__init__.py"
             self.assertEqual(path.read_text(encoding="utf-8"), "")
 
@@ -300,7 +308,7 @@ class ProvidersTests(SimpleTestCase):
     def test_backends(self):
         directory = Path(anymail.__file__).parent / "backends"
         for path in directory.glob("*.py"):
-            if path.stem in ("__init__", "base", "base_requests", "sending"):
+            if path.stem in ("__init__", "base", "base_requests"):
                 continue
             with self.subTest(module=path.stem):
                 self.assertIn("EmailBackend", defined_names(path))

@@ -37,8 +37,8 @@ from ..datastructures import UNSET, force_non_lazy
 from ..exceptions import AnymailAPIError, AnymailInvalidHeader
 from ..headers import has_control_chars, quote_string, rfc2047_encode
 from ..message import AnymailRecipientStatus
+from ..sending.runners import ApiCall
 from .base import AnymailBaseBackend, BasePayload, MessageAttr
-from .sending import ApiCall
 
 try:
     import boto3

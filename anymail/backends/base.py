@@ -1,17 +1,14 @@
-"""What all email backends share: the flow of sending, and the walk through a message."""
+"""What all email backends share: their options, their connection, and their hooks in sending."""
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, time, timezone
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
-from django.utils.timezone import get_current_timezone, is_naive, make_aware
 from django.views.decorators.debug import sensitive_variables
 from requests.structures import CaseInsensitiveDict
 
@@ -44,27 +41,47 @@ from ..exceptions import (
     AnymailSerializationError,
     AnymailUnsupportedFeature,
 )
-from ..headers import check_header_text, has_control_chars
 from ..message import AnymailRecipientStatus, AnymailStatus
+from ..sending.payload import BasePayload, Combiner, Converter, MessageAttr, not_implemented
+from ..sending.runners import ApiCall, ConcurrentSending, SequentialSending
 from ..signals import post_send, pre_send
-from .sending import ApiCall, ConcurrentSending, SequentialSending
+
+# Other packages import these from here, too.
+__all__ = [
+    "DEFAULT_IDNA_ENCODER",
+    "UNSET",
+    "AnymailBaseBackend",
+    "AnymailCancelSend",
+    "AnymailError",
+    "AnymailInvalidHeader",
+    "AnymailRecipientsRefused",
+    "AnymailSerializationError",
+    "AnymailUnsupportedFeature",
+    "Attachment",
+    "BasePayload",
+    "CaseInsensitiveDict",
+    "Combiner",
+    "Converter",
+    "EmailAddress",
+    "MessageAttr",
+    "concat_lists",
+    "force_non_lazy",
+    "force_non_lazy_dict",
+    "force_non_lazy_list",
+    "get_anymail_setting",
+    "is_lazy",
+    "last",
+    "merge_dicts_deep",
+    "merge_dicts_one_level",
+    "merge_dicts_shallow",
+    "parse_address_list",
+    "parse_single_address",
+    "post_send",
+    "pre_send",
+]
 
 DEFAULT_IDNA_ENCODER = "idna2008"
 """Without an IDNA_ENCODER setting."""
-
-Combiner: TypeAlias = Callable[..., Any]
-"""Combines the default for an attribute and a message's value. Either can be UNSET."""
-
-Converter: TypeAlias = Callable[..., Any]
-"""Takes the value of an attribute, and returns what its ``set_...`` method gets."""
-
-MessageAttr: TypeAlias = tuple[str, Combiner | None, Converter | str | None]
-"""(attribute, combiner with SEND_DEFAULTS, converter or the name of a payload method)"""
-
-
-def _not_implemented(obj: object, method: str) -> NotImplementedError:
-    cls = type(obj)
-    return NotImplementedError(f"{cls.__module__}.{cls.__qualname__} must implement {method}()")
 
 
 class AnymailBaseBackend(BaseEmailBackend):
@@ -225,7 +242,7 @@ class AnymailBaseBackend(BaseEmailBackend):
 
     def _prepare_call(self, payload: Any) -> ApiCall:
         """Return the call of the provider's API, not yet made."""
-        raise _not_implemented(self, "_prepare_call")
+        raise not_implemented(self, "_prepare_call")
 
     def _take_api_call(self, payload: Any) -> ApiCall:
         """Return the call of the provider's API, which may be under way already."""
@@ -277,14 +294,14 @@ class AnymailBaseBackend(BaseEmailBackend):
 
         Raises AnymailUnsupportedFeature for what the API does not offer.
         """
-        raise _not_implemented(self, "build_message_payload")
+        raise not_implemented(self, "build_message_payload")
 
     def post_to_esp(self, payload: Any, message: EmailMessage) -> Any:
         """Hand the payload to the provider, and return its raw answer.
 
         Raises AnymailAPIError if that fails.
         """
-        raise _not_implemented(self, "post_to_esp")
+        raise not_implemented(self, "post_to_esp")
 
     def parse_recipient_status(
         self, response: Any, payload: Any, message: EmailMessage
@@ -294,7 +311,7 @@ class AnymailBaseBackend(BaseEmailBackend):
         Raises AnymailAPIError if the answer can't be understood, or is an error. Its
         ``recipients`` are what the answer tells all the same.
         """
-        raise _not_implemented(self, "parse_recipient_status")
+        raise not_implemented(self, "parse_recipient_status")
 
     def raise_for_recipient_status(
         self, anymail_status: AnymailStatus, response: Any, payload: Any, message: EmailMessage
@@ -343,407 +360,3 @@ def _resolve_idna_encoder(encoder: Any, kwargs: Mapping[str, Any]) -> IdnaEncode
                 text, alias=kwargs["alias"], docs="settings#idna-encoder"
             ) from err
         raise AnymailConfigurationError(text, docs="settings#idna-encoder") from err
-
-
-def _is_list(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return True
-    return isinstance(value, Iterable) and not (isinstance(value, (str, bytes)) or is_lazy(value))
-
-
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, (dict, Mapping))  # dict: much quicker than Mapping alone
-
-
-def _is_dict_of_dicts(value: Any) -> bool:
-    return _is_dict(value) and all(map(_is_dict, value.values()))
-
-
-# How to recognize the type that an attribute must have, and what to call it.
-_LIST = (_is_list, "a list or other iterable")
-_DICT = (_is_dict, "a dict")
-_DICT_OF_DICTS = (_is_dict_of_dicts, "a dict of address: dict")
-_ATTR_TYPES = {
-    **dict.fromkeys(("tags", "attachments", "alternatives"), _LIST),
-    **dict.fromkeys(("metadata", "merge_global_data", "esp_extra", "extra_headers"), _DICT),
-    **dict.fromkeys(("merge_data", "merge_headers", "merge_metadata"), _DICT_OF_DICTS),
-}
-
-
-def _validate_type(attr: str, value: Any, where: str) -> None:
-    """Raise TypeError for what Python would otherwise misread or complain about elsewhere."""
-    if value is UNSET or value is None or attr not in _ATTR_TYPES:
-        return
-    is_valid, expected = _ATTR_TYPES[attr]
-    if not is_valid(value):
-        raise TypeError(f'"{attr}" {where} must be {expected}')
-
-
-class BasePayload:
-    """Expresses one EmailMessage as one call of a provider's API.
-
-    Construction walks the attribute tables below in order. Each attribute's value is combined
-    with that of SEND_DEFAULTS, converted, and handed to the method ``set_<attribute>``, unless it
-    is unset. Subclasses override those for what their provider supports; the rest are reported
-    as unsupported features.
-    """
-
-    base_message_attrs: ClassVar[tuple[MessageAttr, ...]] = (
-        ("from_email", last, parse_address_list),
-        ("to", concat_lists, parse_address_list),
-        ("cc", concat_lists, parse_address_list),
-        ("bcc", concat_lists, parse_address_list),
-        ("subject", last, force_non_lazy),
-        ("reply_to", concat_lists, parse_address_list),
-        ("extra_headers", merge_dicts_shallow, force_non_lazy_dict),
-        ("body", last, force_non_lazy),
-        ("alternatives", concat_lists, "prepped_alternatives"),
-        ("attachments", concat_lists, "prepped_attachments"),
-    )
-    anymail_message_attrs: ClassVar[tuple[MessageAttr, ...]] = (
-        ("envelope_sender", last, parse_single_address),
-        ("metadata", merge_dicts_shallow, force_non_lazy_dict),
-        ("send_at", last, "aware_datetime"),
-        ("tags", concat_lists, force_non_lazy_list),
-        ("track_clicks", last, None),
-        ("track_opens", last, None),
-        ("template_id", last, force_non_lazy),
-        ("merge_data", merge_dicts_one_level, force_non_lazy_dict),
-        ("merge_global_data", merge_dicts_shallow, force_non_lazy_dict),
-        ("merge_headers", None, force_non_lazy_dict),
-        ("merge_metadata", merge_dicts_one_level, force_non_lazy_dict),
-        ("esp_extra", merge_dicts_deep, force_non_lazy_dict),
-    )
-    esp_message_attrs: ClassVar[tuple[MessageAttr, ...]] = ()
-
-    batch_attrs: ClassVar[tuple[str, ...]] = ("merge_data", "merge_headers", "merge_metadata")
-    """Attributes that ask for an individual message to each recipient, even if empty."""
-
-    def __init__(
-        self, message: EmailMessage, defaults: Mapping[str, Any], backend: AnymailBaseBackend
-    ) -> None:
-        # Any: the attributes of Anymail can be on any EmailMessage
-        self.message: Any = message
-        self.defaults = defaults
-        self.backend = backend
-        self.esp_name = backend.esp_name
-        self._batch_attrs_used: dict[str, bool | None] = dict.fromkeys(self.batch_attrs)
-
-        self.init_payload()
-        for attr, combiner, converter in (
-            *self.base_message_attrs,
-            *self.anymail_message_attrs,
-            *self.esp_message_attrs,
-        ):
-            self._process_attr(attr, combiner, converter)
-
-    def _process_attr(
-        self, attr: str, combiner: Combiner | None, converter: Converter | str | None
-    ) -> None:
-        value = getattr(self.message, attr, UNSET)
-        if attr in ("to", "cc", "bcc", "reply_to") and value is not UNSET and value is not None:
-            self.validate_not_bare_string(attr, value)
-        _validate_type(attr, value, "attribute")
-        if combiner is not None:
-            default_value = self.defaults.get(attr, UNSET)
-            _validate_type(attr, default_value, "in SEND_DEFAULTS")
-            value = combiner(default_value, value)
-        elif value is None:
-            value = UNSET
-        is_set = value is not UNSET
-        if is_set:
-            self._apply_attr(attr, self._convert(attr, converter, value))
-        if attr in self._batch_attrs_used:
-            self._batch_attrs_used[attr] = is_set
-
-    def _convert(self, attr: str, converter: Converter | str | None, value: Any) -> Any:
-        if converter is None:
-            return value
-        if converter is parse_address_list or converter is parse_single_address:
-            return converter(value, field=attr)
-        convert: Converter = getattr(self, converter) if isinstance(converter, str) else converter
-        return convert(value)
-
-    def _apply_attr(self, attr: str, value: Any) -> None:
-        # Nothing that can inject headers gets to a provider, whether or not that would care.
-        if attr == "subject":
-            self.check_header_value("subject", value)
-        elif attr == "merge_headers":
-            for headers in value.values():
-                self._check_headers("merge_headers", headers)
-
-        if attr == "from_email":
-            self.set_from_email_list(value)
-        elif attr == "extra_headers":
-            self.process_extra_headers(value)
-        else:
-            getattr(self, f"set_{attr}")(value)
-
-    # -- Validation ---------------------------------------------------------------------------
-
-    def validate_not_bare_string(self, attr: str, value: Any) -> None:
-        """Raise TypeError if a str is given where a list is expected."""
-        if not _is_list(value):
-            raise TypeError(f'"{attr}" attribute must be a list or other iterable')
-
-    def check_header_value(self, field: str, value: Any) -> None:
-        """Raise AnymailInvalidHeader naming the field if value has CR, LF or NUL.
-
-        For payloads that turn other attributes, such as tags, into headers.
-        """
-        check_header_text(value, field, **self._error_context())
-
-    def check_extra_fields(self, where: str, fields: Mapping[str, Any]) -> None:
-        """Check the subject and headers in part of esp_extra as those of the message are.
-
-        Raises AnymailInvalidHeader. The fields' names can be in any case.
-        """
-        for name, value in fields.items():
-            if str(name).lower() == "subject":
-                self.check_header_value(f"{where}[{name!r}]", value)
-            elif str(name).lower() == "headers" and isinstance(value, Mapping):
-                self._check_headers(f"{where}[{name!r}]", value)
-
-    def _check_headers(self, attr: str, headers: Mapping[str, Any]) -> None:
-        for name, value in headers.items():
-            if not (isinstance(name, str) or is_lazy(name)):
-                raise AnymailInvalidHeader(
-                    f"{attr}: header name {name!r} must be a str", **self._error_context()
-                )
-            if has_control_chars(str(name)) or has_control_chars(str(value)):
-                self.check_header_value(f"{attr}: header name {name!r}", name)
-                self.check_header_value(f"{attr}[{name!r}]", value)
-
-    def unsupported_feature(self, feature: str) -> None:
-        """Raise AnymailUnsupportedFeature, unless IGNORE_UNSUPPORTED_FEATURES is set."""
-        if not self.backend.ignore_unsupported_features:
-            raise AnymailUnsupportedFeature(
-                f"{self.esp_name} does not support {feature}", **self._error_context()
-            )
-
-    def _error_context(self) -> dict[str, Any]:
-        return {"email_message": self.message, "payload": self, "backend": self.backend}
-
-    # -- Converters ---------------------------------------------------------------------------
-
-    def prepped_alternatives(self, alternatives: Iterable[Any]) -> list[tuple[Any, str]]:
-        """Return [(content, mimetype)] with lazy strings resolved."""
-        return [(force_non_lazy(content), mimetype) for content, mimetype in alternatives]
-
-    def prepped_attachments(self, attachments: Iterable[Any]) -> list[Attachment]:
-        """Return the attachments normalized."""
-        return [Attachment(attachment) for attachment in attachments]
-
-    def aware_datetime(self, value: Any) -> Any:
-        """Return an aware datetime.
-
-        A naive datetime is in Django's current time zone, a date means its midnight there, and
-        a number is a POSIX timestamp. Anything else is left unchanged.
-        Raises ValueError for timestamps beyond what a datetime can hold.
-        """
-        if isinstance(value, datetime):
-            return make_aware(value, get_current_timezone()) if is_naive(value) else value
-        if isinstance(value, date):
-            midnight = datetime.combine(value, time.min)
-            return make_aware(midnight, get_current_timezone())
-        if isinstance(value, (int, float)):
-            try:
-                return datetime.fromtimestamp(value, tz=timezone.utc)
-            except (OverflowError, OSError, ValueError) as err:
-                raise ValueError(f"send_at timestamp {value!r} is out of range") from err
-        return value
-
-    # -- State --------------------------------------------------------------------------------
-
-    def is_batch(self) -> bool:
-        """Tell whether each of the ``to`` recipients must get an individual message.
-
-        Only works once all attributes are processed, for example in serialize_data.
-        """
-        used = self._batch_attrs_used.values()
-        assert None not in used, "Cannot call is_batch before all attributes processed"
-        return any(used)
-
-    # -- Setters: what subclasses must implement ----------------------------------------------
-
-    def init_payload(self) -> None:
-        """Prepare for the ``set_...`` methods."""
-        raise _not_implemented(self, "init_payload")
-
-    def set_from_email(self, email: EmailAddress) -> None:
-        raise _not_implemented(self, "set_from_email")
-
-    def add_recipient(self, recipient_type: str, email: EmailAddress) -> None:
-        """Add one recipient; recipient_type is "to", "cc" or "bcc"."""
-        raise _not_implemented(self, "add_recipient")
-
-    def set_subject(self, subject: str) -> None:
-        raise _not_implemented(self, "set_subject")
-
-    def set_text_body(self, body: str) -> None:
-        raise _not_implemented(self, "set_text_body")
-
-    def set_html_body(self, body: str) -> None:
-        raise _not_implemented(self, "set_html_body")
-
-    def add_attachment(self, attachment: Attachment) -> None:
-        raise _not_implemented(self, "add_attachment")
-
-    # -- Setters: what subclasses can override -------------------------------------------------
-
-    def set_from_email_list(self, emails: list[EmailAddress]) -> None:
-        if len(emails) > 1:
-            self.unsupported_feature("multiple from emails")
-        if emails:
-            self.set_from_email(emails[0])
-
-    def set_to(self, emails: list[EmailAddress]) -> None:
-        self.set_recipients("to", emails)
-
-    def set_cc(self, emails: list[EmailAddress]) -> None:
-        self.set_recipients("cc", emails)
-
-    def set_bcc(self, emails: list[EmailAddress]) -> None:
-        self.set_recipients("bcc", emails)
-
-    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        """Set all recipients of one type: "to", "cc" or "bcc"."""
-        for email in emails:
-            self.add_recipient(recipient_type, email)
-
-    def set_reply_to(self, emails: list[EmailAddress]) -> None:
-        """Set the addresses for replies. Most messages have none: the list can be empty."""
-        self.unsupported_feature("reply_to")
-
-    def process_extra_headers(self, headers: Mapping[str, Any]) -> None:
-        """Hand headers with a meaning of their own to their setters. Not to be overridden.
-
-        These work as in Django's SMTP backend. What is left goes to set_extra_headers.
-        """
-        if not headers:
-            return
-        self._check_headers("extra_headers", headers)
-        # A copy, since the special headers are taken out.
-        headers = CaseInsensitiveDict(headers)
-
-        reply_to = headers.pop("Reply-To", None)
-        if reply_to:
-            self.set_reply_to(parse_address_list(reply_to, field="extra_headers['Reply-To']"))
-
-        if "From" in headers:
-            # With a From header, message.from_email is the envelope sender.
-            header_from = parse_address_list(headers.pop("From"), field="extra_headers['From']")
-            self.set_from_email_list(header_from)
-            if self.message.from_email is not None:
-                self.set_envelope_sender(
-                    parse_single_address(self.message.from_email, field="from_email")
-                )
-
-        if "To" in headers:
-            self.set_spoofed_to_header(headers.pop("To"))
-
-        if headers:
-            self.set_extra_headers(headers)
-
-    def set_extra_headers(self, headers: CaseInsensitiveDict[Any]) -> None:
-        """Set headers other than those that have setters of their own. Never empty."""
-        self.unsupported_feature("extra_headers")
-
-    def set_spoofed_to_header(self, header_to: str) -> None:
-        """Show another To header than the real recipients."""
-        self.unsupported_feature("spoofing `To` header")
-
-    def set_body(self, body: str) -> None:
-        content_subtype = self.message.content_subtype
-        if content_subtype == "plain":
-            self.set_text_body(body)
-        elif content_subtype == "html":
-            self.set_html_body(body)
-        else:
-            self.add_alternative(body, f"text/{content_subtype}")
-
-    def set_alternatives(self, alternatives: list[tuple[Any, str]]) -> None:
-        """Take the first plain and HTML alternatives as the bodies if those are still missing."""
-        content_subtype = self.message.content_subtype
-        has_text = content_subtype == "plain" and bool(self.message.body)
-        has_html = content_subtype == "html" and bool(self.message.body)
-        for content, mimetype in alternatives:
-            if mimetype == "text/plain" and not has_text:
-                self.set_text_body(content)
-                has_text = True
-            elif mimetype == "text/html" and not has_html:
-                self.set_html_body(content)
-                has_html = True
-            else:
-                self.add_alternative(content, mimetype)
-
-    def add_alternative(self, content: Any, mimetype: str) -> None:
-        """Add a body part beyond one text and one HTML body."""
-        if mimetype == "text/plain":
-            self.unsupported_feature("multiple plaintext parts")
-        elif mimetype == "text/html":
-            self.unsupported_feature("multiple html parts")
-        else:
-            self.unsupported_feature(f"alternative part with type '{mimetype}'")
-
-    def set_attachments(self, attachments: list[Attachment]) -> None:
-        for attachment in attachments:
-            self.add_attachment(attachment)
-
-    def set_envelope_sender(self, email: EmailAddress) -> None:
-        self.unsupported_feature("envelope_sender")
-
-    def set_metadata(self, metadata: dict[str, Any]) -> None:
-        self.unsupported_feature("metadata")
-
-    def set_send_at(self, send_at: Any) -> None:
-        """Schedule the message. send_at is an aware datetime, or a str as the user gave it."""
-        self.unsupported_feature("send_at")
-
-    def set_tags(self, tags: list[str]) -> None:
-        self.unsupported_feature("tags")
-
-    def set_track_clicks(self, track_clicks: bool) -> None:
-        self.unsupported_feature("track_clicks")
-
-    def set_track_opens(self, track_opens: bool) -> None:
-        self.unsupported_feature("track_opens")
-
-    def set_template_id(self, template_id: Any) -> None:
-        self.unsupported_feature("template_id")
-
-    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
-        self.unsupported_feature("merge_data")
-
-    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
-        self.unsupported_feature("merge_headers")
-
-    def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
-        self.unsupported_feature("merge_global_data")
-
-    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
-        self.unsupported_feature("merge_metadata")
-
-    def set_esp_extra(self, extra: dict[str, Any]) -> None:
-        self.unsupported_feature("esp_extra")
-
-    # -- Serialization ------------------------------------------------------------------------
-
-    def serialize_json(self, data: Any) -> str:
-        """Return data as JSON text.
-
-        Raises AnymailSerializationError for values that have no JSON equivalent.
-        """
-        try:
-            # NaN and infinity are not JSON, although Python's default is to write them.
-            return json.dumps(data, default=self._json_default, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as err:
-            # The original error says it all: its text is included.
-            raise AnymailSerializationError(orig_err=err, **self._error_context()) from None
-
-    @staticmethod
-    def _json_default(o: Any) -> Any:
-        """Return a JSON-serializable equivalent of o. Raises TypeError if there is none."""
-        if isinstance(o, CaseInsensitiveDict):
-            return dict(o)
-        raise TypeError(f"Object of type {type(o).__name__} is not JSON serializable")

@@ -18,8 +18,8 @@ from ..conf import _get_number_setting, get_anymail_setting
 from ..exceptions import AnymailRequestsAPIError
 from ..http import no_netrc
 from ..message import AnymailRecipientStatus
+from ..sending.runners import ApiCall
 from .base import AnymailBaseBackend, BasePayload
-from .sending import ApiCall
 
 # Nearly all calls of a backend have the same URL.
 _join_url = lru_cache(urljoin)

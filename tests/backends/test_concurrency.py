@@ -100,7 +100,7 @@ class Run:
         try:
             with (
                 patch("requests.Session.request", self.request),
-                patch("anymail.backends.sending.logger"),
+                patch("anymail.sending.runners.logger"),
             ):
                 self.result = backend.send_messages(self.messages)
         except (AnymailError, ZeroDivisionError) as error:
