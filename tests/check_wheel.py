@@ -22,8 +22,13 @@ from django.urls import include, path
 import anymail
 from anymail._idna import uts46
 from anymail.exceptions import AnymailImproperlyInstalled
+from anymail.providers import PROVIDERS
 
-OPTIONAL_PACKAGES = ["boto3", "botocore", "cryptography", "s3_encryption", "svix", "uts46"]
+OPTIONAL_PACKAGES = {
+    "uts46",
+    "botocore",  # comes with boto3
+    *(name for provider in PROVIDERS.values() for name in provider.packages),
+}
 
 # Modules that may refuse to be imported without an extra.
 IMPORT_NEEDS = {"anymail.backends.amazon_ses": "amazon-ses"}
@@ -46,8 +51,6 @@ WEBHOOK_NEEDS = {
 WEBHOOK_SECRET = "user:password"
 AUTHORIZATION = "Basic dXNlcjpwYXNzd29yZA=="
 
-NOT_PROVIDERS = {"base", "base_requests", "console", "test"}
-
 
 def check_environment() -> None:
     assert Path(anymail.__file__).is_relative_to(sys.prefix), f"not a wheel: {anymail.__file__}"
@@ -65,8 +68,7 @@ def check_distribution(modules: list[str]) -> None:
     assert not strays, f"not part of the package: {strays}"
 
     extras = set(distribution.metadata.get_all("Provides-Extra") or ())
-    providers = {name.split(".")[2] for name in modules if name.startswith("anymail.backends.")}
-    missing = {name.replace("_", "-") for name in providers - NOT_PROVIDERS} - extras
+    missing = {provider.extra for provider in PROVIDERS.values()} - extras
     assert not missing, f"no extra for {missing}"
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from anymail.providers import PROVIDERS, Provider
 
 PATH = Path(__file__).parent.parent / "docs" / "esps" / "feature_matrix.rst"
 
@@ -50,39 +51,17 @@ NOTES = {
 }
 
 
-@dataclass(frozen=True)
-class Provider:
-    """A column of the table."""
-
-    module: str
-    options: Mapping[str, Any]
-
-
-PROVIDERS = [
-    Provider("amazon_ses", {}),
-    Provider("brevo", {"api_key": "x"}),
-    Provider("mailersend", {"api_token": "x"}),
-    Provider("mailgun", {"api_key": "x", "sender_domain": "example.com"}),
-    Provider("mailjet", {"api_key": "x", "secret_key": "x"}),
-    Provider("mailtrap", {"api_token": "x"}),
-    Provider("mandrill", {"api_key": "x"}),
-    Provider("postal", {"api_key": "x", "api_url": "https://postal.example.com/"}),
-    Provider("postmark", {"server_token": "x"}),
-    Provider("resend", {"api_key": "x"}),
-    Provider("scaleway", {"secret_key": "x", "project_id": "x"}),
-    Provider("sendgrid", {"api_key": "x", "merge_field_format": "-{}-"}),
-    Provider("sparkpost", {"api_key": "x"}),
-    Provider("unisender_go", {"api_key": "x", "api_url": "https://go1.example.com/"}),
-]
-
-
 def _accepts(provider: Provider, **attributes: Any) -> bool:
     from django.utils.module_loading import import_string
 
     from anymail.exceptions import AnymailUnsupportedFeature
     from anymail.message import AnymailMessage
 
-    backend = import_string(f"anymail.backends.{provider.module}.EmailBackend")(**provider.options)
+    from .backends.cases import CASES
+
+    case = CASES[provider.module]
+    options = {name: case.options[name] for name in (*case.required, *case.matrix_options)}
+    backend = import_string(provider.backend)(**options)
     content = {"subject": "", "body": ""} if "template_id" in attributes else {"body": "Text body"}
     message = AnymailMessage(
         from_email="from@example.com", to=["to@example.com"], **{**content, **attributes}
@@ -113,24 +92,15 @@ def support(provider: Provider, feature: str) -> str:
     return NO
 
 
-def has_webhook(provider: Provider, kind: str) -> str:
-    """Return whether there is a webhook of that kind: YES or NO."""
-    from anymail.urls import urlpatterns
-
-    names = {pattern.name for pattern in urlpatterns}
-    wanted = {f"{provider.module}_{kind}_webhook", f"{provider.module}_webhook"}
-    return YES if names & wanted else NO
-
-
 def build_matrix() -> dict[str, dict[str, str]]:
     """Return {feature: {provider: support}}."""
     matrix = {
-        feature: {provider.module: support(provider, feature) for provider in PROVIDERS}
+        feature: {name: support(provider, feature) for name, provider in PROVIDERS.items()}
         for feature in FEATURES
     }
     for kind in ("tracking", "inbound"):
         matrix[f"{kind} webhook"] = {
-            provider.module: has_webhook(provider, kind) for provider in PROVIDERS
+            name: YES if provider.reports(kind) else NO for name, provider in PROVIDERS.items()
         }
     return matrix
 
@@ -176,10 +146,8 @@ def as_rst(matrix: Mapping[str, Mapping[str, str]]) -> str:
             ]
         )
         for provider in PROVIDERS:
-            cells = [
-                NOTES.get((provider.module, name), matrix[name][provider.module]) for name in group
-            ]
-            lines += _row([f":doc:`{provider.module}`", *map(_colored, cells)])
+            cells = [NOTES.get((provider, name), matrix[name][provider]) for name in group]
+            lines += _row([f":doc:`{provider}`", *map(_colored, cells)])
         lines.append("")
     return "\n".join(lines)
 

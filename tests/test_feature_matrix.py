@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from django.test import SimpleTestCase
 
-from .feature_matrix import GROUPS, NO, PATH, PROVIDERS, YES, as_rst, build_matrix
+from anymail.providers import PROVIDERS
+
+from .feature_matrix import GROUPS, NO, PATH, YES, as_rst, build_matrix
 from .utils import skip_without
 
 # Y: yes; N: no; 1: one tag; T: only with a template. In the order of PROVIDERS.
@@ -40,7 +42,7 @@ class FeatureMatrixTests(SimpleTestCase):
         expected = {
             feature: dict(
                 zip(
-                    [provider.module for provider in PROVIDERS],
+                    PROVIDERS,
                     (WORDS[cell] for cell in cells.split()),
                     strict=True,
                 )

@@ -37,7 +37,8 @@ from anymail.inbound import AnymailInboundMessage
 
 from .junk import JUNK
 from .utils import FIXTURES, skip_without
-from .webhooks.cases import CASES, WebhookCase, WebhookView
+from .webhooks.cases import CASES
+from .webhooks.cases.base import WebhookCase, WebhookView
 from .webhooks.harness import (
     BASIC_AUTH,
     WebhookRequest,

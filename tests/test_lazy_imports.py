@@ -7,14 +7,13 @@ import sys
 
 from django.test import SimpleTestCase, tag
 
+from .providers import OPTIONAL_PACKAGES
 from .test_architecture import SHARED
 from .utils import PACKAGE, skip_without
 
-OPTIONAL = {"boto3", "botocore", "cryptography", "s3_encryption", "svix", "uts46"}
-
 # What reading settings and routing URLs can do without.
 NOT_FOR_URLS = {
-    *OPTIONAL,
+    *OPTIONAL_PACKAGES,
     "requests",
     "urllib3",
     "idna",
@@ -33,7 +32,7 @@ NOT_FOR_URLS = {
 
 # What sending has nothing to do with.
 NOT_FOR_BACKENDS = {
-    *OPTIONAL,
+    *OPTIONAL_PACKAGES,
     "anymail.inbound",
     "anymail.sandbox",
     "anymail.urls",
@@ -116,7 +115,7 @@ class WebhooksTests(LazyImportTestCase):
         imports = "; ".join(f"import anymail.webhooks.{name}" for name in modules_in("webhooks"))
         modules = self.modules_after(imports)
         self.assertIn("anymail.webhooks.resend", modules)
-        self.assertEqual(modules & OPTIONAL, set())
+        self.assertEqual(modules & OPTIONAL_PACKAGES, set())
 
 
 @tag("exhaustive")

@@ -97,6 +97,7 @@ INTERNAL = {
         "anymail.sending",
         "anymail.sending.payload",
         "anymail.sending.runners",
+        "anymail.providers",
     ),
 }
 # Packages that only import their names from modules of their own.
@@ -238,11 +239,10 @@ class ModulesTests(SimpleTestCase):
         """All but the modules of providers, which are alike, and the sandbox, which is a program"""
         package = Path(anymail.__file__).parent
         modules = {f"anymail.{path.stem}" for path in package.glob("*.py")} - {"anymail.__init__"}
-        for name in ["backends", "sending", "webhooks"]:
-            own = {path.stem for path in (package / name).glob("*.py")}
-            providers = {path.stem for path in (package / "backends").glob("*.py")}
-            providers -= {"__init__", "base", "base_requests", "console", "test"}
-            modules |= {f"anymail.{name}.{stem}" for stem in own - providers - {"__init__"}}
+        for name in ["backends", "webhooks"]:
+            modules |= {f"anymail.{name}.{stem}" for stem in SHARED[name]}
+        for path in (package / "sending").glob("[!_]*.py"):
+            modules.add(f"anymail.sending.{path.stem}")
         modules |= {"anymail", "anymail.backends", "anymail.inbound", "anymail.webhooks"}
         modules |= {"anymail.sending"}
         self.assertLessEqual(set(DEFINED), modules)

@@ -27,13 +27,13 @@ from anymail.exceptions import MAX_DESCRIPTION, AnymailAPIError, AnymailError
 
 from .aws import aws_environment
 from .backends.cases import CASES as BACKEND_CASES
-from .backends.cases import BackendCase
+from .backends.cases.base import BackendCase
 from .backends.harness import BotoTransport
 from .backends.test_contract import FEATURES, only_if, over_http
 from .http_server import Answer, HttpServer
 from .utils import PACKAGE, make_message, make_response, skip_without
 from .webhooks.cases import CASES as WEBHOOK_CASES
-from .webhooks.cases import WebhookCase, WebhookView
+from .webhooks.cases.base import WebhookCase, WebhookView
 from .webhooks.harness import (
     BODY_KEYS,
     SIGNALS,

@@ -134,9 +134,6 @@ class AmazonSES(Provider):
     """SES's SendEmail with raw MIME, SendBulkEmail with templates, and SNS's notifications."""
 
     name = "amazon_ses"
-    esp_name = "Amazon SES"
-    backend = "anymail.backends.amazon_ses.EmailBackend"
-    packages = ("boto3",)
     events = frozenset(EVENTS)
     unsupported = frozenset({"stripped_text", "track_clicks", "track_opens"})
 

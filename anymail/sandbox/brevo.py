@@ -93,8 +93,6 @@ class Brevo(Provider):
     """Brevo's transactional email API, its API for received attachments, and its webhooks."""
 
     name = "brevo"
-    esp_name = "Brevo"
-    backend = "anymail.backends.brevo.EmailBackend"
     api_path = "v3/"
     events = frozenset(EVENTS)
     unsupported = frozenset({"inline_images", "non_ascii_metadata", "track_clicks", "track_opens"})

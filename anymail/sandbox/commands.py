@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from pprint import pformat
 from typing import TextIO
 
+from ..providers import PROVIDERS
 from . import demo
-from .providers import PROVIDERS, load_provider
+from .providers import load_provider
 from .report import Report
 from .server import CONTROL, Sandbox, logger
 from .site import DemoSite

@@ -81,8 +81,6 @@ class MailerSend(Provider):
     """MailerSend's email and bulk-email APIs, and its webhooks."""
 
     name = "mailersend"
-    esp_name = "MailerSend"
-    backend = "anymail.backends.mailersend.EmailBackend"
     api_path = "v1/"
     events = frozenset(EVENTS)
     unsupported = frozenset({"hidden_recipients", "merge_metadata", "metadata", "stripped_text"})

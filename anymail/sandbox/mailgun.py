@@ -108,8 +108,6 @@ class Mailgun(Provider):
     """Mailgun's messages API, and its webhooks."""
 
     name = "mailgun"
-    esp_name = "Mailgun"
-    backend = "anymail.backends.mailgun.EmailBackend"
     api_path = "v3/"
     events = frozenset(EVENTS)
 

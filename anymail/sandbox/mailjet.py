@@ -137,8 +137,6 @@ class Mailjet(Provider):
     """Mailjet's Send API v3.1, and its webhooks."""
 
     name = "mailjet"
-    esp_name = "Mailjet"
-    backend = "anymail.backends.mailjet.EmailBackend"
     api_path = "v3.1/"
     events = frozenset(EVENTS)
     unsupported = frozenset({"stripped_text"})

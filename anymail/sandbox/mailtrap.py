@@ -84,8 +84,6 @@ class Mailtrap(Provider):
     """Mailtrap's APIs for sending and for received messages, and its webhooks."""
 
     name = "mailtrap"
-    esp_name = "Mailtrap"
-    backend = "anymail.backends.mailtrap.EmailBackend"
     api_path = "api/"
     events = frozenset(EVENTS)
     unsupported = frozenset({"stripped_text", "track_clicks", "track_opens"})

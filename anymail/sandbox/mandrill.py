@@ -102,8 +102,6 @@ class Mandrill(Provider):
     """Mandrill's calls to send messages, with and without template, and its webhooks."""
 
     name = "mandrill"
-    esp_name = "Mandrill"
-    backend = "anymail.backends.mandrill.EmailBackend"
     api_path = "api/1.0/"
     events = frozenset(EVENTS)
     unsupported = frozenset({"reject_reason", "stripped_text"})

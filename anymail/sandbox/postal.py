@@ -112,8 +112,6 @@ class Postal(Provider):
     """Postal's API for sending, and its webhooks."""
 
     name = "postal"
-    esp_name = "Postal"
-    backend = "anymail.backends.postal.EmailBackend"
     events = frozenset(EVENTS)
     unsupported = frozenset(
         {
@@ -128,7 +126,6 @@ class Postal(Provider):
             "track_opens",
         }
     )
-    packages = ("cryptography",)
 
     api_key = "sandbox-api-key"
 

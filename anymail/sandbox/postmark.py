@@ -102,8 +102,6 @@ class Postmark(Provider):
     """Postmark's email, batch, template and bulk APIs, and its webhooks."""
 
     name = "postmark"
-    esp_name = "Postmark"
-    backend = "anymail.backends.postmark.EmailBackend"
     events = frozenset(RECORD_TYPES)
 
     server_token = "sandbox-server-token"  # noqa: S105 (opens nothing but the sandbox)

@@ -1,6 +1,6 @@
-"""What the sandbox needs to know about a provider, and the providers that it knows.
+"""What the sandbox needs to know about a provider.
 
-To add one: write a module with a :class:`Provider` subclass, and name it in PROVIDERS.
+Each provider of anymail.providers has a module here, with a subclass of :class:`Provider`.
 """
 
 from __future__ import annotations
@@ -15,31 +15,14 @@ from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
 from html import unescape
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from ..providers import PROVIDERS
+from ..providers import Provider as RegisteredProvider
 from .mailboxes import Mailbox, parse_mailboxes
 from .store import Store, StoredAttachment, StoredMessage, StoredRecipient
 from .wire import ApiRequest, ApiResponse, WebhookCall
-
-# By name in the sandbox's URLs: "module:class" in this package.
-PROVIDERS: dict[str, str] = {
-    "amazon_ses": "amazon_ses:AmazonSES",
-    "brevo": "brevo:Brevo",
-    "mailersend": "mailersend:MailerSend",
-    "mailgun": "mailgun:Mailgun",
-    "mailjet": "mailjet:Mailjet",
-    "mailtrap": "mailtrap:Mailtrap",
-    "mandrill": "mandrill:Mandrill",
-    "postal": "postal:Postal",
-    "postmark": "postmark:Postmark",
-    "resend": "resend:Resend",
-    "scaleway": "scaleway:Scaleway",
-    "sendgrid": "sendgrid:SendGrid",
-    "sparkpost": "sparkpost:SparkPost",
-    "unisender_go": "unisender_go:UnisenderGo",
-}
 
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 """Of everybody who opens or clicks a message."""
@@ -161,13 +144,7 @@ class Provider(ABC):
     """
 
     name: ClassVar[str]
-    """As in PROVIDERS."""
-
-    esp_name: ClassVar[str]
-    """The name of the provider, as backends and signals have it."""
-
-    backend: ClassVar[str]
-    """Dotted path of the email backend. Not imported: the sandbox works without it."""
+    """As in anymail.providers."""
 
     api_path: ClassVar[str] = ""
     """What API URLs have before the part that backends add, such as "v3/"."""
@@ -175,21 +152,12 @@ class Provider(ABC):
     events: ClassVar[frozenset[str]]
     """The tracking events that the provider reports, in Anymail's words."""
 
-    receives_mail: ClassVar[bool] = True
-    """Whether the provider has inbound webhooks."""
-
     unsupported: ClassVar[frozenset[str]] = frozenset()
     """Attributes of messages for which the provider has no equivalent, such as "track_opens".
 
     Also "inline_images", although that's no attribute; "non_ascii_metadata"; "hidden_recipients",
     if those of a batch see each other; "event_tags", if only events have none; and
     "reject_reason" and "stripped_text", which are attributes of events and of received messages.
-    """
-
-    packages: ClassVar[tuple[str, ...]] = ()
-    """Optional packages that the backend and the webhooks can't do without, such as "boto3".
-
-    The sandbox itself needs none: the provider's module must not import them.
     """
 
     template_id: ClassVar[str | int] = "welcome"
@@ -202,13 +170,33 @@ class Provider(ABC):
         self.store = store
 
     @property
+    def registered(self) -> RegisteredProvider:
+        """What all of Anymail knows about the provider."""
+        return PROVIDERS[self.name]
+
+    @property
+    def esp_name(self) -> str:
+        """The name of the provider, as backends and signals have it."""
+        return self.registered.esp_name
+
+    @property
+    def backend(self) -> str:
+        """Dotted path of the email backend. Not imported: the sandbox works without it."""
+        return self.registered.backend
+
+    @property
+    def receives_mail(self) -> bool:
+        """Whether the provider has inbound webhooks."""
+        return self.registered.reports("inbound")
+
+    @property
     def missing_packages(self) -> str:
-        """Those of ``packages`` that are not installed, and how to; empty if there are none."""
-        missing = [package for package in self.packages if find_spec(package) is None]
-        if not missing:
-            return ""
-        extra = self.name.replace("_", "-")
-        return f'{", ".join(missing)} (pip install "django-anymail[{extra}]")'
+        """The required packages that are not installed, and how to; empty if there are none.
+
+        The sandbox itself needs none: the provider's module must not import them.
+        """
+        missing = ", ".join(self.registered.missing_packages)
+        return missing and f'{missing} (pip install "django-anymail[{self.registered.extra}]")'
 
     @abstractmethod
     def anymail_settings(self, api_url: str) -> dict[str, Any]:
@@ -242,11 +230,11 @@ class Provider(ABC):
 
 
 def load_provider(name: str, store: Store) -> Provider:
-    """Return a new instance of a provider. Raises LookupError for one that isn't in PROVIDERS."""
+    """Return a new instance of a provider. Raises LookupError for an unknown one."""
     if name not in PROVIDERS:
         known = ", ".join(sorted(PROVIDERS))
         raise LookupError(f"The sandbox has no provider {name!r}, only {known}")
-    module_name, _, class_name = PROVIDERS[name].partition(":")
+    module_name, _, class_name = PROVIDERS[name].sandbox.partition(":")
     module = import_module(f"{__package__}.{module_name}")
     provider_class: type[Provider] = getattr(module, class_name)
     return provider_class(store)

@@ -103,8 +103,6 @@ class Resend(Provider):
     """Resend's APIs for sending and for received messages, and its webhooks."""
 
     name = "resend"
-    esp_name = "Resend"
-    backend = "anymail.backends.resend.EmailBackend"
     events = frozenset(EVENTS)
     unsupported = frozenset(
         {

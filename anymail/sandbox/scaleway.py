@@ -63,11 +63,8 @@ class Scaleway(Provider):
     """Scaleway's API for sending, and its webhooks, which come through Topics and Events."""
 
     name = "scaleway"
-    esp_name = "Scaleway"
-    backend = "anymail.backends.scaleway.EmailBackend"
     api_path = "transactional-email/v1alpha1/regions/fr-par/"
     events = frozenset(EVENTS)
-    receives_mail = False
     unsupported = frozenset(
         {
             "inline_images",

@@ -106,8 +106,6 @@ class SendGrid(Provider):
     """SendGrid's mail/send API, and its webhooks."""
 
     name = "sendgrid"
-    esp_name = "SendGrid"
-    backend = "anymail.backends.sendgrid.EmailBackend"
     api_path = "v3/"
     events = frozenset(EVENTS)
     unsupported = frozenset({"reject_reason", "stripped_text"})

@@ -18,9 +18,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import requests
 from requests.structures import CaseInsensitiveDict
 
+from ..providers import PROVIDERS
 from . import pages
 from .providers import (
-    PROVIDERS,
     InboundMail,
     Provider,
     UnsupportedEvent,
@@ -102,7 +102,7 @@ class Sandbox:
     """A local stand-in for email service providers.
 
     As a context manager it runs a server on a loopback address, which answers like the APIs of
-    the providers in ``anymail.sandbox.providers.PROVIDERS``::
+    the providers in ``anymail.providers.PROVIDERS``::
 
         with Sandbox() as sandbox, override_settings(ANYMAIL=sandbox.anymail_settings()):
             ...

@@ -105,8 +105,6 @@ class SparkPost(Provider):
     """SparkPost's Transmissions API, and its webhooks."""
 
     name = "sparkpost"
-    esp_name = "SparkPost"
-    backend = "anymail.backends.sparkpost.EmailBackend"
     api_path = "api/v1/"
     events = frozenset(EVENTS)
     unsupported = frozenset({"stripped_text"})

@@ -108,11 +108,8 @@ class UnisenderGo(Provider):
     """Unisender Go's API for sending, and its webhook."""
 
     name = "unisender_go"
-    esp_name = "Unisender Go"
-    backend = "anymail.backends.unisender_go.EmailBackend"
     api_path = "ru/transactional/api/v1/"
     events = frozenset(EVENTS)
-    receives_mail = False
     unsupported = frozenset({"event_tags"})
 
     api_key = "sandbox-api-key"

@@ -8,7 +8,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET, require_POST
 
-from .providers import PROVIDERS, load_provider
+from ..providers import PROVIDERS
+from .providers import load_provider
 from .samples import tracked_message
 from .site import WEBHOOK_PATH, site_of
 from .store import Store

@@ -19,7 +19,7 @@ import requests
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
-    from .cases import BackendCase
+    from .cases.base import BackendCase
 
 
 @dataclass

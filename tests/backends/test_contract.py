@@ -44,7 +44,8 @@ from anymail.signals import post_send, pre_send
 
 from ..junk import json_mutations
 from ..utils import SAMPLE_IMAGE, make_message, make_response, skip_without
-from .cases import CASES, BackendCase
+from .cases import CASES
+from .cases.base import BackendCase
 
 # What a message can have beside a plain text body: {name: (attributes, how errors name it)}.
 # The attribute "inline_image" is added as one.

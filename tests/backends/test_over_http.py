@@ -20,7 +20,8 @@ from anymail.exceptions import AnymailRequestsAPIError
 
 from ..http_server import Answer, HttpServer, ReceivedRequest
 from ..utils import make_message
-from .cases import CASES, BackendCase
+from .cases import CASES
+from .cases.base import BackendCase
 from .harness import ApiCall
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 import warnings
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from django.test import SimpleTestCase, override_settings
 from django.urls import resolve, reverse
+from django.utils.module_loading import import_string
 
 from anymail._settings import GROUPS
 from anymail.exceptions import AnymailInsecureWebhookWarning
-from anymail.urls import WEBHOOKS
+from anymail.providers import PROVIDERS
 
-from ..test_architecture import ALIASES, SHARED
-from ..utils import PACKAGE
 from .blocks import ROOT
 
 PAGES = ROOT / "docs" / "esps"
@@ -55,13 +53,6 @@ _FIELD = re.compile(r"^   :([\w ]+): (.*(?:\n      .*)*)", re.MULTILINE)
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{4,}")
 
 
-def providers() -> list[str]:
-    """Return the names of the providers' modules."""
-    aliases = {old for old, _ in ALIASES}
-    names = {path.stem for path in (PACKAGE / "backends").glob("*.py")}
-    return sorted(names - SHARED["backends"] - aliases - {"__init__"})
-
-
 @cache
 def page(provider: str) -> str:
     return (PAGES / f"{provider}.rst").read_text(encoding="utf-8")
@@ -88,15 +79,13 @@ def extras() -> dict[str, str]:
 
 
 def view_classes(provider: str, kind: str) -> list[Any]:
-    """Return the classes of a provider's webhook views of that kind."""
-    paths = {path for _, path, name in WEBHOOKS if f"_{kind}_" in name}
-    if kind == "inbound":
-        paths |= {"mailgun:MailgunInboundWebhookView", "mandrill:MandrillCombinedWebhookView"}
-    return [
-        getattr(import_module(f"anymail.webhooks.{module}"), class_name)
-        for module, _, class_name in (path.partition(":") for path in sorted(paths))
-        if module == provider
-    ]
+    """Return the classes of a provider's webhook views of that kind, each once."""
+    paths = {
+        webhook.of(provider, PROVIDERS[provider].esp_name).view
+        for webhook in PROVIDERS[provider].webhooks
+        if webhook.kind in (kind, "combined")
+    }
+    return [import_string(f"anymail.webhooks.{path.replace(':', '.')}") for path in sorted(paths)]
 
 
 def webhook_prefix() -> str:
@@ -117,22 +106,21 @@ def protection(view_class: Any) -> tuple[bool, str | None]:
 class PageTests(SimpleTestCase):
     def test_there_is_a_page_for_each_provider(self):
         others = {"index", "feature_matrix"}
-        self.assertEqual(sorted({path.stem for path in PAGES.glob("*.rst")} - others), providers())
-        self.assertEqual(len(providers()), 14)
+        self.assertEqual({path.stem for path in PAGES.glob("*.rst")} - others, set(PROVIDERS))
 
     def test_title(self):
-        for provider in providers():
+        for provider in PROVIDERS:
             with self.subTest(provider):
-                esp_name = GROUPS[provider].title
+                esp_name = PROVIDERS[provider].esp_name
                 self.assertTrue(page(provider).startswith(f"{esp_name}\n{'=' * len(esp_name)}\n"))
 
     def test_sections(self):
-        for provider in providers():
+        for provider in PROVIDERS:
             with self.subTest(provider):
                 self.assertEqual(list(sections(provider)), SECTIONS)
 
     def test_labels(self):
-        for provider in providers():
+        for provider in PROVIDERS:
             name = provider.replace("_", "-")
             found = sections(provider)
             for label, title in LABELS.items():
@@ -140,7 +128,7 @@ class PageTests(SimpleTestCase):
                     self.assertIn(f".. _{name}-{label}:\n", found[title])
 
     def test_settings_come_from_the_table(self):
-        for provider in providers():
+        for provider in PROVIDERS:
             with self.subTest(provider):
                 directives = re.findall(
                     r"^Settings\n-+\n\n\.\. anymail-settings:: (\w+)$", page(provider), re.MULTILINE
@@ -149,7 +137,7 @@ class PageTests(SimpleTestCase):
 
     def test_all_urls_exist(self):
         prefix = webhook_prefix()
-        for provider in providers():
+        for provider in PROVIDERS:
             for url in re.findall(r"HOST/anymail/([\w/]*)", page(provider)):
                 with self.subTest(provider, url=url):
                     resolve(prefix + url)  # or raise Resolver404
@@ -157,21 +145,20 @@ class PageTests(SimpleTestCase):
 
 class BoxTests(SimpleTestCase):
     def test_fields(self):
-        for provider in providers():
+        for provider in PROVIDERS:
             with self.subTest(provider):
                 self.assertEqual(list(box(provider)), BOX)
 
     def test_install(self):
-        for provider in providers():
+        for provider in PROVIDERS:
             with self.subTest(provider):
-                extra = provider.replace("_", "-")
-                packages = extras()[extra]
+                extra = PROVIDERS[provider].extra
                 text = box(provider)["Install"]
                 self.assertTrue(text.startswith(f'``pip install "django-anymail[{extra}]"`` ('))
-                self.assertEqual("(no other packages)" in text, packages == "[]")
+                self.assertEqual("(no other packages)" in text, not PROVIDERS[provider].packages)
 
     def test_required_settings(self):
-        for provider in providers():
+        for provider in PROVIDERS:
             with self.subTest(provider):
                 group = GROUPS[provider]
                 names = {group.full_name(item) for item in group.settings}
@@ -181,7 +168,7 @@ class BoxTests(SimpleTestCase):
                 self.assertLessEqual(required, named)
 
     def test_backend(self):
-        for provider in providers():
+        for provider in PROVIDERS:
             with self.subTest(provider):
                 self.assertEqual(
                     box(provider)["Backend"], f"``anymail.backends.{provider}.EmailBackend``"
@@ -190,7 +177,7 @@ class BoxTests(SimpleTestCase):
 
     def test_webhook_urls(self):
         prefix = webhook_prefix()
-        for provider in providers():
+        for provider in PROVIDERS:
             for kind in ("tracking", "inbound"):
                 with self.subTest(provider, kind=kind):
                     text = box(provider)[f"{kind.capitalize()} webhook"]
@@ -203,7 +190,7 @@ class BoxTests(SimpleTestCase):
                     )
 
     def test_protection(self):
-        for provider in providers():
+        for provider in PROVIDERS:
             fields = box(provider)
             text = fields["Webhooks are protected by"]
             for kind in ("tracking", "inbound"):
@@ -222,6 +209,6 @@ class BoxTests(SimpleTestCase):
                         self.assertEqual("USER:PASSWORD@" in url, not is_signed)
 
     def test_features(self):
-        for provider in providers():
+        for provider in PROVIDERS:
             with self.subTest(provider):
                 self.assertIn(":doc:`feature matrix <feature_matrix>`", box(provider)["Features"])

@@ -20,9 +20,11 @@ from django.test import override_settings
 from django.utils.module_loading import import_string
 
 from anymail.exceptions import AnymailError, AnymailUnsupportedFeature
+from anymail.providers import PROVIDERS
 
-from ..backends.cases import CASES, BackendCase
-from ..backends.harness import ApiCall, BotoCall, LocalTransport
+from ..backends.cases import CASES
+from ..backends.cases.base import BackendCase
+from ..backends.harness import ApiCall, BotoCall
 
 DIRECTORY = Path(__file__).parent
 
@@ -40,11 +42,7 @@ _LEFT_OUT_OF_MIME = {
 
 def provider_cases() -> list[BackendCase]:
     """Return the cases of the providers' backends."""
-    return [
-        case
-        for case in CASES.values()
-        if case.backend.startswith("anymail.") and not issubclass(case.transport, LocalTransport)
-    ]
+    return [CASES[name] for name in PROVIDERS]
 
 
 def golden_file(case: BackendCase, name: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.test import SimpleTestCase
 
-from ..backends.cases import BackendCase
+from ..backends.cases.base import BackendCase
 from ..utils import skip_without
 from .messages import MESSAGES
 from .requests import DIRECTORY, golden_file, outcome_of, provider_cases

@@ -7,7 +7,7 @@ import sys
 
 from django.test import SimpleTestCase, tag
 
-from anymail.sandbox.providers import PROVIDERS
+from anymail.providers import PROVIDERS
 
 from ..utils import PACKAGE, imports_of
 

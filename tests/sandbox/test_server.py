@@ -12,8 +12,10 @@ import requests
 from django.core.mail import EmailMultiAlternatives
 from django.test import SimpleTestCase
 
+from anymail.providers import PROVIDERS
+from anymail.providers import Provider as RegisteredProvider
 from anymail.sandbox import Mailbox, Sandbox, UnsupportedEvent, WebhookCall
-from anymail.sandbox.providers import PROVIDERS, InboundMail, Provider, load_provider
+from anymail.sandbox.providers import InboundMail, Provider, load_provider
 from anymail.sandbox.server import MAX_BODY, LoopbackServer
 from anymail.sandbox.store import Store
 
@@ -483,15 +485,17 @@ class ProviderTests(SimpleTestCase):
         for name in PROVIDERS:
             provider = load_provider(name, Store())
             self.assertEqual(provider.name, name)
-            self.assertEqual(provider.backend, f"anymail.backends.{name}.EmailBackend")
         with self.assertRaisesMessage(LookupError, "'nosuch', only"):
             load_provider("nosuch", Store())
 
     def test_provider_without_inbound_mail(self):
         class Outbound(Provider):
-            esp_name = "Outbound"
+            name = "outbound"
             anymail_settings = handle = tracking_webhook = None  # type: ignore[assignment]
 
         mail = InboundMail(Mailbox("a@example.com"), Mailbox("b@example.com"), "Hi", "Text")
-        with self.assertRaisesMessage(UnsupportedEvent, "Outbound does not receive mail"):
+        with (
+            patch.dict(PROVIDERS, outbound=RegisteredProvider("outbound", "Outbound", webhooks=())),
+            self.assertRaisesMessage(UnsupportedEvent, "Outbound does not receive mail"),
+        ):
             Outbound(Store()).inbound_webhook(None, mail)  # type: ignore[arg-type]

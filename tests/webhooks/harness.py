@@ -37,7 +37,7 @@ from anymail.signals import AnymailInboundEvent, AnymailTrackingEvent, EventType
 from ..utils import FIXTURES
 
 if TYPE_CHECKING:
-    from .cases import WebhookCase
+    from .cases.base import WebhookCase
 
 BASIC_AUTH = "fixture-user:fixture-password"
 BOUNDARY = "----fixture-boundary-7MA4YWxkTrZu0gW"

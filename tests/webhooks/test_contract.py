@@ -34,7 +34,8 @@ from anymail.webhooks import base
 from ..junk import json_mutations, nested_json_mutations
 from ..properties import EXAMPLES_FACTOR
 from ..utils import skip_without
-from .cases import CASES, WebhookCase, WebhookView
+from .cases import CASES
+from .cases.base import WebhookCase, WebhookView
 from .harness import (
     BASIC_AUTH,
     BODY_KEYS,

@@ -20,7 +20,7 @@ from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent, AnymailTrackingEvent, inbound, tracking
 from anymail.webhooks.base import AnymailBaseWebhookView
 
-from .cases import WebhookCase, WebhookView
+from .cases.base import WebhookCase, WebhookView
 from .harness import (
     Fixture,
     FixtureTestCase,

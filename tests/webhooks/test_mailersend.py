@@ -15,7 +15,7 @@ from anymail.webhooks.mailersend import (
     MailerSendTrackingWebhookView,
 )
 from tests.utils import FIXTURES
-from tests.webhooks.cases import MAILERSEND
+from tests.webhooks.cases.mailersend import MAILERSEND
 from tests.webhooks.harness import WebhookRequest, WebhookTestCase
 
 

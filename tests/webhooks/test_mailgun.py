@@ -21,7 +21,7 @@ from anymail.webhooks.mailgun import (
     MailgunTrackingWebhookView,
 )
 
-from .cases import MAILGUN, MAILGUN_KEY
+from .cases.mailgun import MAILGUN, MAILGUN_KEY
 from .harness import WebhookRequest, WebhookTestCase
 
 TIMESTAMP = "1930000000"

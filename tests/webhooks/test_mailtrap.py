@@ -23,7 +23,7 @@ from anymail.webhooks.mailtrap import (
     MailtrapTrackingWebhookView,
 )
 
-from .cases import MAILTRAP_SIGNATURE, mailtrap_signature
+from .cases.mailtrap import MAILTRAP_SIGNATURE, mailtrap_signature
 from .harness import (
     BASIC_AUTH,
     WebhookRequest,

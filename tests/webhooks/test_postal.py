@@ -19,7 +19,7 @@ from anymail.webhooks.postal import (
 )
 from tests.utils import skip_without
 
-from .cases import (
+from .cases.postal import (
     POSTAL_SIGNATURE,
     postal_key,
     postal_other_private_key,

@@ -34,7 +34,7 @@ from anymail.webhooks.resend import (
     SvixWebhookValidationMixin,
 )
 from tests.utils import FIXTURES, skip_without
-from tests.webhooks.cases import RESEND_SECRETS, resend_signature
+from tests.webhooks.cases.resend import RESEND_SECRETS, resend_signature
 from tests.webhooks.harness import BASIC_AUTH, WebhookRequest, WebhookTestCase, simulated_downloads
 
 SECRET = RESEND_SECRETS["tracking"]

@@ -23,7 +23,7 @@ from anymail.webhooks import base, scaleway, sns
 
 from ..utils import skip_without
 from . import sns_signing
-from .cases import scaleway_sign
+from .cases.scaleway import scaleway_sign
 from .harness import (
     BASIC_AUTH,
     WebhookRequest,

@@ -23,7 +23,7 @@ from anymail.exceptions import (
 from anymail.webhooks import sendgrid
 from anymail.webhooks.sendgrid import SendGridInboundWebhookView, SendGridTrackingWebhookView
 
-from .cases import (
+from .cases.sendgrid import (
     SENDGRID,
     SENDGRID_CAN_SIGN,
     SENDGRID_SIGNATURE,

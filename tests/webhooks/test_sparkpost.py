@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from anymail.webhooks.sparkpost import SparkPostTrackingWebhookView
 
-from .cases import SPARKPOST
+from .cases.sparkpost import SPARKPOST
 from .harness import BASIC_AUTH, WebhookRequest, WebhookTestCase
 
 

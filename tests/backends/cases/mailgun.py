@@ -1,0 +1,50 @@
+"""Mailgun"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ...utils import make_response
+from ..harness import ApiCall
+from .base import BackendCase, PerRecipient
+
+
+def _mailgun_success(call: ApiCall) -> Any:
+    return make_response(json_data={"id": "<1@mg.example.com>", "message": "Queued. Thank you."})
+
+
+def _mailgun_per_recipient(call: ApiCall) -> PerRecipient:
+    [recipient_variables] = call.form["recipient-variables"]
+    result: PerRecipient = {}
+    for address, variables in json.loads(recipient_variables).items():
+        entry = result[address] = {"merge_data": {}, "merge_metadata": {}, "merge_headers": {}}
+        for name, value in variables.items():
+            if name.startswith("v:"):
+                entry["merge_metadata"][name[2:]] = value
+            elif name.startswith("h:"):
+                entry["merge_headers"][name[2:]] = value
+            else:
+                entry["merge_data"][name] = value
+    return result
+
+
+MAILGUN = BackendCase(
+    name="mailgun",
+    backend="anymail.backends.mailgun.EmailBackend",
+    esp_name="Mailgun",
+    options={
+        "api_key": "mailgun-api-key",
+        "sender_domain": "mg.example.com",
+        "api_url": "https://api.eu.mailgun.net/v3/",
+    },
+    required=("api_key",),
+    matrix_options=("sender_domain",),
+    secret=("api_key",),
+    success=_mailgun_success,
+    statuses=frozenset({"queued"}),
+    unsupported=frozenset({"multiple_html", "multiple_text", "other_alternative", "to_header"}),
+    feature_attrs={"esp_extra": {"esp_extra": {"o:testmode": "yes"}}},
+    serialized=frozenset({"merge_data", "merge_global_data", "merge_metadata", "merge_headers"}),
+    per_recipient=_mailgun_per_recipient,
+)

@@ -1,0 +1,86 @@
+"""Mailjet"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+from ...utils import make_response
+from ..harness import ApiCall
+from .base import BackendCase, PerRecipient
+
+
+def _mailjet_success(call: ApiCall) -> Any:
+    ids = itertools.count(70650000000000001)
+
+    def results(recipients: list[Any]) -> list[Any]:
+        return [{"Email": item["Email"], "MessageID": next(ids)} for item in recipients]
+
+    shared = call.json["Globals"]
+    return make_response(
+        json_data={
+            "Messages": [
+                {
+                    "Status": "success",
+                    "CustomID": "",
+                    "To": results(message["To"]),
+                    "Cc": results(shared.get("Cc", [])),
+                    "Bcc": results(shared.get("Bcc", [])),
+                }
+                for message in call.json["Messages"]
+            ]
+        }
+    )
+
+
+def _mailjet_per_recipient(call: ApiCall) -> PerRecipient:
+    return {
+        message["To"][0]["Email"]: {
+            "merge_data": message.get("Variables", {}),
+            "merge_metadata": json.loads(message.get("EventPayload", "{}")),
+            "merge_headers": message.get("Headers", {}),
+        }
+        for message in call.json["Messages"]
+    }
+
+
+MAILJET = BackendCase(
+    name="mailjet",
+    backend="anymail.backends.mailjet.EmailBackend",
+    esp_name="Mailjet",
+    options={
+        "api_key": "mailjet-api-key",
+        "secret_key": "mailjet-secret-key",
+        "api_url": "https://api.us.mailjet.com/v3.1/",
+    },
+    required=("api_key", "secret_key"),
+    secret=("api_key", "secret_key"),
+    success=_mailjet_success,
+    unsupported=frozenset(
+        {
+            "multiple_reply_to",
+            "multiple_html",
+            "multiple_text",
+            "amp_alternative",
+            "other_alternative",
+            "multiple_from",
+            "to_header",
+            "send_at",
+            "multiple_tags",
+        }
+    ),
+    feature_texts={"multiple_reply_to": "Multiple reply_to addresses"},
+    serialized=frozenset(
+        {
+            "extra_headers",
+            "metadata",
+            "merge_data",
+            "merge_global_data",
+            "merge_headers",
+            "merge_metadata",
+            "esp_extra",
+        }
+    ),
+    per_recipient=_mailjet_per_recipient,
+)

@@ -1,0 +1,72 @@
+"""Mandrill"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...utils import make_response
+from ..harness import ApiCall
+from .base import BackendCase, PerRecipient
+
+
+def _mandrill_success(call: ApiCall) -> Any:
+    return make_response(
+        json_data=[
+            {"email": item["email"], "status": "sent", "_id": f"f00d{n:04}", "reject_reason": None}
+            for n, item in enumerate(call.json["message"]["to"])
+        ]
+    )
+
+
+def _mandrill_per_recipient(call: ApiCall) -> PerRecipient:
+    message = call.json["message"]
+    found: PerRecipient = {
+        item["email"]: {"merge_data": {}, "merge_metadata": {}}
+        for item in message["to"]
+        if item["type"] == "to"
+    }
+    # Mandrill ignores those for other addresses.
+    for item in message.get("merge_vars", []):
+        if item["rcpt"] in found:
+            found[item["rcpt"]]["merge_data"] = {
+                var["name"]: var["content"] for var in item["vars"]
+            }
+    for item in message.get("recipient_metadata", []):
+        if item["rcpt"] in found:
+            found[item["rcpt"]]["merge_metadata"] = item["values"]
+    return found
+
+
+MANDRILL = BackendCase(
+    name="mandrill",
+    backend="anymail.backends.mandrill.EmailBackend",
+    esp_name="Mandrill",
+    options={"api_key": "mandrill-api-key", "api_url": "https://mandrill.example.com/api/1.0/"},
+    required=("api_key",),
+    secret=("api_key",),
+    success=_mandrill_success,
+    unsupported=frozenset(
+        {
+            "multiple_html",
+            "multiple_text",
+            "amp_alternative",
+            "other_alternative",
+            "multiple_from",
+            "to_header",
+            "merge_headers",
+        }
+    ),
+    serialized=frozenset(
+        {
+            "extra_headers",
+            "metadata",
+            "merge_data",
+            "merge_global_data",
+            "merge_metadata",
+            "esp_extra",
+        }
+    ),
+    # No recipients is none but refused ones.
+    accepts=frozenset({"JSON empty array"}),
+    per_recipient=_mandrill_per_recipient,
+)

@@ -1,0 +1,88 @@
+"""Postmark"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...utils import make_response
+from ..harness import ApiCall
+from .base import BackendCase, PerRecipient
+
+
+def _postmark_success(call: ApiCall) -> Any:
+    def result(message: Any, number: int) -> Any:
+        return {
+            **({"To": message["To"]} if "To" in message else {}),
+            "SubmittedAt": "2031-02-03T04:05:06.7890123-05:00",
+            "MessageID": f"00000000-0000-4000-8000-{number:012}",
+            "ErrorCode": 0,
+            "Message": "OK",
+        }
+
+    data = call.json
+    if isinstance(data, dict) and "Messages" in data:
+        data = data["Messages"]
+    if isinstance(data, list):
+        return make_response(json_data=[result(item, n) for n, item in enumerate(data)])
+    return make_response(json_data=result(data, 0))
+
+
+def _postmark_per_recipient(call: ApiCall) -> PerRecipient:
+    messages = call.json["Messages"] if isinstance(call.json, dict) else call.json
+    return {
+        message["To"].rpartition("<")[2].rstrip(">"): {
+            "merge_data": message.get("TemplateModel", {}),
+            "merge_metadata": message.get("Metadata", {}),
+            "merge_headers": {item["Name"]: item["Value"] for item in message.get("Headers", [])},
+        }
+        for message in messages
+    }
+
+
+POSTMARK = BackendCase(
+    name="postmark",
+    backend="anymail.backends.postmark.EmailBackend",
+    esp_name="Postmark",
+    options={
+        "server_token": "postmark-server-token",
+        "message_stream": "broadcast",
+        "use_bulk_api": False,
+        "generate_message_id": True,
+        "api_url": "https://postmark.example/api/",
+    },
+    required=("server_token",),
+    secret=("server_token",),
+    success=_postmark_success,
+    unsupported=frozenset(
+        {
+            "multiple_html",
+            "multiple_text",
+            "amp_alternative",
+            "other_alternative",
+            "to_header",
+            "from_header",
+            "envelope_sender",
+            "send_at",
+            "multiple_tags",
+        }
+    ),
+    feature_attrs={
+        "merge_data": {"template_id": "1234"},
+        "merge_global_data": {"template_id": "1234"},
+        "esp_extra": {"esp_extra": {"HeadersOnly": {"nested": ["value"]}}},
+    },
+    serialized=frozenset(
+        {
+            "extra_headers",
+            "metadata",
+            "merge_data",
+            "merge_global_data",
+            "merge_headers",
+            "merge_metadata",
+            "esp_extra",
+        }
+    ),
+    # A batch without messages has no results.
+    accepts=frozenset({"JSON empty array"}),
+    per_recipient=_postmark_per_recipient,
+)

@@ -1,0 +1,66 @@
+"""Resend"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ...utils import make_response
+from ..harness import ApiCall
+from .base import BackendCase, PerRecipient
+
+
+def _resend_success(call: ApiCall) -> Any:
+    if isinstance(call.json, list):
+        ids = [{"id": f"00000000-0000-4000-8000-{n:012}"} for n, _message in enumerate(call.json)]
+        return make_response(json_data={"data": ids})
+    return make_response(json_data={"id": "00000000-0000-4000-8000-000000000000"})
+
+
+def _resend_per_recipient(call: ApiCall) -> PerRecipient:
+    result: PerRecipient = {}
+    for message in call.json:
+        [to] = message["to"]
+        headers = dict(message.get("headers", {}))
+        result[to.rpartition("<")[2].rstrip(">")] = {
+            "merge_metadata": json.loads(headers.pop("X-Metadata", "{}")),
+            "merge_headers": headers,
+        }
+    return result
+
+
+RESEND = BackendCase(
+    name="resend",
+    backend="anymail.backends.resend.EmailBackend",
+    esp_name="Resend",
+    options={
+        "api_key": "resend-api-key",
+        "api_url": "https://api.resend.example/",
+        "verify_attachment_extensions": False,
+    },
+    required=("api_key",),
+    secret=("api_key",),
+    success=_resend_success,
+    statuses=frozenset({"queued"}),
+    unsupported=frozenset(
+        {
+            "multiple_html",
+            "multiple_text",
+            "amp_alternative",
+            "other_alternative",
+            "multiple_from",
+            "to_header",
+            "from_header",
+            "envelope_sender",
+            "track_clicks",
+            "track_opens",
+            "template_id",
+            "merge_data",
+            "merge_global_data",
+        }
+    ),
+    serialized=frozenset(
+        {"extra_headers", "metadata", "merge_headers", "merge_metadata", "esp_extra"}
+    ),
+    per_recipient=_resend_per_recipient,
+)

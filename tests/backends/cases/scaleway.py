@@ -1,0 +1,50 @@
+"""Scaleway"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...utils import make_response
+from ..harness import ApiCall
+from .base import ADVANCED_FEATURES, BackendCase
+
+
+def _scaleway_success(call: ApiCall) -> Any:
+    return make_response(
+        json_data={
+            "emails": [
+                {
+                    "id": f"00000000-0000-4000-8000-{number:012}",
+                    "message_id": "11111111-0000-4000-8000-000000000000",
+                    "mail_rcpt": recipient["email"],
+                    "rcpt_type": kind,
+                    "status": "sending",
+                }
+                for number, (kind, recipient) in enumerate(
+                    (kind, recipient)
+                    for kind in ("to", "cc", "bcc")
+                    for recipient in call.json.get(kind, [])
+                )
+            ]
+        }
+    )
+
+
+SCALEWAY = BackendCase(
+    name="scaleway",
+    backend="anymail.backends.scaleway.EmailBackend",
+    esp_name="Scaleway",
+    options={
+        "secret_key": "scaleway-secret-key",
+        "project_id": "11112222-3333-4444-8555-666677778888",
+        "region": "pl-waw",
+        "api_url": "https://api.scaleway.example/{region}/",
+    },
+    required=("secret_key", "project_id"),
+    secret=("secret_key",),
+    success=_scaleway_success,
+    statuses=frozenset({"queued"}),
+    unsupported=(ADVANCED_FEATURES - {"metadata", "tags", "multiple_tags", "esp_extra"})
+    | {"inline_image"},
+    serialized=frozenset({"metadata", "esp_extra"}),
+)
