@@ -42,12 +42,12 @@ from .decoding import (
     as_str,
     as_tags,
     as_unix_time,
-    form_data,
     get_object,
     get_path,
     json_object,
     parse_json,
 )
+from .forms import read_form, read_uploads
 from .signatures import hmac_signature, matches_any
 
 # event-data.event -> event type
@@ -177,7 +177,8 @@ class MailgunBaseWebhookView(AnymailBaseWebhookView):
         if _is_json(request):
             signature = get_object(json_object(request, self.esp_name), "signature")
         else:
-            signature = form_data(request, self.esp_name)
+            read_form(request, self.esp_name)
+            signature = request.POST
         timestamp = as_str(signature.get("timestamp"))
         token = as_str(signature.get("token"))
         received = as_str(signature.get("signature"))
@@ -311,16 +312,17 @@ class MailgunInboundWebhookView(MailgunBaseWebhookView):
 
         Raises AnymailWebhookValidationFailure if there is no well-formed message.
         """
+        raw_form = read_form(request, self.esp_name)
         form = request.POST
-        raw_mime = form.get("body-mime")
-        if raw_mime is not None:
-            message = AnymailInboundMessage.parse_raw_mime(raw_mime)
+        if "body-mime" in raw_form:
+            # The message can be in any charset.
+            message = AnymailInboundMessage.parse_raw_mime_bytes(raw_form.pop("body-mime"))
         else:
             message = AnymailInboundMessage.construct(
                 raw_headers=_raw_headers(form),
                 text=form.get("body-plain"),
                 html=form.get("body-html"),
-                attachments=_attachments(request),
+                attachments=_attachments(request, raw_form),
             )
         message.envelope_sender = as_addr_spec(form.get("sender"))
         message.envelope_recipient = as_addr_spec(form.get("recipient"))
@@ -427,19 +429,18 @@ def _raw_headers(form: QueryDict) -> str:
     )
 
 
-def _attachments(request: HttpRequest) -> list[AnymailInboundMessage]:
-    """Return the uploaded files attachment-1, attachment-2 and so on, those that are there.
-
-    There can be gaps: Django ignores uploads with empty or unsafe file names.
-    """
+def _attachments(request: HttpRequest, raw_form: dict[str, bytes]) -> list[AnymailInboundMessage]:
+    """Return the uploaded files attachment-1, attachment-2 and so on, those that are there."""
     content_ids = _content_ids(request.POST.get("content-id-map"))
-    fields = [field for field in request.FILES if _ATTACHMENT_FIELD.fullmatch(field)]
     return [
-        AnymailInboundMessage.construct_attachment_from_uploaded_file(
-            file, content_id=content_ids.get(field)
+        AnymailInboundMessage.construct_attachment(
+            content_type=upload.content_type,
+            content=upload.content,
+            charset=upload.charset,
+            filename=upload.filename,
+            content_id=content_ids.get(upload.field),
         )
-        for field in sorted(fields, key=lambda field: (len(field), field))
-        for file in request.FILES.getlist(field)
+        for upload in read_uploads(request, raw_form, _ATTACHMENT_FIELD)
     ]
 
 

@@ -10,15 +10,12 @@ where a key is configured.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
-from django.core.files.uploadhandler import FileUploadHandler
-from django.http import HttpRequest, QueryDict, RawPostDataException
-from django.http.multipartparser import MultiPartParser
-from django.utils.datastructures import MultiValueDict
+from django.http import HttpRequest, RawPostDataException
 
 from ..conf import get_anymail_setting, setting_name
 from ..exceptions import (
@@ -44,10 +41,12 @@ from .decoding import (
     as_unix_time,
     form_data,
     get_list,
+    get_object,
     get_path,
     json_objects,
     json_or_none,
 )
+from .forms import URLENCODED, Upload, is_as_sent, read_form, read_uploads
 from .public_keys import is_signature, load_public_key
 
 # event -> event type
@@ -123,7 +122,7 @@ SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
 TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
 
 MULTIPART = "multipart/form-data"
-URLENCODED = "application/x-www-form-urlencoded"
+ATTACHMENT_FIELD = re.compile(r"attachment[0-9]+")
 
 
 # -- Signatures -------------------------------------------------------------------------------
@@ -302,7 +301,7 @@ class SendGridInboundWebhookView(SendGridSignatureMixin):
 
         Raises AnymailWebhookValidationFailure if there is no message.
         """
-        form = _read_form(request, self.esp_name)
+        form = read_form(request, self.esp_name)
         if "headers" in form:
             message = _construct_message(form, request)
         elif "email" in form:
@@ -322,14 +321,15 @@ class SendGridInboundWebhookView(SendGridSignatureMixin):
         )
 
 
-def _construct_message(form: Mapping[str, bytes], request: HttpRequest) -> AnymailInboundMessage:
+def _construct_message(form: dict[str, bytes], request: HttpRequest) -> AnymailInboundMessage:
     """Return a message made of SendGrid's parsed fields."""
     form_charset = request.encoding or settings.DEFAULT_CHARSET
-    charsets = _json_field(form, "charsets")
+    # If Django has decoded the fields, it was regardless of those.
+    charsets = _json_field(form, "charsets") if is_as_sent(request) else None
     bodies = {
         name: _decode(form[name], as_str(get_path(charsets, name)) or form_charset)
         for name in ("text", "html")
-        if name in form
+        if form.get(name)
     }
     attachment_info = _json_field(form, "attachment-info")
     return AnymailInboundMessage.construct(
@@ -337,18 +337,20 @@ def _construct_message(form: Mapping[str, bytes], request: HttpRequest) -> Anyma
         text=bodies.get("text"),
         html=bodies.get("html"),
         attachments=[
-            AnymailInboundMessage.construct_attachment_from_uploaded_file(
-                file, content_id=as_str(get_path(attachment_info, name, "content-id")) or None
-            )
-            for name in sorted(request.FILES, key=_numeric_order)
-            for file in request.FILES.getlist(name)
+            _construct_attachment(upload, get_object(attachment_info, upload.field))
+            for upload in read_uploads(request, form, ATTACHMENT_FIELD)
         ],
     )
 
 
-def _numeric_order(name: str) -> tuple[int, str]:
-    """Sort "attachment2" before "attachment10"."""
-    return len(name), name
+def _construct_attachment(upload: Upload, info: dict[str, Any]) -> AnymailInboundMessage:
+    return AnymailInboundMessage.construct_attachment(
+        content_type=upload.content_type or as_str(info.get("type")),
+        content=upload.content,
+        charset=upload.charset,
+        filename=as_str(info.get("filename")) or upload.filename,
+        content_id=as_str(info.get("content-id")) or None,
+    )
 
 
 def _decode(data: bytes, charset: str) -> str:
@@ -360,68 +362,3 @@ def _decode(data: bytes, charset: str) -> str:
 def _json_field(form: Mapping[str, bytes], name: str) -> Any:
     """Return a form field that has JSON; None if it's missing, or malformed."""
     return json_or_none(form.get(name))
-
-
-def _read_form(request: HttpRequest, esp_name: str) -> dict[str, bytes]:
-    """Return the fields of a form as bytes, because each can be in a charset of its own.
-
-    The request's POST and FILES can be used as ever. Uploaded files are not read into memory.
-    """
-    fields_as_bytes = _FieldsAsBytes(request)
-    # Without it if something, such as a middleware, has already looked at the form
-    with suppress(AttributeError):
-        request.upload_handlers = [fields_as_bytes, *request.upload_handlers]
-    form = form_data(request, esp_name)
-    if request.content_type == URLENCODED:
-        raw_form = QueryDict(request.body, encoding="latin-1")
-        return {name: str(raw_form[name]).encode("latin-1") for name in raw_form}
-    if fields_as_bytes.values:
-        values, fields_as_bytes.values = fields_as_bytes.values, {}  # The request keeps handlers.
-        return values
-    encoding = request.encoding or settings.DEFAULT_CHARSET
-    return {
-        name: str(form[name]).encode(encoding, "replace")
-        for name in form
-        if name != "charsets"  # Django has decoded the other fields regardless of those.
-    }
-
-
-class _FieldsAsBytes(FileUploadHandler):
-    """Has Django parse a multipart form, and keeps the bytes of its fields."""
-
-    def __init__(self, request: HttpRequest) -> None:
-        super().__init__(request)
-        self.values: dict[str, bytes] = {}
-        self.upload_handlers = list(request.upload_handlers)
-
-    def handle_raw_input(
-        self,
-        input_data: Any,
-        meta: Any,
-        content_length: Any,
-        boundary: Any,
-        encoding: str | None = None,
-    ) -> tuple[QueryDict, MultiValueDict[str, Any]]:
-        encoding = encoding or settings.DEFAULT_CHARSET
-        parser = _Latin1Parser(meta, input_data, self.upload_handlers, encoding)
-        raw_form, files = parser.parse()
-        form = QueryDict(mutable=True, encoding=encoding)
-        for name, values in raw_form.lists():
-            for value in values:
-                self.values[name] = value.encode("latin-1")
-                form.appendlist(name, self.values[name].decode(encoding, "replace"))
-        form._mutable = False
-        return form, files
-
-
-class _Latin1Parser(MultiPartParser):
-    """Decodes fields as Latin-1, which can be undone for any charset; filenames as usual."""
-
-    def __init__(self, meta: Any, input_data: Any, upload_handlers: Any, encoding: str) -> None:
-        super().__init__(meta, input_data, upload_handlers, "latin-1")
-        self.filename_encoding = encoding
-
-    def sanitize_file_name(self, file_name: str) -> str | None:
-        file_name = file_name.encode("latin-1").decode(self.filename_encoding, "replace")
-        sanitized: str | None = super().sanitize_file_name(file_name)
-        return sanitized

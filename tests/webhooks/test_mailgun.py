@@ -706,6 +706,12 @@ class InboundTests(MailgunTestCase):
         self.assertIsNone(message.envelope_sender)
         self.assertIsNone(message.envelope_recipient)
 
+    def test_raw_mime_is_bytes(self):
+        raw_mime = b"Content-Type: text/plain; charset=iso-8859-1\n\nCaf\xe9"
+        event = self.get_event(form=[["sender", "a@b.c"], ["body-mime", raw_mime]])
+        self.assertEqual(event.message.text, "Café")
+        self.assertEqual(event.esp_event.POST["sender"], "a@b.c")
+
     def test_raw_mime_with_duplicate_headers(self):
         message = self.get_message(body_mime="Subject: 1\nSubject: 2\nTo: a@b.c\nTo: d@e.f\n\n")
         self.assertEqual(message.subject, "1")
@@ -798,7 +804,7 @@ class InboundTests(MailgunTestCase):
         message = self.get_message_with_files([{"name": "attachment-1"}, {"name": "attachment-1"}])
         self.assertEqual(len(message.attachments), 2)
 
-    def test_attachments_that_django_drops(self):
+    def test_names_that_django_refuses(self):
         message = self.get_message_with_files(
             [
                 {"name": "attachment-1", "filename": ""},
@@ -806,8 +812,10 @@ class InboundTests(MailgunTestCase):
                 {"name": "attachment-3", "filename": "/etc/passwd"},
             ]
         )
-        [attachment] = message.attachments
-        self.assertEqual(attachment.get_filename(), "passwd")
+        self.assertEqual(
+            [(part.get_filename(), part.as_uploaded_file().name) for part in message.attachments],
+            [(None, "attachment"), ("..", "attachment"), ("/etc/passwd", "passwd")],
+        )
 
     def test_attachment_charset(self):
         message = self.get_message_with_files(

@@ -1,0 +1,153 @@
+"""Reading forms in webhook calls as they were sent, which Django's way of reading them loses.
+
+That is fields in other charsets than the form's, and the names of uploaded files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadhandler import FileUploadHandler
+from django.http import HttpRequest, QueryDict
+from django.http.multipartparser import MultiPartParser
+from django.utils.datastructures import MultiValueDict
+
+from .decoding import form_data
+
+URLENCODED = "application/x-www-form-urlencoded"
+
+NAMELESS = "file"
+"""For Django, the name of an uploaded file with a name that can't be used."""
+
+_NAME_AS_SENT = "name_as_sent"
+
+
+def read_form(request: HttpRequest, esp_name: str) -> dict[str, bytes]:
+    """Return the fields of a form as bytes, the last value of each.
+
+    Must be called before anything looks at the request's POST or FILES, which can then be used as
+    ever, and can be called again. Uploaded files are not read into memory. If something, such as a
+    middleware, was earlier, the bytes are those of what Django has decoded.
+
+    Raises AnymailWebhookValidationFailure.
+    """
+    form: dict[str, bytes] | None = getattr(request, "_anymail_form", None)
+    if form is None:
+        form = _read_form(request, esp_name)
+        request._anymail_form = form  # type: ignore[attr-defined]
+    return form
+
+
+def _read_form(request: HttpRequest, esp_name: str) -> dict[str, bytes]:
+    handler = _FormAsSent(request)
+    # Without it if something has already looked at the form
+    with suppress(AttributeError):
+        request.upload_handlers = [handler, *request.upload_handlers]
+    form = form_data(request, esp_name)
+    if request.content_type == URLENCODED:
+        raw_form = QueryDict(request.body, encoding="latin-1")
+        return {name: str(raw_form[name]).encode("latin-1") for name in raw_form}
+    if handler.fields is not None:
+        fields, handler.fields = handler.fields, None  # The request keeps its handlers.
+        return fields
+    encoding = request.encoding or settings.DEFAULT_CHARSET
+    return {name: str(form[name]).encode(encoding, "replace") for name in form}
+
+
+def is_as_sent(request: HttpRequest) -> bool:
+    """Tell whether read_form() got at what was sent, before anything else read the form."""
+    return request.content_type == URLENCODED or any(
+        isinstance(handler, _FormAsSent) for handler in request.upload_handlers
+    )
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An uploaded file. What was not sent is None."""
+
+    field: str
+    filename: str | None
+    """As it was sent, slashes and all."""
+    content_type: str | None
+    charset: str | None
+    content: bytes
+
+
+def read_uploads(
+    request: HttpRequest, form: dict[str, bytes], fields: re.Pattern[str]
+) -> Iterator[Upload]:
+    """Yield the files in the fields whose name matches, "attachment2" before "attachment10".
+
+    ``form`` is that of read_form(): Django takes files without a name for ordinary fields.
+    """
+    names = {name for name in (*request.FILES, *form) if fields.fullmatch(name)}
+    for name in sorted(names, key=lambda name: (len(name), name)):
+        for file in request.FILES.getlist(name):
+            charset: Any = file.charset  # bytes
+            yield Upload(
+                field=name,
+                filename=getattr(file, _NAME_AS_SENT, file.name),
+                content_type=file.content_type,
+                charset=charset.decode("ascii", "replace") if charset else None,
+                content=file.read(),
+            )
+        if name in form:
+            yield Upload(name, None, None, None, form[name])
+
+
+class _FormAsSent(FileUploadHandler):
+    """Has Django parse a multipart form, and keeps the bytes of its fields."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request)
+        self.fields: dict[str, bytes] | None = None
+        self.upload_handlers = list(request.upload_handlers)
+
+    def handle_raw_input(
+        self,
+        input_data: Any,
+        meta: Any,
+        content_length: Any,
+        boundary: Any,
+        encoding: str | None = None,
+    ) -> tuple[QueryDict, MultiValueDict[str, Any]]:
+        encoding = encoding or settings.DEFAULT_CHARSET
+        parser = _AsSentParser(meta, input_data, self.upload_handlers, encoding)
+        raw_form, files = parser.parse()
+        self.fields = {}
+        form = QueryDict(mutable=True, encoding=encoding)
+        for name, values in raw_form.lists():
+            for value in values:
+                self.fields[name] = value.encode("latin-1")
+                form.appendlist(name, self.fields[name].decode(encoding, "replace"))
+        form._mutable = False
+        return form, files
+
+
+class _AsSentParser(MultiPartParser):
+    """Decodes fields as Latin-1, which can be undone for any charset; file names as usual.
+
+    Files also get the name that they were sent with.
+    """
+
+    def __init__(self, meta: Any, input_data: Any, upload_handlers: Any, encoding: str) -> None:
+        super().__init__(meta, input_data, upload_handlers, "latin-1")
+        self.filename_encoding = encoding
+        self.filename = ""
+
+    def sanitize_file_name(self, file_name: str) -> str:
+        self.filename = file_name.encode("latin-1").decode(self.filename_encoding, "replace")
+        # Django would drop a file whose name can't be used.
+        return super().sanitize_file_name(self.filename) or NAMELESS
+
+    def handle_file_complete(self, old_field_name: str, counters: Any) -> None:
+        super().handle_file_complete(old_field_name, counters)
+        # The name is still this file's. (A handler of the project can have declined the file.)
+        files = self._files.getlist(old_field_name)
+        if files and not hasattr(files[-1], _NAME_AS_SENT):
+            setattr(files[-1], _NAME_AS_SENT, self.filename)
