@@ -148,6 +148,6 @@ class _AsSentParser(MultiPartParser):
     def handle_file_complete(self, old_field_name: str, counters: Any) -> None:
         super().handle_file_complete(old_field_name, counters)
         # The name is still this file's. (A handler of the project can have declined the file.)
-        files = self._files.getlist(old_field_name)
+        files = self._files.getlist(old_field_name)  # type: ignore[attr-defined]
         if files and not hasattr(files[-1], _NAME_AS_SENT):
             setattr(files[-1], _NAME_AS_SENT, self.filename)
