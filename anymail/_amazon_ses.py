@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import copy
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
+from ._docs import docs_of_setting
+from ._quiet import mask_urls_in_error
 from ._version import __version__
-from .conf import get_anymail_setting
-from .exceptions import AnymailImproperlyInstalled
+from .conf import get_anymail_setting, setting_name
+from .exceptions import AnymailConfigurationError, AnymailImproperlyInstalled
 
 INSTALL_EXTRA = "amazon-ses"
 
@@ -27,7 +31,8 @@ def _get_anymail_boto3_params(
     which tells AWS that Anymail is calling; what the settings have in it, as a botocore Config or
     a dict of arguments for one, takes precedence.
 
-    Raises AnymailImproperlyInstalled without boto3.
+    Raises AnymailImproperlyInstalled without boto3; AnymailConfigurationError for a "config" that
+    botocore doesn't take.
     https://boto3.amazonaws.com/v1/documentation/api/latest/guide/configuration.html
     """
     try:
@@ -46,9 +51,38 @@ def _get_anymail_boto3_params(
     config = Config(
         user_agent_extra=f"django-anymail/{__version__}-{esp_name.lower().replace(' ', '-')}"
     )
-    user_config = client_params.get("config")
-    if user_config is not None:
-        if not isinstance(user_config, Config):
-            user_config = Config(**user_config)
-        config = config.merge(user_config)
-    return dict(session_params), {**client_params, "config": config}
+    with configuration_errors(esp_name):
+        client_params = dict(client_params)
+        user_config = client_params.get("config")
+        if user_config is not None:
+            if not isinstance(user_config, Config):
+                user_config = Config(**user_config)
+            config = copy.deepcopy(config.merge(user_config))  # boto3 changes what is in it
+        return dict(session_params), {**client_params, "config": config}
+
+
+@contextmanager
+def configuration_errors(esp_name: str) -> Iterator[None]:
+    """Have boto3's errors about what it's configured with raised as AnymailConfigurationError.
+
+    But not those about getting credentials from elsewhere, which can be there the next time.
+    """
+    from botocore import exceptions as boto
+
+    passing = (
+        *(boto.ConnectionError, boto.HTTPClientError, boto.NoCredentialsError),
+        *(boto.CredentialRetrievalError, boto.MetadataRetrievalError),
+        *(boto.SSOError, boto.TokenRetrievalError),
+    )
+    try:
+        yield
+    except passing:
+        raise
+    except (boto.BotoCoreError, AttributeError, TypeError, ValueError) as err:
+        mask_urls_in_error(err)
+        setting = setting_name("client_params", esp_name)
+        raise AnymailConfigurationError(
+            f"boto3 can't be used with your {setting}, "
+            f"{setting_name('session_params', esp_name)} and its other configuration: {err}",
+            docs=docs_of_setting(setting),
+        ) from err

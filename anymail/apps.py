@@ -3,7 +3,12 @@
 from django.apps import AppConfig
 from django.core import checks
 
-from .checks import check_deprecated_settings, check_insecure_settings, check_open_webhooks
+from .checks import (
+    check_deprecated_settings,
+    check_insecure_settings,
+    check_open_webhooks,
+    check_repeated_calls,
+)
 
 
 class AnymailBaseConfig(AppConfig):
@@ -16,4 +21,5 @@ class AnymailBaseConfig(AppConfig):
     def ready(self) -> None:
         checks.register(check_deprecated_settings)
         checks.register(check_insecure_settings)
+        checks.register(check_repeated_calls)
         checks.register(check_open_webhooks, checks.Tags.security, deploy=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage, Error
 from django.urls import get_resolver
 
 from ._docs import with_docs
-from .conf import get_anymail_setting
+from .conf import get_anymail_setting, setting_name
 
 if TYPE_CHECKING:
     from .webhooks.base import AnymailCoreWebhookView
@@ -67,12 +67,56 @@ def check_insecure_settings(
 
 
 def _debugging_mailers() -> bool:
-    mailers: dict[str, dict[str, Any]] = getattr(settings, "MAILERS", {})
-    return any(
-        # In any backend's options: many projects have a subclass of Anymail's.
-        config.get("OPTIONS", {}).get("debug_api_requests")
-        for config in mailers.values()
+    return any(options.get("debug_api_requests") for _, options in _mailers_options())
+
+
+def _mailers_options() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the alias and options of each mailer, whatever its backend.
+
+    (Many projects have a subclass of one of Anymail's.)
+    """
+    for alias, config in getattr(settings, "MAILERS", {}).items():
+        yield alias, config.get("OPTIONS", {})
+
+
+def check_repeated_calls(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report parameters of boto3's client that have messages sent several times. (anymail.W005)"""
+    setting = setting_name("client_params", "Amazon SES")
+    params = {setting: get_anymail_setting("client_params", esp_name="Amazon SES", default=None)}
+    for alias, options in _mailers_options():
+        params[f"MAILERS[{alias!r}]['OPTIONS']['client_params']"] = options.get("client_params")
+    return [
+        checks.Warning(
+            f'With the "retries" in the "config" of {where}, boto3 repeats API calls by itself. '
+            "After a time-out or an error of the server, that can send a message again which has "
+            "been sent.",
+            hint=with_docs(
+                'Remove the "retries", for one attempt; or silence this check.',
+                "esps/amazon_ses#amazon-ses-retries",
+            ),
+            id="anymail.W005",
+        )
+        for where, client_params in params.items()
+        if _repeats_calls(client_params)
+    ]
+
+
+def _repeats_calls(client_params: Any) -> bool:
+    """Tell whether the arguments of a boto3 client have it repeat API calls by itself.
+
+    The ``retries`` in their "config" can, a botocore Config or a dict.
+    """
+    config = client_params.get("config") if isinstance(client_params, Mapping) else None
+    retries = (
+        config.get("retries") if isinstance(config, Mapping) else getattr(config, "retries", None)
     )
+    if not isinstance(retries, Mapping) or not retries:
+        return False
+    if "total_max_attempts" in retries:
+        return bool(retries["total_max_attempts"] != 1)
+    return retries.get("max_attempts") != 0
 
 
 def check_open_webhooks(

@@ -11,6 +11,7 @@ from anymail.checks import (
     check_deprecated_settings,
     check_insecure_settings,
     check_open_webhooks,
+    check_repeated_calls,
 )
 
 
@@ -25,7 +26,7 @@ class AppConfigTests(SimpleTestCase):
         self.assertEqual(list(apps.get_app_config("anymail").get_models()), [])
 
     def test_checks_are_registered_without_tags(self):
-        for check in [check_deprecated_settings, check_insecure_settings]:
+        for check in [check_deprecated_settings, check_insecure_settings, check_repeated_calls]:
             with self.subTest(check=check.__name__):
                 self.assertIn(check, registry.registered_checks)
                 self.assertEqual(tuple(check.tags), ())

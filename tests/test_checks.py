@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock, skipIf, skipUnless
 
@@ -21,6 +21,7 @@ from anymail.checks import (
     check_deprecated_settings,
     check_insecure_settings,
     check_open_webhooks,
+    check_repeated_calls,
     get_configured_email_backends,
 )
 from anymail.webhooks.postmark import PostmarkTrackingWebhookView
@@ -106,6 +107,46 @@ class InsecureSettingsTests(SimpleTestCase):
                 self.assertDoesNotWarn()
             with use_mailers(default={"OPTIONS": {"debug_api_requests": False}}):
                 self.assertDoesNotWarn()
+
+
+class RepeatedCallsTests(SimpleTestCase):
+    def found(self) -> list[str]:
+        """Return what the warnings say is to be changed."""
+        found = check_repeated_calls(app_configs=None, databases=None)
+        self.assertEqual(
+            {(item.level, item.id) for item in found} - {(checks.WARNING, "anymail.W005")}, set()
+        )
+        return [re.findall(r'"config" of (\S+),', item.msg)[0] for item in found]
+
+    def test_setting(self):
+        for config, repeats in [
+            (None, False),
+            ({}, False),
+            ({"connect_timeout": 3}, False),
+            ({"retries": None}, False),
+            ({"retries": {}}, False),
+            ({"retries": {"total_max_attempts": 1}}, False),
+            ({"retries": {"total_max_attempts": 1, "max_attempts": 5}}, False),
+            ({"retries": {"max_attempts": 0}}, False),
+            ({"retries": {"max_attempts": 1}}, True),
+            ({"retries": {"total_max_attempts": 2, "max_attempts": 0}}, True),
+            ({"retries": {"mode": "standard"}}, True),
+        ]:
+            for written in (config, SimpleNamespace(**(config or {}))):
+                settings = {"AMAZON_SES_CLIENT_PARAMS": {"config": written}}
+                with self.subTest(written), override_settings(ANYMAIL=settings):
+                    self.assertEqual(self.found(), ["AMAZON_SES_CLIENT_PARAMS"] * repeats)
+
+    def test_no_setting(self):
+        self.assertEqual(self.found(), [])
+        with override_settings(ANYMAIL={"AMAZON_SES_CLIENT_PARAMS": None}):
+            self.assertEqual(self.found(), [])
+
+    @skipUnless(has_mailers, "Django 6.1 introduced MAILERS")
+    def test_mailers(self):
+        params = {"config": {"retries": {"mode": "adaptive"}}}
+        with use_mailers(default={}, own={"OPTIONS": {"client_params": params}}):
+            self.assertEqual(self.found(), ["MAILERS['own']['OPTIONS']['client_params']"])
 
 
 class OpenWebhooksTests(SimpleTestCase):

@@ -30,11 +30,11 @@ from django.core.mail import EmailMessage
 from django.core.mail.message import DEFAULT_ATTACHMENT_MIME_TYPE
 from requests.structures import CaseInsensitiveDict
 
-from .._amazon_ses import _get_anymail_boto3_params, missing_package
+from .._amazon_ses import _get_anymail_boto3_params, configuration_errors, missing_package
 from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..conf import get_anymail_setting
 from ..datastructures import UNSET, force_non_lazy
-from ..exceptions import AnymailAPIError, AnymailInvalidHeader
+from ..exceptions import AnymailAPIError, AnymailConfigurationError, AnymailInvalidHeader
 from ..headers import has_control_chars, quote_string, rfc2047_encode
 from ..message import AnymailRecipientStatus
 from ..sending.runners import ApiCall
@@ -87,18 +87,27 @@ class EmailBackend(AnymailBaseBackend):
         if self.client is not None:
             return False
         try:
-            session = boto3.session.Session(**self.session_params)
-            self.client = session.client("sesv2", **self._with_enough_connections())
+            with configuration_errors(self.esp_name):
+                session = boto3.session.Session(**self.session_params)
+                self.client = session.client("sesv2", **self._client_params())
+        except AnymailConfigurationError:
+            raise
         except Exception:
             if not self.fail_silently:
                 raise
             return None
         return True
 
-    def _with_enough_connections(self) -> dict[str, Any]:
-        """Return the client's parameters, for a pool that holds as many as can be in use."""
+    def _client_params(self) -> dict[str, Any]:
+        """Return the client's parameters: for one attempt, and enough connections at a time.
+
+        Left to itself, boto3 sends a message up to three times if SES is slow or has trouble.
+        """
         config = Config(max_pool_connections=max(self.send_concurrency, MAX_POOL_CONNECTIONS))
-        return {**self.client_params, "config": config.merge(self.client_params["config"])}
+        config = config.merge(self.client_params["config"])
+        if not config.retries:
+            config = config.merge(Config(retries={"total_max_attempts": 1}))
+        return {**self.client_params, "config": config}
 
     def close(self) -> None:
         if self.client is None:

@@ -25,7 +25,12 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from .._amazon_ses import INSTALL_EXTRA, _get_anymail_boto3_params, missing_package
+from .._amazon_ses import (
+    INSTALL_EXTRA,
+    _get_anymail_boto3_params,
+    configuration_errors,
+    missing_package,
+)
 from .._quiet import drop_tracebacks
 from ..conf import get_anymail_setting, setting_name
 from ..exceptions import (
@@ -234,7 +239,8 @@ class AmazonSESBaseWebhookView(SNSBaseWebhookView):
             )
 
     def _create_session(self) -> Any:
-        return _this_module.boto3.session.Session(**(self.session_params or {}))
+        with configuration_errors(self.esp_name):
+            return _this_module.boto3.session.Session(**(self.session_params or {}))
 
     def _create_client(self, session: Any, service_name: str, **params: Any) -> Any:
         """Return a new boto3 client. It must be closed.
@@ -248,7 +254,8 @@ class AmazonSESBaseWebhookView(SNSBaseWebhookView):
         client_params = {**(self.client_params or {}), **params}
         config = Config(connect_timeout=connect, read_timeout=read)
         client_params["config"] = config.merge(client_params["config"])
-        return session.client(service_name, **client_params)
+        with configuration_errors(self.esp_name):
+            return session.client(service_name, **client_params)
 
 
 # -- Tracking ---------------------------------------------------------------------------------

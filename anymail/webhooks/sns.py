@@ -488,9 +488,17 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
         all its messages. Raises AnymailWebhookValidationFailure otherwise; other exceptions if
         SNS refuses.
         """
-        if not self.auto_confirm_sns_subscriptions:
-            return
         topic_arn = as_str(sns_message.get("TopicArn")) or ""
+        if not self.auto_confirm_sns_subscriptions:
+            logger.warning(
+                "The %s webhook got a request to confirm its subscription to SNS topic %.300r, and "
+                "ignores it because %s is False: confirm it yourself. Or remove the setting, "
+                "delete the subscription, and create it again.",
+                self.esp_name,
+                topic_arn,
+                setting_name("auto_confirm_sns_subscriptions", self.esp_name),
+            )
+            return
         token = as_str(sns_message.get("Token")) or ""
         is_known = self.verifies_signatures and self._is_expected_topic(topic_arn)
         if not self.basic_auth and not is_known:
@@ -498,10 +506,10 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
             raise AnymailWebhookValidationFailure(
                 f"Anymail received an unexpected SubscriptionConfirmation request for SNS topic "
                 f"{topic_arn!r} in its {self.esp_name} webhook. Set ANYMAIL['WEBHOOK_SECRET'] for "
-                "Anymail to confirm subscriptions, with the same secret in the subscription's URL; "
-                f"or have signatures verified ({self.signature_setting}) and set "
-                f"{setting_name('sns_topic_arns', self.esp_name)}. Then request the confirmation "
-                "again, in the console where you made the subscription."
+                "Anymail to confirm subscriptions, or have signatures verified "
+                f"({self.signature_setting}) and set "
+                f"{setting_name('sns_topic_arns', self.esp_name)}. Then delete the subscription, "
+                "and create it again, with the secret in its URL."
             )
         # arn:partition:sns:region:account:topic
         parts = topic_arn.split(":")

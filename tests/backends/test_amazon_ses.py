@@ -4,9 +4,12 @@ import copy
 import email
 import email.policy
 import json
+import os
 import pickle
 import quopri
 import sys
+import traceback
+import warnings
 from email.mime.base import MIMEBase
 from email.mime.image import MIMEImage
 from email.mime.multipart import MIMEMultipart
@@ -23,6 +26,7 @@ from django.utils.functional import lazystr
 from anymail import __version__
 from anymail.exceptions import (
     AnymailAPIError,
+    AnymailConfigurationError,
     AnymailImproperlyInstalled,
     AnymailInvalidAddress,
     AnymailInvalidHeader,
@@ -1520,6 +1524,43 @@ class HttpTests(AwsTestCase):
             backend.send_messages([make_message()])
         self.assertEqual(caught.exception.response["Error"]["Code"], "TooManyRequestsException")
 
+    def assert_calls(self, count: int, *answers: Answer, config: Any = None, **env: str) -> None:
+        """Send a message for each answer, and check how often that was asked for."""
+        # boto3's own number of attempts
+        environment = patch.dict("os.environ", {"AWS_MAX_ATTEMPTS": "3", **env})
+        with environment, patch("time.sleep"):
+            server = self.serve()
+            with EmailBackend(client_params={"endpoint_url": server.url, "config": config}) as b:
+                for answer in answers:
+                    server.requests.clear()
+                    server.answers = [answer]
+                    with self.subTest(answer, config=config), self.assertRaises(AnymailAPIError):
+                        b.send_messages([make_message()])
+                    self.assertEqual(len(server.requests), count)
+
+    def test_one_attempt(self):
+        """Whatever goes wrong: the message may have been sent."""
+        answers = [Answer(status) for status in (429, 500, 502, 503, 504)]
+        self.assert_calls(1, *answers, Answer(close=True))
+        self.assert_calls(1, Answer(stall=True), config={"read_timeout": 0.2})
+        self.assert_calls(1, Answer(500), config=Config(connect_timeout=3))
+        self.assert_calls(1, Answer(500), config={"retries": {}})
+        self.assert_calls(1, Answer(500), AWS_RETRY_MODE="adaptive")
+
+    def test_retries_of_ones_own(self):
+        retries = {"total_max_attempts": 2}
+        self.assert_calls(2, Answer(500), config={"retries": retries})
+        self.assert_calls(2, Answer(500), config=Config(retries=retries))
+        self.assertEqual(retries, {"total_max_attempts": 2})
+
+    def test_redirects_are_not_followed(self):
+        with HttpServer() as other:
+            # (urllib3 fails when it prepares for following boto3's 303.)
+            statuses = (301, 302, 307, 308)
+            headers = {"Location": f"{other.url}/elsewhere"}
+            self.assert_calls(1, *(Answer(status, headers=headers) for status in statuses))
+        self.assertEqual(other.requests, [])
+
     def test_not_an_answer_of_ses(self):
         for body in (b"<p>Hello</p>", b"{}", b"{"):
             with self.subTest(body):
@@ -1527,6 +1568,45 @@ class HttpTests(AwsTestCase):
                 backend = EmailBackend(client_params={"endpoint_url": server.url})
                 with self.assertRaises(AnymailAPIError):
                     backend.send_messages([make_message()])
+
+    def assert_configuration_error(self, problem: str, **options: Any) -> None:
+        """Such errors come with the backend or with its client, and are never silent."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            with self.assertRaisesRegex(AnymailConfigurationError, problem) as caught:
+                EmailBackend(**options, fail_silently=True).open()
+        for setting in ("AMAZON_SES_CLIENT_PARAMS", "AMAZON_SES_SESSION_PARAMS"):
+            self.assertIn(setting, str(caught.exception))
+
+    def test_wrong_parameters(self):
+        for client_params, problem in (
+            ({"region": "eu-central-1"}, "unexpected keyword argument 'region'"),
+            ({"region_name": "eu central 1"}, "region_name 'eu central 1'"),
+            ({"aws_access_key_id": "x"}, "missing: aws_secret_access_key"),
+            ({"endpoint_url": "example"}, "Invalid endpoint: example"),
+            ({"api_version": "1"}, "sesv2/1"),
+            ({"config": {"timeout": 3}}, "unexpected keyword argument 'timeout'"),
+            ({"config": {"retries": {"mode": "eager"}}}, "eager"),
+            ({"config": {"retries": 3}}, "int"),
+            ({"config": "eu-central-1"}, "mapping"),
+            ("eu-central-1", "dict"),
+        ):
+            with self.subTest(client_params):
+                self.assert_configuration_error(problem, client_params=client_params)
+        self.assert_configuration_error("profile", session_params={"profile": "mail"})
+        self.assert_configuration_error("mail", session_params={"profile_name": "mail"})
+
+    def test_secrets_in_wrong_parameters(self):
+        with self.assertRaises(AnymailConfigurationError) as caught:
+            EmailBackend(client_params={"endpoint_url": "http://user:secret@"}).open()
+        text = "".join(traceback.format_exception(caught.exception))
+        self.assertIn("Invalid endpoint", text)
+        self.assertNotIn("secret@", text)
+
+    def test_no_region(self):
+        with patch.dict("os.environ"):
+            del os.environ["AWS_DEFAULT_REGION"]
+            self.assert_configuration_error("region")
 
     def test_no_connection(self):
         with HttpServer() as server:

@@ -144,6 +144,8 @@ def uses() -> dict[tuple[str, str], Use]:
             groups = {""}
             if "esp_name" in keywords:
                 groups = providers_of(module)
+                if isinstance(keywords["esp_name"], ast.Constant):
+                    groups = {str(keywords["esp_name"].value).lower().replace(" ", "_")}
                 assert groups, f"{module}: whose setting is {ast.unparse(call)}?"
             for name in reader.names(call):
                 for group in groups:

@@ -342,7 +342,10 @@ class SNSTests(AmazonSESWebhookTestCase):
 
     def test_settings_are_read_for_each_call(self):
         request = confirmation()
-        with patch.object(AmazonSESTrackingWebhookView, "_create_client") as mock:
+        with (
+            patch.object(AmazonSESTrackingWebhookView, "_create_client") as mock,
+            self.assertLogs("anymail.webhooks"),  # that it was ignored
+        ):
             for confirms in (False, True):
                 with self.anymail_settings(
                     WEBHOOK_SECRET=BASIC_AUTH,
@@ -443,10 +446,15 @@ class ConfirmationTests(AmazonSESWebhookTestCase):
         self.mock_client.close.assert_called_once_with()
 
     def test_off(self):
-        with self.anymail_settings(
-            WEBHOOK_SECRET=BASIC_AUTH, AMAZON_SES_AUTO_CONFIRM_SNS_SUBSCRIPTIONS=False
+        setting = "AMAZON_SES_AUTO_CONFIRM_SNS_SUBSCRIPTIONS"
+        with (
+            self.anymail_settings(WEBHOOK_SECRET=BASIC_AUTH, **{setting: False}),
+            self.assertLogs("anymail.webhooks", "WARNING") as logs,
         ):
             self.assertEqual(self.call(confirmation()).status_code, 200)
+        for text in (TOPIC_ARN, setting, "delete the subscription"):
+            self.assertIn(text, logs.output[0])
+        self.assertNotIn("SECRET_TOKEN", logs.output[0])
         self.mock_session.assert_not_called()
 
     def test_needs_secret(self):
@@ -463,6 +471,7 @@ class ConfirmationTests(AmazonSESWebhookTestCase):
             "WEBHOOK_SECRET",
             "AMAZON_SES_VERIFY_SNS_SIGNATURE",
             "AMAZON_SES_SNS_TOPIC_ARNS",
+            "delete the subscription",
         ):
             self.assertIn(text, logs.output[0])
         self.assertNotIn("SECRET_TOKEN", logs.output[0])
@@ -929,6 +938,16 @@ class MotoConfirmationTests(MotoWebhookTestCase):
         topic_arn = self.aws_client("sns", "us-west-2").create_topic(Name="t")["TopicArn"]
         response = self.call(confirmation(TopicArn=topic_arn))
         self.assertEqual(response.status_code, 200)
+
+    def test_wrong_client_params(self):
+        for params in ({"region": "us-west-2"}, {"config": {"timeout": 3}}):
+            settings = {"WEBHOOK_SECRET": BASIC_AUTH, "AMAZON_SES_CLIENT_PARAMS": params}
+            with (
+                self.subTest(params),
+                self.anymail_settings(**settings),
+                self.assertRaisesRegex(AnymailConfigurationError, "AMAZON_SES_CLIENT_PARAMS"),
+            ):
+                self.call(confirmation())
 
     def test_unknown_topic(self):
         with self.assertRaisesRegex(amazon_ses.ClientError, "Topic does not exist"):

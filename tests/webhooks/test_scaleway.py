@@ -138,8 +138,14 @@ class SubscriptionTests(ScalewayTestCase):
 
     def test_off(self):
         settings = {"SCALEWAY_AUTO_CONFIRM_SNS_SUBSCRIPTIONS": False}
-        with self.anymail_settings(WEBHOOK_SECRET=BASIC_AUTH, **settings), self.downloads():
+        with (
+            self.anymail_settings(WEBHOOK_SECRET=BASIC_AUTH, **settings),
+            self.downloads(),
+            self.assertLogs("anymail.webhooks", "WARNING") as logs,
+        ):
             self.assertEqual(self.status(confirmation()), 200)
+        self.assertIn("SCALEWAY_AUTO_CONFIRM_SNS_SUBSCRIPTIONS", logs.output[0])
+        self.assertIn(TOPIC, logs.output[0])
 
     def test_unsubscribe_confirmation(self):
         with self.anymail_settings(WEBHOOK_SECRET=BASIC_AUTH), self.downloads():
