@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import copy
 import email.generator
 import email.message
 import email.policy
 import mimetypes
+import re
 from email.mime.base import MIMEBase
 from io import BytesIO
 from typing import Any
@@ -17,10 +19,13 @@ from django.core.mail.message import DEFAULT_ATTACHMENT_MIME_TYPE
 
 from .datastructures import force_non_lazy
 from .exceptions import AnymailSerializationError
-from .headers import check_header_text, unfold
+from .headers import check_header_text, unfold, unquote_string
 
 SMTP7BIT = email.policy.SMTP.clone(cte_type="7bit")
 """Policy for MIME that must pass through anything: CRLF line ends, 7-bit content."""
+
+# A parameter of a content type: its name, and its value as it is written, perhaps in quotes.
+_PARAMETER = re.compile(r';\s*([^\s;=]+)\s*=\s*("(?:\\.|[^"\\])*"|[^;"]*)')
 
 
 class Attachment:
@@ -37,6 +42,7 @@ class Attachment:
       ``subtype``
     - ``charset``: of the content if that is str; otherwise None
     - ``content_type``: the full Content-Type header value, for text with its charset
+    - ``content_type_without_charset``: the same for providers that add a charset of their own
     - ``inline``: whether it is displayed within the body
     - ``content_id``, ``cid``: Content-ID of an inline attachment with and without angle brackets;
       None and "" if there is none
@@ -49,51 +55,51 @@ class Attachment:
     subtype: str
     charset: str | None
 
-    def __init__(self, attachment: Any) -> None:
+    def __init__(self, attachment: Any, *, field: str = "attachments") -> None:
+        self._field = field  # as errors name it
         self.inline = False
         self.content_id: str | None = None
         self.cid = ""
-        declared_content_type: str | None = None
-        declared_mimetype: str | None = None
-        declared_charset: str | None = None
-
+        raw_content: Any
         if isinstance(attachment, email.message.Message):
-            declared_content_type = _header_text(attachment, "Content-Type")
-            declared_mimetype = attachment.get_content_type()
-            declared_charset = attachment.get_content_charset()
+            declared_type = _header_text(attachment, "Content-Type") or ""
             self.name = unfold(attachment.get_filename() or "") or None
-            self.mimetype = declared_mimetype
-            raw_content: Any = _part_content(attachment)
+            self.mimetype = attachment.get_content_type()
+            raw_content = _part_content(attachment)
             self._set_disposition(attachment)
         else:
-            name, raw_content, mimetype = attachment
-            self.name = force_non_lazy(name)
-            mimetype = force_non_lazy(mimetype)
-            raw_content = force_non_lazy(raw_content)
+            name, raw_content, declared_type = map(force_non_lazy, attachment)
+            self.name = name
             if isinstance(raw_content, (EmailMessage, email.message.Message)):
                 raw_content = _message_bytes(raw_content)
-                mimetype = mimetype or "message/rfc822"
-            if not mimetype and self.name:
-                mimetype = mimetypes.guess_type(self.name)[0]
-            self.mimetype = mimetype or DEFAULT_ATTACHMENT_MIME_TYPE
-
-        # These become headers, and can come from an upload.
-        check_header_text(self.name or "", "attachments: filename")
-        check_header_text(self.mimetype, "attachments: content type")
-        check_header_text(self.content_id or "", "attachments: Content-ID")
+                declared_type = declared_type or "message/rfc822"
+            if not declared_type:
+                guess = mimetypes.guess_type(name)[0] if name else None
+                declared_type = guess or DEFAULT_ATTACHMENT_MIME_TYPE
+            self.mimetype = declared_type.partition(";")[0].strip()
 
         self.maintype, _, self.subtype = self.mimetype.partition("/")
+        declared_charset, self._parameters = _split_parameters(declared_type)
         self.charset = None
         if self.maintype == "text" or isinstance(raw_content, str):
             self.charset = declared_charset or settings.DEFAULT_CHARSET
         self.content = self._decode_text(raw_content)
 
-        if self.charset is not None and self.charset != declared_charset:
-            self.content_type = f'{self.mimetype}; charset="{self.charset}"'
-        elif declared_content_type is not None and self.mimetype == declared_mimetype:
-            self.content_type = declared_content_type
+        if self.charset is not None and declared_charset is None:
+            self.content_type = f'{self.content_type_without_charset}; charset="{self.charset}"'
+        elif declared_type.lower().startswith(self.mimetype.lower()):
+            self.content_type = declared_type
         else:
             self.content_type = self.mimetype
+
+        # These become headers, and can come from an upload.
+        check_header_text(self.name or "", f"{field}: filename")
+        check_header_text(self.content_type, f"{field}: content type")
+        check_header_text(self.content_id or "", f"{field}: Content-ID")
+
+    @property
+    def content_type_without_charset(self) -> str:
+        return "; ".join([self.mimetype, *(f"{name}={value}" for name, value in self._parameters)])
 
     def _set_disposition(self, part: email.message.Message) -> None:
         disposition = part.get_content_disposition()
@@ -113,7 +119,7 @@ class Attachment:
             return content
         if not isinstance(content, (bytes, bytearray, memoryview)):
             raise TypeError(
-                f"attachments: content must be str or bytes, not {type(content).__name__}"
+                f"{self._field}: content must be str or bytes, not {type(content).__name__}"
             )
         content = bytes(content)
         if self.charset is None:
@@ -123,7 +129,7 @@ class Attachment:
         except (LookupError, ValueError):
             self.mimetype = DEFAULT_ATTACHMENT_MIME_TYPE
             self.maintype, _, self.subtype = self.mimetype.partition("/")
-            self.charset = None
+            self.charset, self._parameters = None, []
             return content
 
     @property
@@ -144,7 +150,7 @@ class Attachment:
         except (LookupError, UnicodeEncodeError) as err:
             # The original error has the text.
             raise AnymailSerializationError(
-                f"attachments: text of {self.name!r} has characters that are not in its charset, "
+                f"{self._field}: text of {self.name!r} has characters that are not in its charset, "
                 f"{charset}"
             ) from (err if isinstance(err, LookupError) else None)
 
@@ -166,6 +172,61 @@ class Attachment:
         if self.content_id:
             details.append(f"content_id={self.content_id!r}")
         return f"Attachment<{', '.join(details)}>"
+
+
+def _split_parameters(content_type: str) -> tuple[str | None, list[tuple[str, str]]]:
+    """Return a content type's charset, and the other parameters as they are written."""
+    charset, others = None, []
+    for name, value in _PARAMETER.findall(content_type):
+        # charset*=us-ascii'en'utf-8 is the same in RFC 2231's words.
+        if name.partition("*")[0].lower() == "charset":
+            charset = charset or unquote_string(value.strip()).rpartition("'")[2].lower()
+        else:
+            others.append((name, value.strip()))
+    return charset or None, others
+
+
+def unpack_alternative(
+    content: Any, mimetype: str
+) -> tuple[list[Attachment], list[email.message.Message]]:
+    """Return an alternative's bodies, normalized, and the parts that they refer to.
+
+    Usually, there is one body, and no part. But it can be MIME, such as a multipart/related of
+    HTML and its images.
+    """
+    if not isinstance(content, email.message.Message):
+        return [Attachment((None, content, mimetype), field="alternatives")], []
+    parts: Any = content.get_payload()
+    mimetype = content.get_content_type()
+    if mimetype not in ("multipart/alternative", "multipart/related") or not parts:
+        return [Attachment(content, field="alternatives")], []
+    bodies, related = [], []
+    if mimetype == "multipart/related":
+        root = _root_of(content)
+        related = [_as_inline(part) for part in parts if part is not root]
+        parts = [root]
+    for part in parts:
+        its_bodies, its_related = unpack_alternative(part, part.get_content_type())
+        bodies += its_bodies
+        related += its_related
+    return bodies, related
+
+
+def _root_of(related: email.message.Message) -> Any:
+    """Return the part of a multipart/related that the others belong to (RFC 2387)."""
+    parts: Any = related.get_payload()
+    start = related.get_param("start")
+    return next((part for part in parts if start and start in part.get("Content-ID", "")), parts[0])
+
+
+def _as_inline(part: email.message.Message) -> email.message.Message:
+    """Return a copy of a part, to be displayed where a body refers to it."""
+    part = copy.deepcopy(part)
+    disposition = _header_text(part, "Content-Disposition") or ""
+    _, separator, parameters = disposition.partition(";")
+    del part["Content-Disposition"]
+    part["Content-Disposition"] = f"inline{separator}{parameters}"
+    return part
 
 
 def _header_text(part: email.message.Message, name: str) -> str | None:

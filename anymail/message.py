@@ -14,6 +14,7 @@ from typing import Any
 import django
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 
+from .attachments import Attachment
 from .datastructures import UNSET, Unset
 
 __all__ = [
@@ -93,6 +94,16 @@ class AnymailMessageMixin(EmailMessage):
         self.merge_metadata = merge_metadata
         self.anymail_status = AnymailStatus()
         super().__init__(*args, **kwargs)
+
+    def attach(self, filename: Any = None, content: Any = None, mimetype: Any = None) -> None:
+        """Attach a file, as Django does, but take text in bytes to be in the mimetype's charset.
+
+        Django takes it to be in UTF-8; if it isn't, as application/octet-stream.
+        """
+        is_bytes = isinstance(content, (bytes, bytearray, memoryview))
+        if is_bytes and "charset" in str(mimetype).lower():
+            content = Attachment((filename, content, mimetype)).content
+        super().attach(filename, content, mimetype)
 
     def attach_inline_image_file(
         self,

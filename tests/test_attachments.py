@@ -17,7 +17,7 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.test import SimpleTestCase, override_settings
 from django.utils.translation import gettext_lazy
 
-from anymail.attachments import SMTP7BIT, Attachment
+from anymail.attachments import SMTP7BIT, Attachment, unpack_alternative
 from anymail.exceptions import AnymailInvalidHeader, AnymailSerializationError
 from tests.utils import SAMPLE_IMAGE
 
@@ -91,6 +91,73 @@ class TupleTests(SimpleTestCase):
                     self.assertEqual(attachment.mimetype, mimetype)
                     self.assertEqual(attachment.content_type, content_type)
 
+    def test_type_with_parameters(self):
+        """(content, type): content, mimetype, content type, the same without charset"""
+        for given, expected in {
+            ("é", "text/csv; charset=utf-8"): (
+                "é",
+                "text/csv",
+                "text/csv; charset=utf-8",
+                "text/csv",
+            ),
+            (b"\xe9", 'text/csv;header=present ; Charset = "ISO-8859-1"'): (
+                "é",
+                "text/csv",
+                'text/csv;header=present ; Charset = "ISO-8859-1"',
+                "text/csv; header=present",
+            ),
+            ("é", 'text/calendar; method=REQUEST; x="a;b\\"; charset=x"'): (
+                "é",
+                "text/calendar",
+                'text/calendar; method=REQUEST; x="a;b\\"; charset=x"; charset="utf-8"',
+                'text/calendar; method=REQUEST; x="a;b\\"; charset=x"',
+            ),
+            (b"\xc3\xa9", "text/plain; charset*=us-ascii'en'utf-8"): (
+                "é",
+                "text/plain",
+                "text/plain; charset*=us-ascii'en'utf-8",
+                "text/plain",
+            ),
+            ("é", "application/json; charset=iso-8859-1"): (
+                "é",
+                "application/json",
+                "application/json; charset=iso-8859-1",
+                "application/json",
+            ),
+            (b"{}", "application/json; charset=utf-8"): (
+                b"{}",
+                "application/json",
+                "application/json; charset=utf-8",
+                "application/json",
+            ),
+            ("", "text/plain; charset="): (
+                "",
+                "text/plain",
+                'text/plain; charset="utf-8"',
+                "text/plain",
+            ),
+            (b"\xff", "text/plain; format=flowed; charset=utf-8"): (
+                b"\xff",
+                *["application/octet-stream"] * 3,
+            ),
+        }.items():
+            content, content_type = given
+            buffers = [content] if isinstance(content, str) else [content, memoryview(content)]
+            for buffer in buffers:
+                with self.subTest(content=buffer, content_type=content_type):
+                    attachment = Attachment(("name", buffer, content_type))
+                    self.assertEqual(
+                        (
+                            attachment.content,
+                            attachment.mimetype,
+                            attachment.content_type,
+                            attachment.content_type_without_charset,
+                        ),
+                        expected,
+                    )
+        latin = Attachment((None, "é", "text/plain; charset=iso-8859-1"))
+        self.assertEqual((latin.content_bytes, latin.b64content_utf8), (b"\xe9", "w6k="))
+
     def test_guess_does_not_override(self):
         self.assertEqual(Attachment(("t.csv", b"x", "image/png")).mimetype, "image/png")
 
@@ -156,6 +223,7 @@ class TupleTests(SimpleTestCase):
             ("a\r\nX: y.txt", b"x", "text/plain"),
             ("a\0.txt", b"x", "text/plain"),
             ("a.txt", b"x", "text/plain\r\nX: y"),
+            ("a.txt", b"x", "text/plain; format=flowed\r\nX: y"),
         ]:
             with self.subTest(attachment=attachment), self.assertRaises(AnymailInvalidHeader):
                 Attachment(attachment)
@@ -201,12 +269,13 @@ class MimeObjectTests(SimpleTestCase):
     def test_text_without_charset(self):
         for policy in [email.policy.compat32, email.policy.default]:
             part = email.message_from_bytes(
-                b'Content-Type: text/plain; format=flowed; name="x"\n\ntext', policy=policy
+                b'Content-Type: text/plain; format="flowed"; name="x"\n\ntext', policy=policy
             )
             attachment = Attachment(part)
             self.assertEqual(attachment.charset, "utf-8")
-            # The other parameters are lost.
-            self.assertEqual(attachment.content_type, 'text/plain; charset="utf-8"')
+            self.assertEqual(
+                attachment.content_type, 'text/plain; format="flowed"; name="x"; charset="utf-8"'
+            )
 
     def test_parameters_are_kept(self):
         for policy in [email.policy.compat32, email.policy.default]:
@@ -376,6 +445,92 @@ class MimeObjectTests(SimpleTestCase):
             "Content-Disposition: inline; filename*=utf-8''a%0D%0Ab.png\n\n"
         )
         self.assertEqual(Attachment(part).name, "a b.png")
+
+
+class AlternativeTests(SimpleTestCase):
+    """What unpack_alternative makes of MIME"""
+
+    def unpack(self, content, mimetype="text/html"):
+        bodies, related = unpack_alternative(content, mimetype)
+        return (
+            [(body.content.strip(), body.content_type_without_charset) for body in bodies],
+            [repr(Attachment(part)) for part in related],
+        )
+
+    def test_not_mime(self):
+        for content in ["<p>é", "<p>é".encode()]:
+            self.assertEqual(
+                self.unpack(content, "text/html; charset=utf-8"), ([("<p>é", "text/html")], [])
+            )
+        with self.assertRaisesRegex(TypeError, "^alternatives: "):
+            unpack_alternative(5, "text/html")
+
+    def test_single_part(self):
+        self.assertEqual(
+            self.unpack(MIMEText("<p>é", "html", "iso-8859-1")), ([("<p>é", "text/html")], [])
+        )
+
+    def test_related(self):
+        legacy = MIMEMultipart("related")
+        legacy.attach(MIMEText("<p>é", "html", "iso-8859-1"))
+        image = MIMEImage(SAMPLE_IMAGE, "png")
+        image["Content-ID"] = "<logo@inline>"
+        legacy.attach(image)
+        image = MIMEImage(SAMPLE_IMAGE, "png")
+        image["Content-ID"] = "<other@inline>"
+        image.add_header("Content-Disposition", "attachment", filename=("utf-8", "", "größe.png"))
+        legacy.attach(image)
+        modern = mime_part("<p>é", subtype="html")
+        modern.add_related(SAMPLE_IMAGE, "image", "png", cid="<logo@inline>")
+        modern.add_related(
+            SAMPLE_IMAGE,
+            "image",
+            "png",
+            cid="<other@inline>",
+            disposition="attachment",
+            filename="größe.png",
+        )
+        image = f"inline, image/png, len={len(SAMPLE_IMAGE)}, "
+        for part in [legacy, modern]:
+            before = part.as_bytes()
+            with self.subTest(part=type(part).__name__):
+                self.assertEqual(
+                    self.unpack(part, "multipart/related"),
+                    (
+                        [("<p>é", "text/html")],
+                        [
+                            f"Attachment<{image}content_id='<logo@inline>'>",
+                            f"Attachment<{image}name='größe.png', content_id='<other@inline>'>",
+                        ],
+                    ),
+                )
+                self.assertEqual(part.as_bytes(), before)
+
+    def test_root_of_related(self):
+        related = email.message_from_string(
+            'Content-Type: multipart/related; start="<root>"; boundary=b\n\n'
+            "--b\nContent-Type: image/png\nContent-ID: <i>\n\nx\n"
+            "--b\nContent-Type: text/html\nContent-ID: <root>\n\n<p>\n--b--\n"
+        )
+        expected = (
+            [("<p>", "text/html")],
+            ["Attachment<inline, image/png, len=1, content_id='<i>'>"],
+        )
+        self.assertEqual(self.unpack(related), expected)
+
+    def test_alternative_with_related(self):
+        modern = mime_part("Text")
+        modern.add_alternative("<p>", subtype="html")
+        modern.get_payload()[1].add_related(b"x", "image", "gif", cid="<i@j>")
+        expected = [("Text", "text/plain"), ("<p>", "text/html")]
+        bodies, related = self.unpack(modern)
+        self.assertEqual((bodies, len(related)), (expected, 1))
+
+    def test_other_multiparts(self):
+        """Providers can't do that, and say so."""
+        for part in [MIMEMultipart("mixed"), MIMEMultipart("related")]:
+            [(_content, mimetype)], related = self.unpack(part)
+            self.assertEqual((mimetype.partition(";")[0], related), (part.get_content_type(), []))
 
 
 class AttachedMessageTests(SimpleTestCase):

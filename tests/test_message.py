@@ -177,6 +177,14 @@ class InlineImageTests(SimpleTestCase):
         [attachment] = message.attachments
         return attachment, Attachment(attachment)
 
+    def test_attached_text_in_its_own_charset(self):
+        content = "Größe".encode("iso-8859-1")
+        for buffer in (bytes, bytearray, memoryview):
+            attachments = [("a.csv", buffer(content), "text/csv; charset=iso-8859-1")]
+            _, attachment = self.attached(AnymailMessage(attachments=attachments))
+            self.assertEqual((attachment.mimetype, attachment.content), ("text/csv", "Größe"))
+            self.assertEqual(attachment.content_bytes, content)
+
     def test_attach_inline_image(self):
         message = EmailMultiAlternatives()
         cid = attach_inline_image(message, SAMPLE_IMAGE, "pixel.png")

@@ -26,7 +26,7 @@ DEFINED: dict[str, set[str]] = {
         *("parse_address_list", "parse_single_address"),
     },
     "anymail.apps": {"AnymailBaseConfig"},
-    "anymail.attachments": {"SMTP7BIT", "Attachment"},
+    "anymail.attachments": {"SMTP7BIT", "Attachment", "unpack_alternative"},
     "anymail.backends": set(),
     "anymail.backends.base": {"AnymailBaseBackend", "DEFAULT_IDNA_ENCODER"},
     "anymail.backends.base_requests": {
@@ -130,6 +130,7 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.attachments:Attachment": {
         *("b64content", "b64content_utf8", "content_bytes", "content_utf8_bytes"),
+        *("content_type_without_charset",),
     },
     "anymail.backends.base:AnymailBaseBackend": {
         *("build_message_payload", "close", "esp_name", "idna_encode", "open"),
@@ -161,7 +162,9 @@ MEMBERS: dict[str, set[str]] = {
         *("describe_cause", "describe_response", "recipients"),
     },
     "anymail.exceptions:AnymailAPIError": {"esp_message"},
-    "anymail.message:AnymailMessageMixin": {"attach_inline_image", "attach_inline_image_file"},
+    "anymail.message:AnymailMessageMixin": {
+        *("attach", "attach_inline_image", "attach_inline_image_file"),
+    },
     "anymail.message:AnymailStatus": {"set_recipient_status"},
     "anymail.webhooks.base:AnymailCoreWebhookView": {
         *("as_view", "esp_name", "head", "http_method_names", "parse_events", "post"),

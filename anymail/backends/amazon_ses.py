@@ -10,7 +10,6 @@ Messages are sent as MIME, made by Django. With a template, SES makes them, one 
 from __future__ import annotations
 
 import copy
-import mimetypes
 import quopri
 import re
 from base64 import encodebytes
@@ -20,18 +19,19 @@ from email.generator import BytesGenerator
 from email.header import Header
 from email.headerregistry import AddressHeader
 from email.message import Message
+from email.mime.base import MIMEBase
 from email.policy import EmailPolicy, Policy
 from io import BytesIO
 from typing import Any, ClassVar
 
+import django
 import django.core.mail
-from django.conf import settings
 from django.core.mail import EmailMessage
-from django.core.mail.message import DEFAULT_ATTACHMENT_MIME_TYPE
 from requests.structures import CaseInsensitiveDict
 
 from .._amazon_ses import _get_anymail_boto3_params, configuration_errors, missing_package
 from ..addresses import EmailAddress, RecipientMap, parse_address_list
+from ..attachments import Attachment, unpack_alternative
 from ..conf import get_anymail_setting
 from ..datastructures import UNSET, force_non_lazy
 from ..exceptions import AnymailAPIError, AnymailConfigurationError, AnymailInvalidHeader
@@ -343,15 +343,15 @@ class AmazonSESV2SendEmailPayload(AmazonSESBasePayload):
                 setattr(message, name.lower(), addresses)
         message.extra_headers = dict(headers)
 
-        charset = message.encoding or settings.DEFAULT_CHARSET
-        message.attachments = [
-            _copy_attachment(item, charset) for item in message.attachments or []
-        ]
+        message.attachments = [_copy_attachment(item) for item in message.attachments or []]
         if hasattr(message, "alternatives"):
-            message.alternatives = [
-                _EmailAlternative(_copy_content(content, mimetype, charset), mimetype)
-                for content, mimetype in message.alternatives or []
-            ]
+            alternatives, message.alternatives = message.alternatives or [], []
+            for content, mimetype in alternatives:
+                bodies, related = unpack_alternative(force_non_lazy(content), mimetype)
+                message.alternatives += [
+                    _EmailAlternative(*_as_django_takes_it(body)) for body in bodies
+                ]
+                message.attachments += map(_as_mime_base_if_needed, related)
         return message  # type: ignore[no-any-return]
 
     def format_addresses(self, addresses: Any, field: str) -> list[str]:
@@ -425,28 +425,38 @@ class AmazonSESV2SendEmailPayload(AmazonSESBasePayload):
         self.unsupported_feature("global_merge_data without template_id")
 
 
-def _copy_attachment(attachment: Any, charset: str) -> Any:
-    """Return an attachment for Django to make MIME of."""
-    if isinstance(attachment, Message):
-        return copy.deepcopy(attachment)
-    name, content, mimetype = map(force_non_lazy, attachment)
-    if not mimetype:
-        mimetype = mimetypes.guess_type(name or "")[0] or DEFAULT_ATTACHMENT_MIME_TYPE
-    return name, _copy_content(content, mimetype, charset), mimetype
-
-
-def _copy_content(content: Any, mimetype: str, charset: str) -> Any:
-    """Return the content of an attachment or alternative for Django to make MIME of.
+def _copy_attachment(attachment: Any) -> Any:
+    """Return an attachment for Django to make MIME of.
 
     Parts and messages are copied, because _make_7bit changes them. (Copies share the payload.)
     """
-    content = force_non_lazy(content)
-    if isinstance(content, Message):
-        return copy.deepcopy(content)
-    if isinstance(content, str) and not mimetype.startswith(("text/", "message/")):
-        # Django before 6.0 doesn't get this right.
-        return content.encode(charset)
-    return content
+    if isinstance(attachment, Message):
+        return copy.deepcopy(attachment)
+    name, content, mimetype = map(force_non_lazy, attachment)
+    if isinstance(content, (EmailMessage, Message)):
+        return name, copy.deepcopy(content), mimetype or "message/rfc822"
+    return name, *_as_django_takes_it(Attachment((name, content, mimetype)))
+
+
+def _as_django_takes_it(normalized: Attachment) -> tuple[str | bytes, str]:
+    """Return an attachment's or alternative's content and type for Django to make MIME of."""
+    if normalized.maintype in ("text", "message"):
+        # Django adds the charset.
+        return normalized.content, normalized.content_type_without_charset
+    # Django before 6.0 doesn't get str right.
+    return normalized.content_bytes, normalized.content_type
+
+
+def _as_mime_base_if_needed(part: Message) -> Message:
+    """Return a part as one of the class that Django before 6.0 takes for an attachment."""
+    if django.VERSION >= (6, 0) or isinstance(part, MIMEBase):
+        return part
+    legacy = MIMEBase(part.get_content_maintype(), part.get_content_subtype())
+    del legacy["Content-Type"], legacy["MIME-Version"]
+    for name, value in part.items():
+        legacy[name] = str(value)
+    legacy.set_payload(part.get_payload())
+    return legacy
 
 
 def _make_7bit(mime: Message) -> None:

@@ -215,7 +215,7 @@ class MailjetPayload(RequestsPayload):
     def add_attachment(self, attachment: Attachment) -> None:
         fields = {
             # Mailjet adds charset=utf-8 to all text.
-            "ContentType": attachment.mimetype,
+            "ContentType": attachment.content_type_without_charset,
             "Filename": attachment.name or "attachment",  # required
             "Base64Content": attachment.b64content_utf8,
         }

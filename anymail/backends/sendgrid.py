@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import codecs
 import copy
 import uuid
 import warnings
@@ -456,13 +455,10 @@ def _content_part(content: Any, mimetype: str) -> dict[str, Any]:
 
 
 def _attachment_part(attachment: Attachment) -> dict[str, Any]:
-    content_type = attachment.content_type
-    if attachment.charset is not None and codecs.lookup(attachment.charset).name != "utf-8":
-        # SendGrid expects text to be in UTF-8, whatever is declared.
-        content_type = f'{attachment.mimetype}; charset="utf-8"'
     part = {
         "content": attachment.b64content_utf8,
-        "type": content_type,
+        # SendGrid refuses types with a charset, and takes all text for UTF-8.
+        "type": attachment.content_type_without_charset,
         "filename": attachment.name or "",  # required
     }
     if attachment.inline:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -88,6 +89,8 @@ EVENTS: dict[str, dict[str, Any]] = {
     "subscribed": {"event": "group_resubscribe", "asm_group_id": 1},
 }
 BY_RECIPIENT = frozenset({"opened", "clicked"})
+
+_NOT_IN_TYPE = re.compile(r"[\r\n]|;\s*charset\b", re.IGNORECASE)
 
 
 class SendGridError(Exception):
@@ -292,6 +295,7 @@ class _Call:
                     "The content value must be a string at least one character in length.",
                     f"content.{number}.value",
                 )
+            _check_type(mimetype, f"content.{number}.type")
             if mimetype == "text/plain" and number:
                 raise SendGridError(
                     "If present, text/plain must be the first of the content.", "content"
@@ -500,6 +504,12 @@ def _mailbox(item: Any, field: str) -> Mailbox:
     return mailbox
 
 
+def _check_type(content_type: str, field: str) -> None:
+    # SendGrid's words. In fact, it takes parameters other than a charset.
+    if _NOT_IN_TYPE.search(content_type):
+        raise SendGridError("The type cannot contain ';', or CRLF characters.", field)
+
+
 def _attachment(item: Mapping[str, Any], field: str) -> StoredAttachment:
     filename, content = item.get("filename"), item.get("content")
     if not isinstance(filename, str):
@@ -514,9 +524,11 @@ def _attachment(item: Mapping[str, Any], field: str) -> StoredAttachment:
         ) from err
     if item.get("disposition", "attachment") not in ("inline", "attachment"):
         raise SendGridError("The disposition is invalid.", f"{field}.disposition")
+    content_type = _typed(item, "type", str, "application/octet-stream")
+    _check_type(content_type, f"{field}.type")
     return StoredAttachment(
         filename=filename,
-        content_type=_typed(item, "type", str, "application/octet-stream"),
+        content_type=content_type,
         content=decoded,
         content_id=_typed(item, "content_id", str, ""),
     )

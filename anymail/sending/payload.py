@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timezone
+from email.message import Message
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from django.core.mail import EmailMessage
@@ -12,7 +13,7 @@ from django.utils.timezone import get_current_timezone, is_naive, make_aware
 from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress, parse_address_list, parse_single_address
-from ..attachments import Attachment
+from ..attachments import Attachment, unpack_alternative
 from ..datastructures import (
     UNSET,
     concat_lists,
@@ -134,6 +135,8 @@ class BasePayload:
         self.backend = backend
         self.esp_name = backend.esp_name
         self._batch_attrs_used: dict[str, bool | None] = dict.fromkeys(self.batch_attrs)
+        self._related_parts: list[Message] = []
+        """Parts of a multipart/related among the alternatives, to be attached."""
 
         self.init_payload()
         for attr, combiner, converter in (
@@ -233,12 +236,20 @@ class BasePayload:
     # -- Converters ---------------------------------------------------------------------------
 
     def prepped_alternatives(self, alternatives: Iterable[Any]) -> list[tuple[Any, str]]:
-        """Return [(content, mimetype)] with lazy strings resolved."""
-        return [(force_non_lazy(content), mimetype) for content, mimetype in alternatives]
+        """Return [(content, mimetype)]: text as str, so without a charset in its type.
+
+        Of what is a multipart, take the bodies; its images become attachments.
+        """
+        prepped: list[tuple[Any, str]] = []
+        for content, mimetype in alternatives:
+            bodies, related = unpack_alternative(force_non_lazy(content), mimetype)
+            prepped += [(body.content, body.content_type_without_charset) for body in bodies]
+            self._related_parts += related
+        return prepped
 
     def prepped_attachments(self, attachments: Iterable[Any]) -> list[Attachment]:
-        """Return the attachments normalized."""
-        return [Attachment(attachment) for attachment in attachments]
+        """Return the attachments normalized, after those that the alternatives refer to."""
+        return [Attachment(attachment) for attachment in (*self._related_parts, *attachments)]
 
     def aware_datetime(self, value: Any) -> Any:
         """Return an aware datetime.

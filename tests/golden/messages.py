@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timezone
 from email.message import EmailMessage as PythonEmailMessage
+from email.mime.image import MIMEImage
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
 from typing import Any
 from unittest.mock import patch
 
@@ -84,7 +87,7 @@ _just("envelope_sender", envelope_sender="bounces@bounces.example.com")
 @golden
 def html() -> AnymailMessage:
     result = message()
-    result.attach_alternative("<p>HTML ü</p>", "text/html")
+    result.attach_alternative("<p>HTML ü</p>", "text/html; charset=utf-8")
     return result
 
 
@@ -124,6 +127,7 @@ def content_type_parameters() -> AnymailMessage:
     result.attach("a.csv", "é;1\n", "text/csv; charset=utf-8")
     result.attach("latin.txt", "é".encode("iso-8859-1"), "text/plain; charset=iso-8859-1")
     result.attach("invite.ics", "BEGIN:VCALENDAR", "text/calendar; method=REQUEST")
+    result.attach("from_buffer.txt", memoryview("ü".encode()), "text/plain")
     return result
 
 
@@ -144,6 +148,18 @@ def inline_image() -> AnymailMessage:
     with patch("anymail.message.make_msgid", return_value="<logo@inline>"):
         cid = result.attach_inline_image(SAMPLE_IMAGE, "image.png")
     result.attach_alternative(f'<img src="cid:{cid}">', "text/html")
+    return result
+
+
+@golden
+def related_alternative() -> AnymailMessage:
+    result = message()
+    related = MIMEMultipart("related")
+    related.attach(MIMEText('<img src="cid:logo@inline">', "html"))
+    image = MIMEImage(SAMPLE_IMAGE, "png")
+    image["Content-ID"] = "<logo@inline>"
+    related.attach(image)
+    result.attach_alternative(related, "multipart/related")
     return result
 
 

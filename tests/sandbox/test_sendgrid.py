@@ -81,7 +81,7 @@ class SendTests(SendGridTestCase):
                 {"filename": "účet.csv", "type": "text/csv", "content": "YTti"},
                 {
                     "filename": "logo.png",
-                    "type": "image/png",
+                    "type": "image/png; x=y",  # SendGrid refuses no other parameters
                     "content": "AAEC",
                     "disposition": "inline",
                     "content_id": "logo@inline",
@@ -99,7 +99,7 @@ class SendTests(SendGridTestCase):
         self.assertEqual(stored.attachments, (StoredAttachment("účet.csv", "text/csv", b"a;b"),))
         self.assertEqual(
             stored.inline_images,
-            (StoredAttachment("logo.png", "image/png", b"\0\1\2", "logo@inline"),),
+            (StoredAttachment("logo.png", "image/png; x=y", b"\0\1\2", "logo@inline"),),
         )
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in stored.recipients],
@@ -253,6 +253,14 @@ class RefusalTests(SendGridTestCase):
             (
                 {"attachments": [{"filename": "a", "content": "AAEC", "disposition": "x"}]},
                 "(attachments.0.disposition)",
+            ),
+            (
+                {"attachments": [{"filename": "a", "content": "AAEC", "type": "a/b; CHARSET=x"}]},
+                "cannot contain ';', or CRLF characters. (attachments.0.type)",
+            ),
+            (
+                {"content": [{"type": "text/plain; charset=utf-8", "value": "Text"}]},
+                "cannot contain ';', or CRLF characters. (content.0.type)",
             ),
         ):
             with self.subTest(text):
