@@ -128,9 +128,13 @@ class ResendPayload(RequestsPayload):
         """Return a complete message for each ``to`` recipient."""
         merge_metadata = RecipientMap(self.merge_metadata)
         merge_headers = RecipientMap(self.merge_headers)
+        common = dict(self.data)
+        if common.pop("attachments", None):
+            # Resend would drop them without an error.
+            self.unsupported_feature("attachments in a batch")
         messages = []
         for email in self.to_emails:
-            message = {**self.data, "to": self.format_addresses([email])}
+            message = {**common, "to": self.format_addresses([email])}
             headers = CaseInsensitiveCasePreservingDict(self.data.get("headers"))
             if metadata := merge_metadata.get(email):
                 headers[METADATA_HEADER] = self.serialize_json({**self.metadata, **metadata})

@@ -163,9 +163,9 @@ class Resend(Provider):
         if len(data) > MAX_BATCH_MESSAGES:
             raise ResendError(f"A batch can have at most {MAX_BATCH_MESSAGES} messages")
         for item in data:
-            for field in ("attachments", "scheduled_at"):
-                if isinstance(item, dict) and field in item:
-                    raise ResendError(f"The `{field}` field is not supported in batches")
+            # Resend accepts them, and sends the messages without: worse than an error.
+            if isinstance(item, dict) and "attachments" in item:
+                raise ResendError("The `attachments` field is not supported in batches")
         return self._send(data, request)
 
     def _send(self, items: list[Any], request: ApiRequest) -> list[dict[str, str]]:

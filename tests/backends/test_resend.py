@@ -550,6 +550,22 @@ class BatchTests(ResendTestCase):
         )
         self.assertEqual(status.message_id, {"id-1", "id-2", None})
 
+    def test_attachments(self):
+        """Resend drops them from a batch, and says nothing."""
+        message = make_message(to=["a@example.com", "b@example.com"], merge_metadata={})
+        message.attach("a.txt", "attached", "text/plain")
+        extra = {"attachments": [{"path": "https://example.com/a.pdf"}]}
+        for batch in (message, make_message(merge_metadata={}, esp_extra=extra)):
+            self.assert_unsupported(batch, "attachments in a batch")
+        self.send(message, ignore_unsupported_features=True)
+        self.assertEqual(len(self.api_json), 2)
+        self.assertTrue(all("attachments" not in item for item in self.api_json))
+
+    def test_send_at(self):
+        to = ["a@example.com", "b@example.com"]
+        self.send(make_message(to=to, merge_metadata={}, send_at="in 1 hour"))
+        self.assertEqual([item["scheduled_at"] for item in self.api_json], ["in 1 hour"] * 2)
+
     def test_empty_merge_attributes(self):
         for attr in ("merge_data", "merge_metadata", "merge_headers"):
             for value in ({}, {"a@example.com": {}}):
@@ -616,14 +632,6 @@ class BatchTests(ResendTestCase):
             ],
         )
         self.assertEqual((headers, metadata), ({"X-Own": "all"}, {"run": "w7"}))
-
-    def test_attachments_and_send_at_are_left_to_resend(self):
-        message = make_message(merge_metadata={}, send_at="in 1 hour")
-        message.attach("a.txt", "a", "text/plain")
-        self.send(message)
-        [sent] = self.api_json
-        self.assertEqual(sent["scheduled_at"], "in 1 hour")
-        self.assertEqual(sent["attachments"][0]["filename"], "a.txt")
 
     def test_no_to_recipients(self):
         self.api_response = {"data": []}

@@ -137,7 +137,11 @@ class SendTests(ResendTestCase):
 class BatchTests(ResendTestCase):
     def test_batch(self):
         answer = self.post(
-            [MESSAGE, {**MESSAGE, "to": ["bo@example.net"], "cc": ["c@example.net"]}], BATCH
+            [
+                {**MESSAGE, "scheduled_at": "in 1 hour"},
+                {**MESSAGE, "to": ["bo@example.net"], "cc": ["c@example.net"]},
+            ],
+            BATCH,
         )
         self.assertEqual(answer.status, 200)
         ann, bo = self.sandbox.messages
@@ -147,6 +151,7 @@ class BatchTests(ResendTestCase):
         self.assertNotEqual(ann.message_ids, bo.message_ids)
         self.assertEqual(ann.recipients[0].header_to, '"Ann" <ann@example.net>')
         self.assertEqual([copy.kind for copy in bo.recipients], ["to", "cc"])
+        self.assertEqual((ann.send_at, bo.send_at), ("in 1 hour", None))
 
     def test_limit(self):
         self.assert_refused(self.post([MESSAGE] * 101, BATCH), "at most 100")
@@ -160,7 +165,6 @@ class BatchTests(ResendTestCase):
             # One that is refused keeps all from being sent.
             ([MESSAGE, {**MESSAGE, "to": ["bad"]}], "Invalid `to` field"),
             ([{**MESSAGE, "attachments": []}], "`attachments` field is not supported"),
-            ([{**MESSAGE, "scheduled_at": "in 1 hour"}], "`scheduled_at` field is not supported"),
         ):
             with self.subTest(text=text):
                 self.assert_refused(self.post(data, BATCH), text)

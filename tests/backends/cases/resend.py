@@ -59,6 +59,8 @@ RESEND = BackendCase(
             "merge_global_data",
         }
     ),
+    # In a batch, there can be no attachments.
+    combined_without=frozenset({"merge_headers", "merge_metadata"}),
     serialized=frozenset(
         {"extra_headers", "metadata", "merge_headers", "merge_metadata", "esp_extra"}
     ),
