@@ -135,17 +135,23 @@ class BrevoPayload(RequestsPayload):
         return self.serialize_json(data)
 
     def message_versions(self) -> list[dict[str, Any]]:
-        """Return what is particular to each ``to`` recipient of a batch."""
+        """Return what is particular to each ``to`` recipient of a batch.
+
+        A version's params and headers take the place of those common to all. (Brevo merges them,
+        or not: it ignores the common params if there is only one version.)
+        """
+        common_params = self.data.get("params") or {}
+        common_headers = self.data.get("headers") or {}
         merge_data = RecipientMap(self.merge_data)
         merge_metadata = RecipientMap(self.merge_metadata)
         merge_headers = RecipientMap(self.merge_headers)
         versions = []
         for email in self.to_emails:
             version: dict[str, Any] = {"to": [self.format_address(email)]}
-            if (params := merge_data.get(email)) is not None:
-                # Brevo adds the params common to all.
-                version["params"] = params
-            headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+            params = merge_data.get(email)
+            if params is not None or common_params:
+                version["params"] = {**common_params, **(params or {})}
+            headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict(common_headers)
             if (metadata := merge_metadata.get(email)) is not None:
                 headers[METADATA_HEADER] = self.format_metadata(
                     {**self.metadata, **metadata}, "merge_metadata"

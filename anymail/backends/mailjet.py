@@ -126,11 +126,10 @@ class MailjetPayload(RequestsPayload):
     def serialize_data(self) -> str:
         if not self.to_emails:
             self.unsupported_feature("messages without any `to` recipients")
-        body = {
-            "Globals": self.data,
-            "Messages": self.batch_messages() if self.is_batch() else self.single_message(),
-        }
+        body: dict[str, Any] = {"Globals": self.data, "Messages": None}
         update_deep(body, self.esp_extra)
+        if body["Messages"] is None:
+            body["Messages"] = self.batch_messages() if self.is_batch() else self.single_message()
         return self.serialize_json(body)
 
     def single_message(self) -> list[dict[str, Any]]:
@@ -138,7 +137,12 @@ class MailjetPayload(RequestsPayload):
         return [{"To": self.format_addresses(self.to_emails)}] if self.to_emails else []
 
     def batch_messages(self) -> list[dict[str, Any]]:
-        """Return a message for each ``to`` recipient: only what differs from the others."""
+        """Return a message for each ``to`` recipient: only what differs from the others.
+
+        A message's fields take the place of those in Globals: Mailjet doesn't say that it merges
+        variables and headers.
+        """
+        variables = self.data.get("Variables") or {}
         merge_data = RecipientMap(self.merge_data)
         merge_metadata = RecipientMap(self.merge_metadata)
         merge_headers = RecipientMap(self.merge_headers)
@@ -146,7 +150,7 @@ class MailjetPayload(RequestsPayload):
         for email in self.to_emails:
             message: dict[str, Any] = {"To": self.format_addresses([email])}
             if (data := merge_data.get(email)) is not None:
-                message["Variables"] = data
+                message["Variables"] = {**variables, **data}
             if (metadata := merge_metadata.get(email)) is not None:
                 message["EventPayload"] = self.serialize_json({**self.metadata, **metadata})
             if (headers := merge_headers.get(email)) is not None:
@@ -155,11 +159,12 @@ class MailjetPayload(RequestsPayload):
         return messages
 
     def merged_headers(self, headers: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields for a recipient's headers."""
+        """Return the fields for a recipient's headers, over those for everyone."""
         fields: dict[str, Any] = {}
         for name, value in headers.items():
             if name.lower() != "reply-to":
-                fields.setdefault("Headers", {})[name] = value
+                merged = fields.setdefault("Headers", CaseInsensitiveDict(self.data.get("Headers")))
+                merged[name] = value
             elif value:
                 # It has a field of its own, and Mailjet can refuse it as a header.
                 emails = parse_address_list(value, field=f"merge_headers[{name!r}]")

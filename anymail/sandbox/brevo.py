@@ -166,7 +166,7 @@ class Brevo(Provider):
         recipients = [
             copy
             for version, message_id in zip(versions, ids, strict=True)
-            for copy in self._copies(fields, version, message_id)
+            for copy in self._copies(fields, version, message_id, len(versions) == 1)
         ]
         if len(recipients) > MAX_RECIPIENTS:
             raise BrevoError(INVALID, f"At most {MAX_RECIPIENTS} recipients are allowed")
@@ -187,7 +187,9 @@ class Brevo(Provider):
             request=request,
         )
 
-    def _copies(self, fields: _Fields, version: _Fields, message_id: str) -> list[StoredRecipient]:
+    def _copies(
+        self, fields: _Fields, version: _Fields, message_id: str, is_only_version: bool
+    ) -> list[StoredRecipient]:
         """Return what the recipients of a version of the message get."""
         to = version.mailboxes("to")
         if not to:
@@ -196,9 +198,11 @@ class Brevo(Provider):
             raise BrevoError(
                 INVALID, f"At most {MAX_RECIPIENTS_OF_VERSION} recipients in a version are allowed"
             )
-        params = {**fields.object("params"), **version.object("params")}
-        headers = fields.headers()
-        headers.update(version.headers())
+        # Brevo ignores those for all versions if there is just one, and doesn't say when it merges.
+        params = version.object("params")
+        if not (params or is_only_version):
+            params = fields.object("params")
+        headers = version.headers() or fields.headers()
         subject, text, html = self._content(fields, params)
         copy = StoredRecipient(
             kind="to",

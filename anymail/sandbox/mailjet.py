@@ -365,13 +365,11 @@ class _Fields:
             raise MailjetError(WRONG_TYPE, "Type mismatch. Expected an object.", self.path)
 
     def over(self, shared: _Fields) -> _Fields:
-        """Return the fields of a message, with those for all messages added."""
-        merged = {**shared.data, **self.data}
-        for name in ("Headers", "Variables"):
-            both = {**shared.object(name).data, **self.object(name).data}
-            if both:
-                merged[name] = both
-        return _Fields(merged, self.path)
+        """Return the fields of a message, with those for all messages where it has none.
+
+        Mailjet doesn't say that it merges headers and variables, so nobody should rely on that.
+        """
+        return _Fields({**shared.data, **self.data}, self.path)
 
     def _path(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path else name

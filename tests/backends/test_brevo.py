@@ -485,8 +485,9 @@ class BatchTests(BrevoTestCase):
         data = self.sent_json(message)
         custom = data["headers"].pop("X-Mailin-custom")
         self.assertEqual(json.loads(custom), {"run": 9, "uid": 0})
-        custom = data["messageVersions"][0]["headers"].pop("X-Mailin-custom")
-        self.assertEqual(json.loads(custom), {"run": 9, "uid": 1})
+        for version, uid in zip(data["messageVersions"], (1, 0), strict=True):
+            custom = version["headers"].pop("X-Mailin-custom")
+            self.assertEqual(json.loads(custom), {"run": 9, "uid": uid})
         self.assertEqual(
             data,
             {
@@ -501,10 +502,14 @@ class BatchTests(BrevoTestCase):
                 "messageVersions": [
                     {
                         "to": [{"email": "ann@b.test"}],
-                        "params": {"pts": 3},
-                        "headers": {"List-Unsubscribe": "<https://a.test/u/1>"},
+                        "params": {"season": "autumn", "pts": 3},
+                        "headers": {"X-All": "1", "List-Unsubscribe": "<https://a.test/u/1>"},
                     },
-                    {"to": [{"email": "bo@b.test", "name": "Bo"}]},
+                    {
+                        "to": [{"email": "bo@b.test", "name": "Bo"}],
+                        "params": {"season": "autumn"},
+                        "headers": {"X-All": "1"},
+                    },
                 ],
             },
         )
@@ -546,7 +551,7 @@ class BatchTests(BrevoTestCase):
         )
         self.assertEqual(versions[0]["params"], {})
         self.assertEqual(versions[0]["headers"], {"X-Mailin-custom": '{"run": 9}'})
-        self.assertEqual(set(versions[1]), {"to"})
+        self.assertEqual(set(versions[1]), {"to", "headers"})
 
     def test_merge_headers_win(self):
         versions = self.versions(

@@ -514,10 +514,13 @@ class BatchTests(MailjetTestCase):
                     "Headers": {"X-All": "1"},
                 },
                 "Messages": [
-                    {"To": [{"Email": "ann@example.com"}], "Variables": {"plan": "Pro"}},
+                    {
+                        "To": [{"Email": "ann@example.com"}],
+                        "Variables": {"year": 2031, "plan": "Pro"},
+                    },
                     {
                         "To": [{"Email": "ben@example.com", "Name": "Ben"}],
-                        "Headers": {"X-Ben": "2"},
+                        "Headers": {"X-All": "1", "X-Ben": "2"},
                     },
                 ],
             },
@@ -530,6 +533,20 @@ class BatchTests(MailjetTestCase):
             {"ann@example.com": "1", "ben@example.com": "3", "cc@example.com": "4"},
         )
         self.assertEqual(status.message_id, {"1", "3", "4"})
+
+    def test_own_data_over_those_for_everyone(self):
+        self.send(
+            make_message(
+                merge_global_data={"a": 1, "b": 1},
+                merge_data={"to@example.com": {"b": 2}},
+                headers={"X-A": "1", "X-B": "1"},
+                merge_headers={"to@example.com": {"x-b": "2"}},
+                esp_extra={"Globals": {"Variables": {"c": 3}, "Headers": {"X-C": "3"}}},
+            )
+        )
+        [message] = self.messages
+        self.assertEqual(message["Variables"], {"a": 1, "b": 2, "c": 3})
+        self.assertEqual(message["Headers"], {"X-A": "1", "x-b": "2", "X-C": "3"})
 
     def test_empty_merge_attributes(self):
         for attr in ("merge_data", "merge_metadata", "merge_headers"):

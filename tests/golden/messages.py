@@ -171,7 +171,12 @@ _just("send_at", send_at=datetime(2031, 5, 6, 7, 8, 9, tzinfo=timezone.utc))
 _just("template", **TEMPLATE)
 _just("template_merge_global_data", **TEMPLATE, merge_global_data={"site": "Shop"})
 _just("merge_data", **BATCH, subject="Hi", merge_data=MERGE_DATA, merge_global_data={"site": "S"})
-_just("merge_data_one_recipient", **TEMPLATE, merge_data={"to@example.com": {"name": "To"}})
+_just(
+    "merge_data_one_recipient",
+    **TEMPLATE,
+    merge_data={"to@example.com": {"name": "To"}},
+    merge_global_data={"site": "Shop"},
+)
 _just(
     "template_merge_data",
     **BATCH,

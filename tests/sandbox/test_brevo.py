@@ -273,11 +273,23 @@ class BatchTests(BrevoTestCase):
             ],
         )
         ann, _ann_cc, bo, _bo_cc = stored.recipients
-        self.assertEqual((ann.subject, ann.html), ("Hi Ann", "<b>1  {{ other }}"))
-        self.assertEqual(ann.merge_data, {"name": "Ann", "n": 1})
+        # A version's own take the place of the others.
+        self.assertEqual((ann.subject, ann.html), ("Hi Ann", "<b>  {{ other }}"))
+        self.assertEqual(ann.merge_data, {"name": "Ann"})
         self.assertEqual(ann.metadata, {"run": "w7", "user": "1"})
-        self.assertEqual(ann.headers["X-All"], "1")
+        self.assertEqual(set(ann.headers), {"x-mailin-custom"})
         self.assertEqual((bo.subject, bo.metadata), ("Hi all", {"run": "w7"}))
+        self.assertEqual(bo.headers["X-All"], "1")
+
+    def test_params_for_a_single_version_are_ignored(self):
+        """As Brevo does."""
+        self.send(
+            subject="Hi {{ params.name }}",
+            params={"name": "all"},
+            messageVersions=[{"to": [{"email": "ann@example.net"}]}],
+        )
+        [stored] = self.sandbox.messages
+        self.assertEqual(stored.recipients[0].subject, "Hi ")
 
     def test_refused(self):
         for versions, text in (([], "messageVersions is empty"), ([{}], "to is missing")):
