@@ -249,6 +249,11 @@ class AnymailStatus:
             details.append(f"{len(self.recipients)} recipients")
         return f"AnymailStatus<{', '.join(details)}>"
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the provider has taken the message for one of its recipients, at least."""
+        return any(recipient.is_accepted for recipient in self.recipients.values())
+
     def set_recipient_status(self, recipients: Mapping[str, AnymailRecipientStatus]) -> None:
         """Add recipients' statuses, and bring ``status`` and ``message_id`` up to date."""
         self.recipients.update(recipients)

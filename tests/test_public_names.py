@@ -97,6 +97,7 @@ INTERNAL = {
         "anymail.sending",
         "anymail.sending.payload",
         "anymail.sending.runners",
+        "anymail.sending.steps",
         "anymail.providers",
     ),
 }
@@ -133,9 +134,10 @@ MEMBERS: dict[str, set[str]] = {
         *("content_type_without_charset",),
     },
     "anymail.backends.base:AnymailBaseBackend": {
-        *("build_message_payload", "close", "esp_name", "idna_encode", "open"),
-        *("parse_recipient_status", "post_to_esp", "raise_for_recipient_status"),
-        *("run_post_send", "run_pre_send", "send_messages"),
+        *("build_message_payload", "close", "esp_name", "idna_encode", "is_open", "make_call"),
+        *("open", "parse_recipient_status", "post_to_esp", "prepare_call"),
+        *("raise_for_recipient_status", "raise_for_status", "run_post_send", "run_pre_send"),
+        "send_messages",
     },
     "anymail.backends.base:BasePayload": {
         *("base_message_attrs", "anymail_message_attrs", "esp_message_attrs", "batch_attrs"),
@@ -153,7 +155,7 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.backends.base_requests:AnymailRequestsBackend": {
         *("close", "create_session", "deserialize_json_response", "invalid_response_format"),
-        *("open", "post_to_esp", "raise_for_status", "response_error"),
+        *("is_open", "make_call", "open", "prepare_call", "raise_for_status", "response_error"),
     },
     "anymail.backends.base_requests:RequestsPayload": {
         *("get_api_endpoint", "get_request_params", "serialize_data"),
@@ -165,7 +167,7 @@ MEMBERS: dict[str, set[str]] = {
     "anymail.message:AnymailMessageMixin": {
         *("attach", "attach_inline_image", "attach_inline_image_file"),
     },
-    "anymail.message:AnymailStatus": {"set_recipient_status"},
+    "anymail.message:AnymailStatus": {"is_accepted", "set_recipient_status"},
     "anymail.webhooks.base:AnymailCoreWebhookView": {
         *("as_view", "esp_name", "head", "http_method_names", "parse_events", "post"),
         *("run_validators", "signal", "validate_request", "check_freshness"),
@@ -178,7 +180,7 @@ MEMBERS: dict[str, set[str]] = {
 PRIVATE_MEMBERS: dict[str, set[str]] = {
     "anymail.backends.base:AnymailBaseBackend": {"_send"},
     "anymail.backends.base:BasePayload": {"_json_default"},
-    "anymail.backends.base_requests:AnymailRequestsBackend": {"_dump_api_request", "_send"},
+    "anymail.backends.base_requests:AnymailRequestsBackend": {"_dump_api_request"},
 }
 
 INBOUND_MESSAGE = {

@@ -37,7 +37,7 @@ from ..datastructures import UNSET, force_non_lazy
 from ..exceptions import AnymailAPIError, AnymailConfigurationError, AnymailInvalidHeader
 from ..headers import has_control_chars, quote_string, rfc2047_encode
 from ..message import AnymailRecipientStatus
-from ..sending.runners import ApiCall
+from ..sending.steps import ApiCall
 from .base import AnymailBaseBackend, BasePayload, MessageAttr
 
 try:
@@ -70,6 +70,7 @@ class EmailBackend(AnymailBaseBackend):
     """
 
     esp_name = "Amazon SES"
+    _session_name = "boto3 Session"
 
     def __init__(self, **kwargs: Any) -> None:
         esp_name = self.esp_name
@@ -117,16 +118,9 @@ class EmailBackend(AnymailBaseBackend):
         finally:
             self.client = None
 
-    def _send(self, message: EmailMessage) -> bool:
-        if self.client is not None:
-            return super()._send(message)
-        if self.fail_silently:
-            # open() failed, silently.
-            return False
-        cls = type(self)
-        raise RuntimeError(
-            f"boto3 Session not opened: call {cls.__module__}.{cls.__qualname__}.open() first"
-        )
+    @property
+    def is_open(self) -> bool:
+        return self.client is not None
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]
@@ -135,36 +129,27 @@ class EmailBackend(AnymailBaseBackend):
             return AmazonSESV2SendBulkEmailPayload(message, defaults, self)
         return AmazonSESV2SendEmailPayload(message, defaults, self)
 
-    def post_to_esp(self, payload: Any, message: EmailMessage) -> Any:
-        """Call the API and return its response, a dict.
-
-        Raises AnymailAPIError with the error that boto3 raised as its cause.
-        """
-        call = self._take_api_call(payload)
-        try:
-            return call.answer()
-        except (BotoCoreError, ClientError) as err:
-            raise AnymailAPIError(
-                f"Error calling Amazon SES {payload.api_name}:",
-                backend=self,
-                email_message=message,
-                payload=payload,
-                response=err.response if isinstance(err, ClientError) else None,
-            ) from err
-
-    @property
-    def _can_send_concurrently(self) -> bool:
-        return self.client is not None and super()._can_send_concurrently
-
-    def _prepare_call(self, payload: Any) -> ApiCall:
-        try:
-            api_method = getattr(self.client, payload.api_name)
-        except AttributeError:
+    def prepare_call(self, payload: Any) -> ApiCall:
+        if not hasattr(self.client, payload.api_name):
             raise NotImplementedError(
                 f"This version of boto3 does not have {payload.api_name} for Amazon SES v2. "
                 "Upgrade boto3."
-            ) from None
-        return ApiCall(api_method, **payload.get_api_params())
+            )
+        return ApiCall(payload.api_name, **payload.get_api_params())
+
+    def make_call(self, call: ApiCall) -> Any:
+        """Make the call, and return the response, a dict.
+
+        Raises AnymailAPIError with the error that boto3 raised as its cause.
+        """
+        try:
+            return call.make(self.client)
+        except (BotoCoreError, ClientError) as err:
+            raise AnymailAPIError(
+                f"Error calling Amazon SES {call.function}:",
+                backend=self,
+                response=err.response if isinstance(err, ClientError) else None,
+            ) from err
 
     def parse_recipient_status(
         self, response: Any, payload: Any, message: EmailMessage

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
-from django.views.decorators.debug import sensitive_variables
 from requests.structures import CaseInsensitiveDict
 
 from .. import _idna
@@ -43,7 +42,8 @@ from ..exceptions import (
 )
 from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.payload import BasePayload, Combiner, Converter, MessageAttr, not_implemented
-from ..sending.runners import ApiCall, ConcurrentSending, SequentialSending
+from ..sending.runners import ConcurrentSending, SequentialSending
+from ..sending.steps import ApiCall, errors_about, send
 from ..signals import post_send, pre_send
 
 # Other packages import these from here, too.
@@ -98,6 +98,7 @@ class AnymailBaseBackend(BaseEmailBackend):
 
     fail_silently: bool
     _api_error_class: ClassVar[type[AnymailAPIError]] = AnymailAPIError
+    _session_name: ClassVar[str] = "Session"
 
     def __init__(self, fail_silently: bool = False, **kwargs: Any) -> None:
         self.ignore_unsupported_features = get_anymail_setting(
@@ -156,6 +157,11 @@ class AnymailBaseBackend(BaseEmailBackend):
     def close(self) -> None:
         """Close the connection, if there is one."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent: always, unless subclasses need a connection for it."""
+        return True
+
     # -- Sending ------------------------------------------------------------------------------
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
@@ -171,83 +177,46 @@ class AnymailBaseBackend(BaseEmailBackend):
         if not email_messages:
             return 0
         created_session = self.open()
-        sending: SequentialSending | ConcurrentSending
-        if self.send_concurrency > 1 and self._can_send_concurrently:
-            sending = ConcurrentSending(self, self.send_concurrency)
-        else:
-            sending = SequentialSending(self)
+        sending = self._runner()
         try:
             return sending.send(email_messages)
-        except Exception as error:
+        except BaseException as error:
             error.sent_count = sending.sent_count  # type: ignore[attr-defined]
             raise
         finally:
             if created_session:
                 self.close()
 
-    def _send(self, message: EmailMessage) -> bool:
-        """Send one message. Returns whether it was sent (rather than canceled)."""
-        if not self._is_to_be_sent(message):
-            return False
-        self._finish_sending(message, self._build_payload(message))
-        return True
+    def _runner(self) -> SequentialSending | ConcurrentSending:
+        """Return what is to take messages through the steps of sending."""
+        if self.send_concurrency > 1 and self.is_open and self._takes_usual_steps():
+            return ConcurrentSending(self, self.send_concurrency)
+        return SequentialSending(self)
 
-    def _is_to_be_sent(self, message: EmailMessage) -> bool:
-        """Give the message an empty status, and ask the receivers of pre_send."""
-        message.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
-        return self.run_pre_send(message) and bool(message.recipients())
+    def _takes_usual_steps(self) -> bool:
+        """Tell whether messages can be sent by other methods than _send and post_to_esp.
 
-    # The decorator is for all that is called here and in _call_esp, in requests and boto3 too:
-    # Django's error reports show no local variables of it, which hold credentials and content.
-    @sensitive_variables()
-    def _build_payload(self, message: EmailMessage) -> Any:
-        return self.build_message_payload(message, self.send_defaults)
-
-    def _finish_sending(self, message: EmailMessage, payload: Any) -> None:
-        """Send the payload, keep in the message's status what the answer says, and tell that.
-
-        Also if the answer is an error, but says what became of the message for some recipients.
+        Nobody knows what else a subclass's own methods of those names do.
         """
-        status: AnymailStatus = message.anymail_status  # type: ignore[attr-defined]
-        try:
-            response = self._call_esp(message, payload, status)
-        except AnymailError as error:
-            if error.recipients:
-                status.set_recipient_status(error.recipients)
-                self.run_post_send(message)
-            raise
-        self.run_post_send(message)
-        self.raise_for_recipient_status(status, response, payload, message)
-
-    @sensitive_variables()
-    def _call_esp(self, message: EmailMessage, payload: Any, status: AnymailStatus) -> Any:
-        response = self.post_to_esp(payload, message)
-        status.esp_response = response
-        status.set_recipient_status(self.parse_recipient_status(response, payload, message))
-        return response
-
-    @property
-    def _can_send_concurrently(self) -> bool:
-        """Whether post_to_esp does nothing but make the call that _prepare_call returns.
-
-        So it is as long as subclasses of the class that has both don't override it, or _send.
-        """
-        cls = type(self)
-        owner: Any = next(base for base in cls.__mro__ if "_prepare_call" in vars(base))
-        return (
-            owner is not AnymailBaseBackend
-            and cls._send is owner._send
-            and cls.post_to_esp is owner.post_to_esp
+        usual: Any = AnymailBaseBackend
+        return all(
+            getattr(method, "__func__", None) is usual_method
+            for method, usual_method in (
+                (self._send, usual._send),
+                (self.post_to_esp, usual.post_to_esp),
+            )
         )
 
-    def _prepare_call(self, payload: Any) -> ApiCall:
-        """Return the call of the provider's API, not yet made."""
-        raise not_implemented(self, "_prepare_call")
-
-    def _take_api_call(self, payload: Any) -> ApiCall:
-        """Return the call of the provider's API, which may be under way already."""
-        call = vars(payload).pop("_api_call", None)
-        return call or self._prepare_call(payload)
+    def _send(self, message: EmailMessage) -> bool:
+        """Send one message. Returns whether it was sent (rather than canceled)."""
+        if self.is_open:
+            return send(self, message)
+        if self.fail_silently:
+            # open() failed, silently.
+            return False
+        cls = type(self)
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        raise RuntimeError(f"{self._session_name} not opened: call {name}.open() first")
 
     def _credentials(self) -> list[str]:
         """Return the backend's API keys and such, to be kept out of errors and debugging output."""
@@ -299,9 +268,28 @@ class AnymailBaseBackend(BaseEmailBackend):
     def post_to_esp(self, payload: Any, message: EmailMessage) -> Any:
         """Hand the payload to the provider, and return its raw answer.
 
-        Raises AnymailAPIError if that fails.
+        Raises AnymailAPIError if that fails. Subclasses can override it, which is the way to send
+        through an API of another kind. If they implement prepare_call() and make_call() instead,
+        several calls can be made at a time.
         """
+        with errors_about(message, payload):
+            response = self.make_call(self.prepare_call(payload))
+        self.raise_for_status(response, payload, message)
+        return response
+
+    def prepare_call(self, payload: Any) -> ApiCall:
+        """Return the call of the provider's API that sends the payload, not yet made."""
         raise not_implemented(self, "post_to_esp")
+
+    def make_call(self, call: ApiCall) -> Any:
+        """Make a call, and return its raw answer. This can be in another thread.
+
+        Raises AnymailAPIError if there is no answer.
+        """
+        raise not_implemented(self, "make_call")
+
+    def raise_for_status(self, response: Any, payload: Any, message: EmailMessage) -> None:
+        """Raise AnymailAPIError if the answer is that the call has failed."""
 
     def parse_recipient_status(
         self, response: Any, payload: Any, message: EmailMessage

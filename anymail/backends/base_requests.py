@@ -18,7 +18,7 @@ from ..conf import _get_number_setting, get_anymail_setting
 from ..exceptions import AnymailRequestsAPIError
 from ..http import no_netrc
 from ..message import AnymailRecipientStatus
-from ..sending.runners import ApiCall
+from ..sending.steps import ApiCall
 from .base import AnymailBaseBackend, BasePayload
 
 # Nearly all calls of a backend have the same URL.
@@ -90,47 +90,28 @@ class AnymailRequestsBackend(AnymailBaseBackend):
             )
         return session
 
-    def _send(self, message: EmailMessage) -> bool:
-        if self.session is not None:
-            return super()._send(message)
-        if self.fail_silently:
-            # open() failed, silently.
-            return False
-        cls = type(self)
-        raise RuntimeError(
-            f"{cls.__module__}.{cls.__qualname__}._send() needs an open session: call open() first"
-        )
+    @property
+    def is_open(self) -> bool:
+        return self.session is not None
 
-    def post_to_esp(self, payload: Any, message: EmailMessage) -> requests.Response:
-        """Call the API, and return its response if that is a success.
+    def prepare_call(self, payload: Any) -> ApiCall:
+        params = payload.get_request_params(self.api_url)
+        params.setdefault("timeout", self.timeout)
+        return ApiCall("request", **params)
 
-        Raises AnymailRequestsAPIError: for HTTP errors see raise_for_status; if there was no
-        answer, the error is also an instance of the requests exception that caused it.
+    def make_call(self, call: ApiCall) -> requests.Response:
+        """Make the request, and return the response.
+
+        Raises AnymailRequestsAPIError if there is none. The error is also an instance of the
+        requests exception that caused it.
         """
-        call = self._take_api_call(payload)
         try:
-            response: requests.Response = call.answer()
+            return call.make(self.session)  # type: ignore[no-any-return]
         except requests.RequestException as err:
             mask_urls_in_error(err)
             error_class = AnymailRequestsAPIError.combined_with(type(err))
-            raise error_class(
-                f"Error posting to {mask_urls(call.params.get('url', '<missing url>'))}:",
-                email_message=message,
-                payload=payload,
-                backend=self,
-            ) from err
-        self.raise_for_status(response, payload, message)
-        return response
-
-    @property
-    def _can_send_concurrently(self) -> bool:
-        return self.session is not None and super()._can_send_concurrently
-
-    def _prepare_call(self, payload: Any) -> ApiCall:
-        assert self.session is not None
-        params = payload.get_request_params(self.api_url)
-        params.setdefault("timeout", self.timeout)
-        return ApiCall(self.session.request, **params)
+            url = mask_urls(call.params.get("url", "<missing url>"))
+            raise error_class(f"Error posting to {url}:", backend=self) from err
 
     def raise_for_status(
         self, response: requests.Response, payload: Any, message: EmailMessage

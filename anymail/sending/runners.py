@@ -9,69 +9,29 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from django.core.mail import EmailMessage
-from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import AnymailError
 from ..message import AnymailStatus
+from .steps import Sending, errors_about, prepare
+
+if TYPE_CHECKING:
+    from ..backends.base import AnymailBaseBackend
 
 logger = logging.getLogger("anymail.backends")
-
-
-class Backend(Protocol):
-    """What is needed of an email backend, which is open."""
-
-    fail_silently: bool
-
-    def _send(self, message: EmailMessage) -> bool: ...
-    def _is_to_be_sent(self, message: EmailMessage) -> bool: ...
-    def _build_payload(self, message: EmailMessage) -> Any: ...
-    def _prepare_call(self, payload: Any) -> ApiCall: ...
-    def _finish_sending(self, message: EmailMessage, payload: Any) -> None: ...
-
-
-class ApiCall:
-    """A call of a provider's API: a function and its arguments.
-
-    It is made when its answer is asked for, unless it was started in another thread before.
-    """
-
-    def __init__(self, function: Callable[..., Any], **params: Any) -> None:
-        self.function = function
-        self.params = params
-        self._future: Future[Any] | None = None
-
-    def start(self, executor: Executor) -> None:
-        """Start the call in a thread of the executor."""
-        # With the context of this thread, which instrumentation of HTTP libraries needs.
-        self._future = executor.submit(copy_context().run, self._call)
-
-    def answer(self) -> Any:
-        """Return what the function returns, or raise what it raises."""
-        return self._call() if self._future is None else self._future.result()
-
-    @sensitive_variables()
-    def _call(self) -> Any:
-        return self.function(**self.params)
-
-
-def _was_accepted(message: EmailMessage) -> bool:
-    """Tell whether a message that has failed was accepted for some recipients all the same."""
-    status: AnymailStatus | None = getattr(message, "anymail_status", None)
-    return status is not None and any(
-        recipient.is_accepted for recipient in status.recipients.values()
-    )
 
 
 class SequentialSending:
     """Sends messages one after the other."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: AnymailBaseBackend) -> None:
         self.backend = backend
         self.sent_count = 0
 
@@ -82,20 +42,13 @@ class SequentialSending:
                 sent = self.backend._send(message)
             except Exception as error:
                 if not (self.backend.fail_silently and isinstance(error, AnymailError)):
-                    self.sent_count += _was_accepted(message)
+                    # It can have been accepted for some recipients all the same.
+                    status = getattr(message, "anymail_status", AnymailStatus())
+                    self.sent_count += status.is_accepted
                     raise
             else:
                 self.sent_count += bool(sent)
         return self.sent_count
-
-
-class _Sending(NamedTuple):
-    """A message whose API call is under way."""
-
-    number: int
-    message: EmailMessage
-    status: AnymailStatus
-    payload: Any
 
 
 class ConcurrentSending:
@@ -104,60 +57,170 @@ class ConcurrentSending:
     When a message fails, no further ones are started; those that are under way are finished.
     """
 
-    def __init__(self, backend: Backend, concurrency: int) -> None:
+    def __init__(self, backend: AnymailBaseBackend, concurrency: int) -> None:
         self.backend = backend
         self.concurrency = concurrency
         self.sent_count = 0
-        self._under_way: deque[_Sending] = deque()
+        # What is left to do, in order: take the answer to a call, or else finish the message.
+        self._steps: deque[tuple[_UnderWay, _Call | None]] = deque()
+        self._calls = 0
         self._errors: dict[int, Exception] = {}
 
     def send(self, messages: Iterable[EmailMessage]) -> int:
         """Send the messages. Returns how many were sent.
 
-        Raises the first error in the order of the messages. Others are logged.
+        Raises the first error in the order of the messages; one that the iterable of messages
+        raises is that of the next message. Other errors are logged.
         """
         with ThreadPoolExecutor(self.concurrency, "anymail-send") as executor:
-            for number, message in enumerate(messages):
-                if len(self._under_way) == self.concurrency:
-                    self._finish(self._under_way.popleft())
-                if not self._errors:
-                    self._start(number, message, executor)
-                if self._errors:
-                    break
-            while self._under_way:
-                self._finish(self._under_way.popleft())
+            try:
+                self._start_all(messages, executor)
+                self._take_all_steps()
+            except BaseException:  # KeyboardInterrupt, for example
+                for _, call in self._steps:
+                    if call is not None:
+                        call.future.cancel()  # if it has not begun
+                self._take_all_steps()
+                self._log(self._errors.values())
+                raise
         if not self._errors:
             return self.sent_count
         first, *others = (error for _, error in sorted(self._errors.items(), key=itemgetter(0)))
-        for error in others:
-            logger.error("Another message of the same send_messages() failed", exc_info=error)
+        self._log(others)
         raise first
+
+    # -- Start --------------------------------------------------------------------------------
+
+    def _start_all(self, messages: Iterable[EmailMessage], executor: Executor) -> None:
+        number = 0
+        try:
+            for number, message in enumerate(messages, 1):
+                self._make_room()
+                if self._errors:
+                    break
+                self._start(number, message, executor)
+        except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
+            self._errors[number + 1] = error
 
     def _start(self, number: int, message: EmailMessage, executor: Executor) -> None:
         try:
-            if self.backend._is_to_be_sent(message):
-                payload = self.backend._build_payload(message)
-                payload._api_call = self.backend._prepare_call(payload)
-                payload._api_call.start(executor)
-                status: AnymailStatus = message.anymail_status  # type: ignore[attr-defined]
-                self._under_way.append(_Sending(number, message, status, payload))
+            sending = prepare(self.backend, message)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._note_error(number, error)
-
-    def _finish(self, sending: _Sending) -> None:
-        # If the same message is there twice, it has the status of the second by now.
-        sending.message.anymail_status = sending.status  # type: ignore[attr-defined]
+            return
+        if sending is None:
+            return
+        under_way = _UnderWay(number, sending)
         try:
-            self.backend._finish_sending(sending.message, sending.payload)
+            while (payload := self._next_payload(under_way)) is not None:
+                api_call = sending.prepare_call(payload)
+                call = _Call(payload, partial(self.backend.make_call, api_call))
+                self._steps.append((under_way, call))
+                self._calls += 1
+                with errors_about(message, payload):
+                    call.start(executor)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
-            if self._note_error(sending.number, error):
-                self.sent_count += _was_accepted(sending.message)
-        else:
-            self.sent_count += 1
+            self._fail(under_way, error)
+        self._steps.append((under_way, None))
 
-    def _note_error(self, number: int, error: Exception) -> bool:
-        """Keep an error to raise later. Returns False if it is to be silent."""
-        if self.backend.fail_silently and isinstance(error, AnymailError):
-            return False
-        self._errors[number] = error
-        return True
+    def _next_payload(self, under_way: _UnderWay) -> Any | None:
+        """Return the payload for the message's next call, when that can be made."""
+        self._make_room()
+        return None if under_way.error else under_way.sending.next_payload()
+
+    # -- Finish -------------------------------------------------------------------------------
+
+    def _make_room(self) -> None:
+        """Take steps until another call can be made."""
+        while self._calls >= self.concurrency:
+            self._take_step()
+        while self._steps and self._steps[0][1] is None:
+            self._take_step()
+
+    def _take_all_steps(self) -> None:
+        while self._steps:
+            self._take_step()
+
+    def _take_step(self) -> None:
+        under_way, call = self._steps[0]
+        if call is not None:
+            wait([call.future])  # If this is interrupted, the step is still to be taken.
+        self._steps.popleft()
+        if call is None:
+            self._finish(under_way)
+            return
+        self._calls -= 1
+        try:
+            under_way.sending.receive(call.payload, call.future.result)
+        except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
+            self._fail(under_way, error)
+
+    def _finish(self, under_way: _UnderWay) -> None:
+        sending = under_way.sending
+        try:
+            sending.tell(under_way.error)
+            if under_way.error is None:
+                sending.raise_if_refused()
+        except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
+            self._fail(under_way, error)
+        if under_way.error is None:
+            self.sent_count += 1
+        elif under_way.number in self._errors:
+            self.sent_count += sending.status.is_accepted
+
+    # -- Errors -------------------------------------------------------------------------------
+
+    def _fail(self, under_way: _UnderWay, error: Exception) -> None:
+        under_way.error = error
+        self._note_error(under_way.number, error)
+
+    def _note_error(self, number: int, error: Exception) -> None:
+        """Keep an error to raise later, unless it is to be silent."""
+        if not (self.backend.fail_silently and isinstance(error, AnymailError)):
+            self._errors[number] = error
+
+    @staticmethod
+    def _log(errors: Iterable[Exception]) -> None:
+        for error in errors:
+            logger.error("Another message of the same send_messages() failed", exc_info=error)
+
+
+@dataclass
+class _UnderWay:
+    """A message that is under way."""
+
+    number: int
+    sending: Sending
+    error: Exception | None = None
+
+
+class _Call:
+    """A call that is made in a thread of an executor."""
+
+    def __init__(self, payload: Any, make: Callable[[], Any]) -> None:
+        self.payload = payload
+        self.future: Future[Any] = Future()
+        self._make = make
+
+    def start(self, executor: Executor) -> None:
+        """Have the call made. Raises AnymailError if there can't be a thread for it."""
+        try:
+            # With the context of this thread, which instrumentation of HTTP libraries needs.
+            executor.submit(copy_context().run, _make_call, self._make, self.future)
+        except RuntimeError as error:
+            # The interpreter is shutting down, or there are too many threads. In that case, one of
+            # the executor's others can have come to it all the same.
+            if self.future.cancel():
+                raise AnymailError("Cannot call the provider's API in another thread") from error
+
+
+def _make_call(make: Callable[[], Any], future: Future[Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        answer = make()
+    except BaseException as error:  # noqa: BLE001 (raised where the answer is wanted)
+        future.set_exception(error)
+        del future  # The error has this frame.
+    else:
+        future.set_result(answer)

@@ -20,6 +20,7 @@ from anymail.exceptions import (
     AnymailRequestsAPIError,
 )
 from anymail.message import AnymailMessage
+from anymail.sending.runners import ConcurrentSending, SequentialSending
 from anymail.signals import post_send, pre_send
 
 from ..http_server import Answer, HttpServer, ReceivedRequest
@@ -405,6 +406,6 @@ class AmazonSESTests(SimpleTestCase):
 
         backend = PostBackend(client_params={"region_name": "us-east-1"}, send_concurrency=2)
         with backend:
-            self.assertFalse(backend._can_send_concurrently)
+            self.assertIsInstance(backend._runner(), SequentialSending)
         with self.make_backend(send_concurrency=2) as backend:
-            self.assertTrue(backend._can_send_concurrently)
+            self.assertIsInstance(backend._runner(), ConcurrentSending)

@@ -1,0 +1,154 @@
+"""The way of a message through an email backend, from EmailMessage to status.
+
+- prepare: an empty status; the pre_send signal; the payload, which is the message in the provider's
+  words;
+- call: one call of the provider's API, or several if the message takes that many. A call is data
+  until the backend makes it. That is the only step that waits for somebody else;
+- finish: what the answers say: statuses; the post_send signal; an error if nobody's mail was
+  accepted.
+
+:func:`send` takes all of them, one after the other. How many messages are on their way at a time
+is for runners to decide: see runners.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django.core.mail import EmailMessage
+from django.views.decorators.debug import sensitive_variables
+
+from ..exceptions import AnymailError
+from ..message import AnymailStatus
+
+if TYPE_CHECKING:
+    from ..backends.base import AnymailBaseBackend
+
+
+def send(backend: AnymailBaseBackend, message: EmailMessage) -> bool:
+    """Send a message. Returns whether it was sent (rather than canceled)."""
+    sending = prepare(backend, message)
+    if sending is None:
+        return False
+    try:
+        while (payload := sending.next_payload()) is not None:
+            sending.post(payload)
+    except Exception as error:
+        sending.tell(error)
+        raise
+    sending.tell()
+    sending.raise_if_refused()
+    return True
+
+
+def prepare(backend: AnymailBaseBackend, message: EmailMessage) -> Sending | None:
+    """Start a message on its way. Returns None if it is not to be sent.
+
+    Either receivers of pre_send have canceled it, or it has no recipients.
+    """
+    status = AnymailStatus()
+    message.anymail_status = status  # type: ignore[attr-defined]
+    if not (backend.run_pre_send(message) and message.recipients()):
+        return None
+    return Sending(backend, message, status)
+
+
+# Django's error reports show no local variables of functions with @sensitive_variables(), and of
+# all that is called there, in requests and boto3 too: they hold credentials and content.
+
+
+class Sending:
+    """A message on its way through a backend, which is open."""
+
+    @sensitive_variables()
+    def __init__(
+        self, backend: AnymailBaseBackend, message: EmailMessage, status: AnymailStatus
+    ) -> None:
+        self.backend = backend
+        self.message = message
+        self.status = status
+        self.payload: Any = backend.build_message_payload(message, backend.send_defaults)
+        self._payloads: Iterator[Any] = iter([self.payload])
+        self._responses: list[Any] = []
+
+    # -- Call ---------------------------------------------------------------------------------
+
+    @sensitive_variables()
+    def next_payload(self) -> Any | None:
+        """Return the payload for the next call, or None if there are no more calls to be made."""
+        return next(self._payloads, None)
+
+    @sensitive_variables()
+    def post(self, payload: Any) -> None:
+        """Have the backend make the call, and take the response."""
+        self._take_response(payload, self.backend.post_to_esp(payload, self.message))
+
+    @sensitive_variables()
+    def prepare_call(self, payload: Any) -> ApiCall:
+        """Return the call as data, for a runner that makes it itself."""
+        return self.backend.prepare_call(payload)
+
+    @sensitive_variables()
+    def receive(self, payload: Any, get_answer: Callable[[], Any]) -> None:
+        """Take the answer to a call that a runner has made. get_answer returns or raises it."""
+        with errors_about(self.message, payload):
+            response = get_answer()
+        self.backend.raise_for_status(response, payload, self.message)
+        self._take_response(payload, response)
+
+    def _take_response(self, payload: Any, response: Any) -> None:
+        self._responses.append(response)
+        self.status.esp_response = response if len(self._responses) == 1 else self._responses
+        self.status.set_recipient_status(
+            self.backend.parse_recipient_status(response, payload, self.message)
+        )
+
+    # -- Finish -------------------------------------------------------------------------------
+
+    def tell(self, error: Exception | None = None) -> None:
+        """Tell receivers of post_send, if there is something to tell in spite of an error.
+
+        With the error, or before, it can be known what became of the message for some recipients.
+        """
+        if isinstance(error, AnymailError) and error.recipients:
+            self.status.set_recipient_status(error.recipients)
+        # If the same message was sent again meanwhile, it has another status by now.
+        self.message.anymail_status = self.status  # type: ignore[attr-defined]
+        if error is None or self.status.recipients:
+            self.backend.run_post_send(self.message)
+
+    def raise_if_refused(self) -> None:
+        """Raise an error if the message was refused for all of its recipients."""
+        self.backend.raise_for_recipient_status(
+            self.status, self._responses[-1], self.payload, self.message
+        )
+
+
+class ApiCall:
+    """A call of a provider's API, as data.
+
+    ``function`` is the name of a method of the client: ``request`` of a requests session, or one
+    that an SDK has. ``params`` are its arguments, such as HTTP method, URL, headers and timeout.
+    """
+
+    def __init__(self, function: str, **params: Any) -> None:
+        self.function = function
+        self.params = params
+
+    @sensitive_variables()
+    def make(self, client: Any) -> Any:
+        """Make the call. Returns and raises what the client does. It can be in another thread."""
+        return getattr(client, self.function)(**self.params)
+
+
+@contextmanager
+def errors_about(message: EmailMessage, payload: Any) -> Iterator[None]:
+    """Let errors that are raised within have the message and payload that they are about."""
+    try:
+        yield
+    except AnymailError as error:
+        error.email_message = error.email_message or message
+        error.payload = error.payload or payload
+        raise
