@@ -198,7 +198,7 @@ def attach_inline_image(
 class AnymailRecipientStatus:
     """What became of a message for one recipient.
 
-    - ``message_id``: the provider's id for the message; str, for a few providers int; or None
+    - ``message_id``: the provider's id for the message; str, for Postal int; or None
     - ``status``: one of :data:`ANYMAIL_STATUSES`, or None before the message is sent
     """
 

@@ -69,9 +69,10 @@ class AnymailEvent:
 class AnymailTrackingEvent(AnymailEvent):
     """Something that happened to a sent message.
 
-    - ``message_id``: str, as in the sent message's anymail_status
+    - ``message_id``: as in the sent message's anymail_status; str, for Postal int
     - ``recipient``: addr-spec
-    - ``reject_reason``: one of RejectReason's values, for bounced and rejected events
+    - ``reject_reason``: one of RejectReason's values, for bounced and rejected events, with some
+      providers also for complained, unsubscribed, deferred and failed ones
     - ``description``: the provider's explanation for people
     - ``mta_response``: answer of the receiving mail server, as the provider reports it
     - ``tags``: list of str, ``metadata``: dict, as the message was sent with
@@ -84,7 +85,7 @@ class AnymailTrackingEvent(AnymailEvent):
     def __init__(
         self,
         *,
-        message_id: str | None = None,
+        message_id: Any = None,
         recipient: str | None = None,
         reject_reason: str | None = None,
         description: str | None = None,
@@ -147,7 +148,7 @@ class EventType:
 
 
 class RejectReason:
-    """Normalized reasons of bounced and rejected events."""
+    """Normalized reasons why a message was not delivered, or won't be."""
 
     INVALID = "invalid"  #: the address is malformed
     BOUNCED = "bounced"  #: the address bounced, now or earlier

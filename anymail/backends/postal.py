@@ -55,7 +55,7 @@ class EmailBackend(AnymailRequestsBackend):
             for address, result in _messages(reply).items():
                 # This is the id in webhooks. "message_id" is the Message-ID header.
                 message_id = result["id"]
-                if isinstance(message_id, bool) or not isinstance(message_id, (int, str)):
+                if isinstance(message_id, bool) or not isinstance(message_id, int):
                     raise TypeError("id must be a number")
                 statuses[reported.addr_spec(address)] = AnymailRecipientStatus(message_id, "queued")
         except (KeyError, TypeError) as err:

@@ -37,6 +37,7 @@ from .decoding import (
     as_metadata,
     as_str,
     as_tags,
+    as_text,
     as_unix_time,
     get_list,
     get_object,
@@ -70,6 +71,9 @@ EVENT_TYPES: dict[str, tuple[str, str | None]] = {
     "error": (EventType.FAILED, None),
     "list_addition": (EventType.SUBSCRIBED, None),
 }
+
+# What tells the time of an event, the best first
+TIMESTAMPS = ("ts_epoch", "ts_event", "ts")
 
 
 class BrevoBaseWebhookView(AnymailBaseWebhookView):
@@ -115,8 +119,7 @@ class BrevoTrackingWebhookView(BrevoBaseWebhookView):
         tags = esp_event["tags"] if "tags" in esp_event else esp_event.get("tag")
         return AnymailTrackingEvent(
             event_type=event_type,
-            # The other times in an event are in the time zone of the account.
-            timestamp=_from_milliseconds(esp_event.get("ts_epoch")),
+            timestamp=_timestamp(esp_event),
             # "id" is the webhook's.
             esp_event=esp_event,
             message_id=as_str(esp_event.get("message-id")),
@@ -129,9 +132,13 @@ class BrevoTrackingWebhookView(BrevoBaseWebhookView):
         )
 
 
-def _from_milliseconds(value: Any) -> datetime | None:
-    milliseconds = as_float(value)
-    return None if milliseconds is None else as_unix_time(milliseconds / 1000)
+def _timestamp(esp_event: dict[str, Any]) -> datetime | None:
+    """Return the time of an event. (Its "date" is in the time zone of the account.)
+
+    Whether these are seconds or milliseconds is not as documented in some events.
+    """
+    times = (as_unix_time(esp_event.get(name)) for name in TIMESTAMPS)
+    return next((time for time in times if time is not None), None)
 
 
 def _parse_metadata(custom: Any) -> dict[str, Any]:
@@ -185,8 +192,8 @@ class BrevoInboundWebhookView(BrevoBaseWebhookView):
         headers = _parse_headers(esp_event)
         message = AnymailInboundMessage.construct(
             headers=headers,
-            text=as_str(esp_event.get("RawTextBody", "")),
-            html=as_str(esp_event.get("RawHtmlBody", "")),
+            text=as_text(esp_event.get("RawTextBody")),
+            html=as_text(esp_event.get("RawHtmlBody")),
             attachments=[
                 self._download_attachment(downloads, attachment)
                 for attachment in get_list(esp_event, "Attachments")
@@ -194,7 +201,7 @@ class BrevoInboundWebhookView(BrevoBaseWebhookView):
         )
         message.envelope_sender = _envelope_address(headers, "return-path")
         message.envelope_recipient = _envelope_address(headers, "delivered-to")
-        message.stripped_text = as_str(esp_event.get("ExtractedMarkdownMessage"))
+        message.stripped_text = as_text(esp_event.get("ExtractedMarkdownMessage"))
         message.spam_score = as_float(esp_event.get("SpamScore"))
         uuids = get_list(esp_event, "Uuid")
         return AnymailInboundEvent(

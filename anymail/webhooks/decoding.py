@@ -26,6 +26,8 @@ MAX_JSON_NESTING = 100
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _CONTAINERS = {dict, list, tuple}
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# Of a number of seconds, that's in the year 5138; of milliseconds, in 1973.
+_MORE_THAN_SECONDS = 1e11
 _MORE_THAN_MICROSECONDS = re.compile(r"([.,]\d{6})\d+")
 
 
@@ -197,6 +199,11 @@ def as_str(value: Any) -> str | None:
     return None
 
 
+def as_text(value: Any) -> str | None:
+    """Return text that is not empty: for fields of a message in which "" stands for nothing."""
+    return as_str(value) or None
+
+
 def as_key(value: Any) -> str:
     """Return a word to look up in a table of the provider's words; "" if it isn't text."""
     return value if isinstance(value, str) else ""
@@ -241,11 +248,15 @@ def as_addr_spec(value: Any) -> str | None:
 
 
 def as_unix_time(value: Any) -> datetime | None:
-    """Return an aware UTC datetime from seconds since the epoch; None if that's not possible."""
-    seconds = as_float(value)
-    if seconds is None:
+    """Return an aware UTC datetime from seconds since the epoch; None if that's not possible.
+
+    Milliseconds, which some providers send where they document seconds, are told by their size.
+    """
+    number = as_float(value)
+    if number is None:
         return None
     try:
+        seconds = number / 1000 if number > _MORE_THAN_SECONDS else number
         return datetime.fromtimestamp(seconds, tz=timezone.utc)
     except (OSError, OverflowError, ValueError):
         return None

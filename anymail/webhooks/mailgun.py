@@ -41,6 +41,7 @@ from .decoding import (
     as_metadata,
     as_str,
     as_tags,
+    as_text,
     as_unix_time,
     get_object,
     get_path,
@@ -314,20 +315,20 @@ class MailgunInboundWebhookView(MailgunBaseWebhookView):
         """
         raw_form = read_form(request, self.esp_name)
         form = request.POST
-        if "body-mime" in raw_form:
+        if raw_form.get("body-mime"):
             # The message can be in any charset.
             message = AnymailInboundMessage.parse_raw_mime_bytes(raw_form.pop("body-mime"))
         else:
             message = AnymailInboundMessage.construct(
                 raw_headers=_raw_headers(form),
-                text=form.get("body-plain"),
-                html=form.get("body-html"),
+                text=as_text(form.get("body-plain")),
+                html=as_text(form.get("body-html")),
                 attachments=_attachments(request, raw_form),
             )
         message.envelope_sender = as_addr_spec(form.get("sender"))
         message.envelope_recipient = as_addr_spec(form.get("recipient"))
-        message.stripped_text = form.get("stripped-text")
-        message.stripped_html = form.get("stripped-html")
+        message.stripped_text = as_text(form.get("stripped-text"))
+        message.stripped_html = as_text(form.get("stripped-html"))
         message.spam_detected, message.spam_score = _spam_verdict(message)
         return AnymailInboundEvent(
             event_type=EventType.INBOUND,

@@ -32,6 +32,7 @@ from .decoding import (
     as_metadata,
     as_str,
     as_tags,
+    as_text,
     as_unix_time,
     decode_base64,
     get_list,
@@ -158,8 +159,8 @@ class MailjetInboundWebhookView(AnymailBaseWebhookView):
         # The raw message can't be rebuilt: nothing tells how its parts are nested.
         message = AnymailInboundMessage.construct(
             headers=_parse_headers(esp_event),
-            text=as_str(esp_event.get("Text-part")),
-            html=as_str(esp_event.get("Html-part")),
+            text=as_text(esp_event.get("Text-part")),
+            html=as_text(esp_event.get("Html-part")),
             attachments=[
                 _construct_attachment(esp_event, part)
                 for part in get_list(esp_event, "Parts")

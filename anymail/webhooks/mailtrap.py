@@ -9,7 +9,7 @@ Mailtrap signs its calls, each webhook with a secret of its own.
 
 from __future__ import annotations
 
-from datetime import datetime
+import logging
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -36,17 +36,19 @@ from ..signals import (
 from .base import AnymailBaseWebhookView, as_keys, as_list
 from .decoding import (
     as_addr_spec,
-    as_float,
     as_key,
     as_metadata,
     as_str,
     as_tags,
+    as_text,
     as_unix_time,
     json_object,
     parse_json,
 )
 from .downloads import Downloads
 from .signatures import hmac_signature, matches_any
+
+logger = logging.getLogger("anymail.webhooks")
 
 DEFAULT_INBOUND_API_URL = "https://mailtrap.io/api/"
 
@@ -74,9 +76,6 @@ RECEIVED = {"inbound.message_received", "inbound_message_received"}
 
 SAMPLE_INBOX_ID = 1
 """In the calls made by the button that tests a webhook. They are about a made-up message."""
-
-# Of a number of seconds, that's in the year 5138; of milliseconds, in 1973.
-_MORE_THAN_SECONDS = 1e11
 
 
 class MailtrapWebhookView(AnymailBaseWebhookView):
@@ -194,6 +193,7 @@ class MailtrapTrackingWebhookView(MailtrapWebhookView):
             message_id=as_str(esp_event.get("message_id")),
             recipient=as_addr_spec(esp_event.get("email")),
             reject_reason=reject_reason,
+            description=as_text(esp_event.get("reason")),
             mta_response=as_str(esp_event.get("response")),
             tags=as_tags(esp_event.get("category")),
             metadata=as_metadata(esp_event.get("custom_variables")),
@@ -255,8 +255,8 @@ class MailtrapInboundWebhookView(MailtrapWebhookView):
     def is_message(self, esp_event: dict[str, Any]) -> bool:
         """Tell whether there is a message to fetch: not for the call that tests the webhook.
 
-        Raises AnymailConfigurationError for tracking events, and ValueError for others that
-        Anymail does not know.
+        Those that Anymail does not know are logged. Raises AnymailConfigurationError for tracking
+        events.
         """
         event = esp_event.get("event")
         if not isinstance(event, str):
@@ -269,7 +269,8 @@ class MailtrapInboundWebhookView(MailtrapWebhookView):
             )
         if event not in RECEIVED:
             # The call is in order, but it's not for this version of Anymail.
-            raise ValueError(f"Unknown type of Mailtrap inbound event: {event!r}")
+            logger.warning("Ignored a Mailtrap inbound event of an unknown type: %.100r", event)
+            return False
         return esp_event.get("inbox_id") not in (None, SAMPLE_INBOX_ID)
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailInboundEvent:
@@ -289,7 +290,8 @@ class MailtrapInboundWebhookView(MailtrapWebhookView):
         details, message = self.fetch_message(inbox_id, message_id)
         return AnymailInboundEvent(
             event_type=EventType.INBOUND,
-            timestamp=_as_time(esp_event.get("timestamp")),
+            # Documented in seconds, as in tracking events; calls have had milliseconds.
+            timestamp=as_unix_time(esp_event.get("timestamp")),
             # Mailtrap's own event_id can be another one when it tries again.
             event_id=f"{inbox_id}/{message_id}",
             esp_event=details,
@@ -320,14 +322,3 @@ class MailtrapInboundWebhookView(MailtrapWebhookView):
             details["raw_message_url"], chunk_size=self.download_chunk_size
         )
         return details, AnymailInboundMessage.parse_raw_mime_chunks(chunks)
-
-
-def _as_time(value: Any) -> datetime | None:
-    """Return the time in an inbound event.
-
-    Mailtrap documents a Unix timestamp, as in tracking events. Calls have had milliseconds.
-    """
-    number = as_float(value)
-    if number is not None and number > _MORE_THAN_SECONDS:
-        number /= 1000
-    return as_unix_time(number)

@@ -10,6 +10,7 @@ Verifying signatures takes the cryptography package, which is imported only then
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Literal
 
 from django.http import HttpRequest
@@ -48,6 +49,8 @@ from .public_keys import is_signature, load_public_key
 
 SIGNATURE_HEADER = "X-Postal-Signature"  # SHA-1
 SHA256_SIGNATURE_HEADER = "X-Postal-Signature-256"  # too, since version 3.2.0
+
+_ID = re.compile("[0-9]{1,20}")
 
 # Status of a delivery -> event type
 STATUSES = {
@@ -161,7 +164,7 @@ class PostalTrackingWebhookView(PostalBaseWebhookView):
             timestamp=as_unix_time(timestamp or None),
             event_id=as_str(esp_event.get("uuid")),
             esp_event=esp_event,
-            message_id=as_str(message.get("id")),
+            message_id=_as_int(message.get("id")),
             recipient=_only_addr_spec(message.get("to")),
             reject_reason=RejectReason.BOUNCED if event_type == EventType.BOUNCED else None,
             description=as_str(payload.get("details")),
@@ -170,6 +173,12 @@ class PostalTrackingWebhookView(PostalBaseWebhookView):
             click_url=as_str(payload.get("url")),
             user_agent=as_str(payload.get("user_agent")),
         )
+
+
+def _as_int(value: Any) -> int | None:
+    """Return the id of a message as in the API's answers."""
+    text = as_str(value) or ""
+    return int(text) if _ID.fullmatch(text) else None
 
 
 def _message(esp_event: dict[str, Any]) -> dict[str, Any]:

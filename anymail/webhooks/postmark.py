@@ -35,6 +35,7 @@ from .decoding import (
     as_metadata,
     as_str,
     as_tags,
+    as_text,
     decode_base64,
     get_list,
     get_object,
@@ -171,7 +172,7 @@ class PostmarkInboundWebhookView(PostmarkBaseWebhookView):
             envelope_sender = headers.pop(0)[1].strip().removeprefix("<").removesuffix(">")
 
         raw_email = esp_event.get("RawEmail")
-        if isinstance(raw_email, str):
+        if isinstance(raw_email, str) and raw_email.strip():
             message = AnymailInboundMessage.parse_raw_mime(raw_email)
             bcc = _address_header(esp_event.get("BccFull"))
             # A Bcc is not in what was transmitted, but Postmark knows of it.
@@ -182,7 +183,7 @@ class PostmarkInboundWebhookView(PostmarkBaseWebhookView):
 
         message.envelope_sender = as_addr_spec(envelope_sender)
         message.envelope_recipient = as_addr_spec(esp_event.get("OriginalRecipient"))
-        message.stripped_text = as_str(esp_event.get("StrippedTextReply"))
+        message.stripped_text = as_text(esp_event.get("StrippedTextReply"))
         spam_headers = {name.lower(): value for name, value in headers}
         message.spam_detected = spam_headers.get("x-spam-status", "").strip().lower() == "yes"
         message.spam_score = as_float(spam_headers.get("x-spam-score"))
@@ -202,16 +203,16 @@ def _construct_message(
         if value := as_str(esp_event.get(field)):
             # Without effect where the headers already have one.
             headers = [*headers, (name, unfold(value))]
-    subject = as_str(esp_event.get("Subject", ""))
+    subject = as_text(esp_event.get("Subject"))
     return AnymailInboundMessage.construct(
-        from_email=_address_header([get_object(esp_event, "FromFull")]),
-        to=_address_header(esp_event.get("ToFull")),
-        cc=_address_header(esp_event.get("CcFull")),
-        bcc=_address_header(esp_event.get("BccFull")),
+        from_email=_address_header([get_object(esp_event, "FromFull")]) or None,
+        to=_address_header(esp_event.get("ToFull")) or None,
+        cc=_address_header(esp_event.get("CcFull")) or None,
+        bcc=_address_header(esp_event.get("BccFull")) or None,
         subject=None if subject is None else unfold(subject),
         headers=headers,
-        text=as_str(esp_event.get("TextBody", "")),
-        html=as_str(esp_event.get("HtmlBody", "")),
+        text=as_text(esp_event.get("TextBody")),
+        html=as_text(esp_event.get("HtmlBody")),
         attachments=[
             _construct_attachment(attachment)
             for attachment in get_list(esp_event, "Attachments")

@@ -47,6 +47,7 @@ from .decoding import (
     as_metadata,
     as_str,
     as_tags,
+    as_text,
     as_unix_time,
     get_list,
     get_path,
@@ -382,10 +383,10 @@ class ResendInboundWebhookView(ResendBaseWebhookView):
             to=_header_text(email.get("to")) or None,
             cc=_header_text(email.get("cc")) or None,
             bcc=_header_text(email.get("bcc")) or None,
-            subject=_header_text(email.get("subject")),
+            subject=_header_text(email.get("subject")) or None,
             headers=_headers(email),
-            text=as_str(email.get("text")),
-            html=as_str(email.get("html")),
+            text=as_text(email.get("text")),
+            html=as_text(email.get("html")),
             attachments=[_download_attachment(downloads, item) for item in attachments],
         )
 

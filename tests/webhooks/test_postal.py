@@ -327,11 +327,12 @@ class TrackingTests(PostalTestCase):
             self.assertEqual(response.status_code, 200)
         self.assert_no_signals()
 
-    def test_ids_are_text(self):
-        """Although they are numbers in anymail_status: events have text, for all providers."""
-        self.call(self.request(json={"payload": {"message": {"id": 902}}, "uuid": 7}))
-        event = self.received.pop().event
-        self.assertEqual((event.message_id, event.event_id), ("902", "7"))
+    def test_ids(self):
+        """message_id is a number, as in anymail_status; event_id is text, as for all providers."""
+        for message_id, expected in ((902, 902), ("902", 902), ("x", None), (9.5, None)):
+            self.call(self.request(json={"payload": {"message": {"id": message_id}}, "uuid": 7}))
+            event = self.received.pop().event
+            self.assertEqual((event.message_id, event.event_id), (expected, "7"))
 
 
 @skip_without("cryptography")
