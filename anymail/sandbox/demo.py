@@ -252,7 +252,7 @@ class Demo:
         event = seen.event
         check = partial(self._check_event_part, provider, what)
         check("event type", event_type, event.event_type)
-        check("message id", copy.message_id, event.message_id)
+        check("message id", copy.message_id, event.message_id and str(event.message_id))
         check("recipient", on_the_wire(to), event.recipient)
         tags = None if "event_tags" in provider.unsupported else sent.message.tags
         check("tags", tags if isinstance(tags, list) else [], event.tags)

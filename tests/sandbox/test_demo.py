@@ -456,7 +456,7 @@ class SiteTests(DemoTestCase):
                     self.assertEqual(self.sandbox.trigger(message, event).status_code, 200)
                     seen = self.site.events[-1].event
                     self.assertEqual(seen.event_type, event)
-                    self.assertEqual(seen.message_id, message.message_ids[0])
+                    self.assertEqual(str(seen.message_id), message.message_ids[0])
                     self.assertEqual(seen.recipient, message.recipients[0].address)
 
     def test_events_are_not_kept_after_the_end(self):
