@@ -343,6 +343,13 @@ _PROVIDERS = {
                 scope="both",
             ),
             Setting(
+                "HTML_FROM_TEXT",
+                "Whether to make HTML of the text of messages that have nothing else, which Brevo "
+                "refuses. See :ref:`brevo-html`.",
+                default=False,
+                options=("html_from_text",),
+            ),
+            Setting(
                 "WORKAROUND_DISPLAY_NAME_BUGS",
                 "Whether to encode display names that Brevo would lose. See :ref:`brevo-quirks`.",
                 default=True,

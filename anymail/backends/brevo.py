@@ -13,11 +13,13 @@ from typing import Any
 
 import requests
 from django.core.mail import EmailMessage
+from django.utils.html import escape, linebreaks
 from requests.structures import CaseInsensitiveDict
 
+from .._docs import with_docs
 from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import get_anymail_setting, setting_name
 from ..headers import has_specials, rfc2047_encode
 from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
@@ -27,6 +29,11 @@ DEFAULT_API_URL = "https://api.brevo.com/v3/"
 
 METADATA_HEADER = "X-Mailin-custom"
 
+# A URL in text, without punctuation that follows it. Parentheses are part of it in pairs.
+_LINK = re.compile(
+    r"""(https?://(?:[^\s<>"()]|\([^\s<>"()]*\))*(?:[^\s<>"().,:;!?'\]]|\([^\s<>"()]*\)))"""
+)
+
 # A JSON escape, as opposed to an escaped backslash that is followed by a "u".
 _UNICODE_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u")
 
@@ -34,7 +41,8 @@ _UNICODE_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u")
 class EmailBackend(AnymailRequestsBackend):
     """Sends with Brevo's transactional email API.
 
-    Keyword arguments: ``api_key``, ``api_url``; see the settings of those names. The arguments
+    Keyword arguments: ``api_key``, ``api_url``, ``html_from_text``; see the settings of those
+    names. The arguments
     ``workaround_display_name_bugs`` and ``prevent_header_encoding_bugs`` (default True) are for
     the day when Brevo has fixed what they are about.
     """
@@ -52,6 +60,9 @@ class EmailBackend(AnymailRequestsBackend):
         self.prevent_header_encoding_bugs = get_anymail_setting(
             "prevent_header_encoding_bugs", esp_name=esp_name, kwargs=kwargs, default=True
         )
+        self.html_from_text: bool = get_anymail_setting(
+            "html_from_text", esp_name=esp_name, kwargs=kwargs, default=False
+        )
         api_url = get_anymail_setting(
             "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
         )
@@ -61,6 +72,19 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> BrevoPayload:
         return BrevoPayload(message, defaults, self)
+
+    def raise_for_status(
+        self, response: requests.Response, payload: Any, message: EmailMessage
+    ) -> None:
+        if response.status_code == 400 and b"htmlContent" in response.content:
+            setting = setting_name("html_from_text", self.esp_name)
+            problem = (
+                "Brevo does not send messages without HTML, unless they have a template. Add an "
+                f"HTML alternative, or set {setting} to True to have HTML made of the text."
+            )
+            problem = with_docs(problem, "esps/brevo#brevo-html")
+            raise self.response_error(problem, response, payload, message)
+        super().raise_for_status(response, payload, message)
 
     def parse_recipient_status(
         self, response: requests.Response, payload: Any, message: EmailMessage
@@ -99,6 +123,14 @@ def _parse_ids(answer: Any) -> tuple[str | None, list[str]]:
     return None, message_ids
 
 
+def _html_from_text(text: str) -> str:
+    """Return text as HTML, with its paragraphs, line breaks, indentation and links."""
+    pieces = _LINK.split(text)
+    pieces[::2] = [escape(piece).replace("  ", "&nbsp; ") for piece in pieces[::2]]
+    pieces[1::2] = [f'<a href="{url}">{url}</a>' for url in map(escape, pieces[1::2])]
+    return linebreaks("".join(pieces))
+
+
 class BrevoPayload(RequestsPayload):
     """The body of a call, built in Brevo's names; for a batch, the part common to all."""
 
@@ -129,6 +161,13 @@ class BrevoPayload(RequestsPayload):
         data = dict(self.data)
         if not data["headers"]:
             del data["headers"]
+        text = data.get("textContent")
+        if (
+            self.backend.html_from_text
+            and text
+            and data.keys().isdisjoint({"htmlContent", "templateId"})
+        ):
+            data["htmlContent"] = _html_from_text(text)
         if self.is_batch():
             data.pop("to", None)
             data["messageVersions"] = self.message_versions()

@@ -339,6 +339,64 @@ class MessageTests(BrevoTestCase):
         self.assertEqual(extra, {"params": {"a": 1}, "tags": ["x"]})
 
 
+class HtmlFromTextTests(BrevoTestCase):
+    def html(self, text, **options):
+        return self.sent_json(make_message(body=text), html_from_text=True, **options)[
+            "htmlContent"
+        ]
+
+    def test_html(self):
+        for text, expected in {
+            "a < b & c": "<p>a &lt; b &amp; c</p>",
+            "One\r\ntwo\n\n\nThree": "<p>One<br>two</p>\n\n<p>Three</p>",
+            "in:\n    f(x)": "<p>in:<br>&nbsp; &nbsp; f(x)</p>",
+            "See https://a.example/x?a=1&b=2.": (
+                '<p>See <a href="https://a.example/x?a=1&amp;b=2">'
+                "https://a.example/x?a=1&amp;b=2</a>.</p>"
+            ),
+            "(http://a.example/b_(c))": (
+                '<p>(<a href="http://a.example/b_(c)">http://a.example/b_(c)</a>)</p>'
+            ),
+            "<https://a.example/>": (
+                '<p>&lt;<a href="https://a.example/">https://a.example/</a>&gt;</p>'
+            ),
+            "javascript:alert(1) https:// x": "<p>javascript:alert(1) https:// x</p>",
+        }.items():
+            with self.subTest(text):
+                self.assertEqual(self.html(text), expected)
+
+    def test_setting(self):
+        self.assertNotIn("htmlContent", self.sent_json(make_message()))
+        with override_settings(ANYMAIL={**self.settings, "BREVO_HTML_FROM_TEXT": True}):
+            data = self.sent_json(make_message(body="Text"))
+        self.assertEqual((data["textContent"], data["htmlContent"]), ("Text", "<p>Text</p>"))
+
+    def test_only_if_there_is_nothing_else(self):
+        with_html = make_message(alternatives=[("<p>HTML", "text/html")])
+        self.assertEqual(self.sent_json(with_html, html_from_text=True)["htmlContent"], "<p>HTML")
+        for attrs in ({"template_id": 77}, {"esp_extra": {"templateId": 77}}, {"body": ""}):
+            with self.subTest(attrs):
+                data = self.sent_json(make_message(**attrs), html_from_text=True)
+                self.assertNotIn("htmlContent", data)
+
+    def test_batch(self):
+        data = self.sent_json(make_message(body="Text", merge_data={}), html_from_text=True)
+        self.assertEqual(data["htmlContent"], "<p>Text</p>")
+
+    def test_error(self):
+        answer = {
+            "code": "missing_parameter",
+            "message": "Either of htmlContent or templateId is missing",
+        }
+        self.api_response = make_response(400, json_data=answer)
+        with self.assertRaises(AnymailRequestsAPIError) as raised:
+            self.send(make_message())
+        text = str(raised.exception)
+        for part in ("HTML alternative", "BREVO_HTML_FROM_TEXT", "esps/brevo.html#brevo-html"):
+            self.assertIn(part, text)
+        self.assertIn("Brevo API response 400", text)
+
+
 class UnsupportedFeatureTests(BrevoTestCase):
     def test_multiple_reply_to(self):
         for kwargs in (

@@ -40,6 +40,7 @@ BREVO = BackendCase(
         "api_url": "https://api.brevo.example/v3/",
         "workaround_display_name_bugs": False,
         "prevent_header_encoding_bugs": False,
+        "html_from_text": True,
     },
     required=("api_key",),
     secret=("api_key",),
