@@ -13,7 +13,7 @@ from django.utils.datastructures import MultiValueDict, MultiValueDictKeyError
 from .datastructures import UNSET
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
+    from requests import PreparedRequest, Response
 
 DEFAULT_DOWNLOAD_CHUNK_SIZE = 65536
 """Bytes read at a time when a webhook downloads a message from the provider."""
@@ -27,6 +27,28 @@ def with_trailing_slash(url: str) -> str:
 def no_netrc(request: PreparedRequest) -> PreparedRequest:
     """Do nothing, as the auth of a request. Without any, requests looks into ~/.netrc."""
     return request
+
+
+def no_redirect(resp: Response) -> str | None:
+    """Return None, as the ``get_redirect_target`` of a requests Session, which then follows none.
+
+    Otherwise, requests would send what is secret in headers and content to another host, or make a
+    GET of a POST, whose success says nothing.
+    """
+    return None
+
+
+def is_html_page(response: Response) -> bool:
+    """Tell whether the body of a response is an HTML page."""
+    content = response.content
+    if not isinstance(content, bytes):
+        return False  # of a test's stand-in
+    start = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    is_labelled = media_type in ("text/html", "application/xhtml+xml")
+    return start.startswith((b"<!doctype html", b"<html")) or (
+        start.startswith(b"<") and is_labelled
+    )
 
 
 def querydict_getfirst(qdict: MultiValueDict[str, Any], field: str, default: Any = UNSET) -> Any:

@@ -14,9 +14,9 @@ from requests.utils import default_user_agent
 from .._connections import SharedConnectionsAdapter
 from .._quiet import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
 from .._version import __version__
-from ..conf import _get_number_setting, get_anymail_setting
+from ..conf import _get_number_setting, get_anymail_setting, setting_name
 from ..exceptions import AnymailRequestsAPIError
-from ..http import no_netrc
+from ..http import is_html_page, no_netrc, no_redirect
 from ..message import AnymailRecipientStatus
 from ..sending.steps import ApiCall
 from .base import AnymailBaseBackend, BasePayload
@@ -58,6 +58,7 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         else:
             if self.session.auth is None:
                 self.session.auth = no_netrc
+            self.session.get_redirect_target = no_redirect  # type: ignore[method-assign]
         return True
 
     def close(self) -> None:
@@ -102,26 +103,50 @@ class AnymailRequestsBackend(AnymailBaseBackend):
     def make_call(self, call: ApiCall) -> requests.Response:
         """Make the request, and return the response.
 
-        Raises AnymailRequestsAPIError if there is none. The error is also an instance of the
-        requests exception that caused it.
+        Raises AnymailRequestsAPIError if it's a redirect, or if there is none. In that case, the
+        error is also an instance of the requests exception that caused it.
         """
         try:
-            return call.make(self.session)  # type: ignore[no-any-return]
+            response: requests.Response = call.make(self.session)
         except requests.RequestException as err:
             mask_urls_in_error(err)
             error_class = AnymailRequestsAPIError.combined_with(type(err))
             url = mask_urls(call.params.get("url", "<missing url>"))
             raise error_class(f"Error posting to {url}:", backend=self) from err
+        if 300 <= response.status_code < 400:
+            raise self._redirect_error(response)
+        return response
+
+    def _redirect_error(self, response: requests.Response) -> AnymailRequestsAPIError:
+        target = response.headers.get("Location")
+        if not target:
+            return AnymailRequestsAPIError(response=response, backend=self)
+        return AnymailRequestsAPIError(
+            f"{self.esp_name} API call was redirected to {mask_urls(target)!r:.500}, which is not "
+            f"followed. Is {setting_name('api_url', self.esp_name)} right?",
+            response=response,
+            backend=self,
+        )
 
     def raise_for_status(
         self, response: requests.Response, payload: Any, message: EmailMessage
     ) -> None:
-        """Raise AnymailRequestsAPIError if the HTTP status is not 2xx.
+        """Raise AnymailRequestsAPIError if the HTTP status is not 2xx, or for an HTML page.
 
-        Override it for providers whose errors can be told better.
+        Override it for providers whose errors can be told better. Redirects don't come here: they
+        are errors with all providers.
         """
         if response.status_code < 200 or response.status_code >= 300:
             raise self.response_error(None, response, payload, message)
+        if is_html_page(response):
+            message.anymail_status.esp_response = response  # type: ignore[attr-defined]
+            raise self.response_error(
+                f"{self.esp_name} API call was answered with an HTML page. "
+                f"Is {setting_name('api_url', self.esp_name)} right?",
+                response,
+                payload,
+                message,
+            )
 
     def deserialize_json_response(
         self, response: requests.Response, payload: Any, message: EmailMessage

@@ -86,7 +86,16 @@ class EmailBackend(AnymailRequestsBackend):
         self, response: requests.Response, payload: SendGridPayload, message: EmailMessage
     ) -> dict[str, AnymailRecipientStatus]:
         # SendGrid accepts a message whole, with an empty answer, or not at all. Whom it refuses to
-        # send to is only reported to the tracking webhook.
+        # send to is only reported to the tracking webhook. Other successes can be a proxy's.
+        accepted = {202, 200} if payload.is_test else {202}
+        if response.status_code not in accepted or response.content.strip():
+            raise self.response_error(
+                "Unexpected answer to a SendGrid API call, which succeeds with status 202 (or 200, "
+                "in sandbox mode) and nothing else",
+                response,
+                payload,
+                message,
+            )
         addr_specs = [email.addr_spec for email in payload.all_recipients]
         return {
             addr_spec: AnymailRecipientStatus(payload.message_ids.get(addr_spec), "queued")
@@ -166,6 +175,13 @@ class SendGridPayload(RequestsPayload):
     @property
     def all_recipients(self) -> list[EmailAddress]:
         return [email for emails in self.recipients.values() for email in emails]
+
+    @property
+    def is_test(self) -> bool:
+        """Whether SendGrid only checks the message, and sends nothing: in its sandbox mode."""
+        settings = self.data.get("mail_settings")
+        mode = settings.get("sandbox_mode") if isinstance(settings, Mapping) else None
+        return isinstance(mode, Mapping) and bool(mode.get("enable"))
 
     # -- Request ------------------------------------------------------------------------------
 

@@ -63,9 +63,9 @@ class OverHttpTestCase(SimpleTestCase):
         response = self.case.success(_as_call(received, "https://api.example.com"))
         return Answer(response.status_code, response.content, dict(response.headers))
 
-    def make_backend(self, server: HttpServer, **options: Any) -> Any:
-        api_url = f"{server.url}/base/"
-        return import_string(self.case.backend)(api_url=api_url, **options)
+    def make_backend(self, server: HttpServer, backend_class: Any = None, **options: Any) -> Any:
+        backend_class = backend_class or import_string(self.case.backend)
+        return backend_class(api_url=f"{server.url}/base/", **options)
 
     def send(self, message: Any, **options: Any) -> ReceivedRequest:
         """Send a message, and return the request that arrived."""
@@ -74,9 +74,11 @@ class OverHttpTestCase(SimpleTestCase):
         [received] = server.requests
         return received
 
-    def assert_fails(self, server: HttpServer, **options: Any) -> AnymailRequestsAPIError:
+    def assert_fails(
+        self, server: HttpServer, backend_class: Any = None, **options: Any
+    ) -> AnymailRequestsAPIError:
         with self.assertRaises(AnymailRequestsAPIError) as caught:
-            self.make_backend(server, **options).send_messages([make_message()])
+            self.make_backend(server, backend_class, **options).send_messages([make_message()])
         return caught.exception
 
 
@@ -154,11 +156,41 @@ class OverHttpContract(OverHttpTestCase if TYPE_CHECKING else object):  # type: 
         self.assertIn("<h1>502 Bad Gateway</h1>Grüße", str(error))
 
     def test_html_success(self):
-        if not self.case.reads_answers:
-            return
-        html = {"Content-Type": "text/html"}
-        error = self.assert_fails(self.serve(Answer(200, b"<h1>It works!</h1>", html)))
-        self.assertEqual(error.status_code, 200)
+        for status, page, media_type in (
+            (200, b"<h1>It works!</h1>", "text/html; charset=utf-8"),
+            (202, b"\n <!doctype HTML><title>Hello</title>", "text/plain"),
+        ):
+            headers = {"Content-Type": media_type, "X-Message-Id": "not-ours"}
+            error = self.assert_fails(self.serve(Answer(status, page, headers)))
+            self.assertEqual(error.status_code, status)
+            self.assertIn("HTML page", str(error))
+            self.assertIn("_API_URL", str(error))
+
+    def test_redirects_are_not_followed(self):
+        secrets = [self.case.options[name] for name in self.case.secret]
+        other = self.serve(self.success)
+
+        class OwnSessions(import_string(self.case.backend)):  # type: ignore[misc]
+            def create_session(self) -> requests.Session:
+                return requests.Session()
+
+            def raise_for_status(self, response: Any, payload: Any, message: Any) -> None:
+                """Accept everything."""
+
+        for status in (301, 302, 303, 307, 308):
+            query = "&".join(f"token={secret}" for secret in secrets)
+            headers = {"Location": f"{other.url}/elsewhere?{query}"}
+            server = self.serve(Answer(status, b"", headers))
+            for backend_class in (import_string(self.case.backend), OwnSessions):
+                with self.subTest(status, backend_class=backend_class):
+                    error = self.assert_fails(server, backend_class)
+                    self.assertEqual(error.status_code, status)
+                    self.assertIn(f"{other.url}/elsewhere", str(error))
+                    self.assertIn("_API_URL", str(error))
+                    for secret in secrets:
+                        self.assertNotIn(secret, str(error))
+            self.assertEqual(len(server.requests), 2)
+        self.assertEqual(other.requests, [])
 
     def test_timeout(self):
         server = self.serve(Answer(stall=True))

@@ -945,10 +945,32 @@ class StatusTests(SendGridTestCase):
         self.mock_uuid4.return_value = 123
         self.assertEqual(self.send(make_message()).message_id, "123")
 
-    def test_body_of_a_success_is_not_parsed(self):
-        for response in (make_response(200), make_response(202, body=b"<html>")):
+    def test_what_is_a_success(self):
+        self.mock_uuid4.side_effect = None
+
+        def sandbox_mode(value):
+            return {"esp_extra": {"mail_settings": {"sandbox_mode": value}}}
+
+        self.api_response = make_response(200)
+        self.assertEqual(
+            self.send(make_message(**sandbox_mode({"enable": True}))).status, {"queued"}
+        )
+        for response in (
+            self.api_response,
+            make_response(201),
+            make_response(204),
+            make_response(202, body=b"Hello"),
+            make_response(202, json_data={}),
+        ):
             self.api_response = response
-            self.assertEqual(self.send(make_message()).status, {"queued"})
+            for attrs in ({}, sandbox_mode({"enable": False}), sandbox_mode(True)):
+                message = make_message(**attrs)
+                with (
+                    self.subTest(response, body=response.content, attrs=attrs),
+                    self.assertRaisesMessage(AnymailRequestsAPIError, "SendGrid API response 20"),
+                ):
+                    self.send(message)
+                self.assertEqual(message.anymail_status.recipients, {})
 
     @override_settings(
         ANYMAIL={"SENDGRID_API_KEY": "test-key", "SENDGRID_GENERATE_MESSAGE_ID": False}

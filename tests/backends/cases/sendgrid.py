@@ -61,6 +61,5 @@ SENDGRID = BackendCase(
         }
     ),
     # Its answers are empty: the HTTP status is all that counts.
-    reads_answers=False,
     per_recipient=_sendgrid_per_recipient,
 )
