@@ -7,16 +7,20 @@ import warnings
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
+from unittest.mock import patch
 
 from django.test import SimpleTestCase, override_settings
 from django.urls import resolve, reverse
 from django.utils.module_loading import import_string
 
 from anymail._settings import GROUPS
-from anymail.exceptions import AnymailInsecureWebhookWarning
+from anymail.exceptions import AnymailAPIError, AnymailInsecureWebhookWarning
 from anymail.providers import PROVIDERS
+from anymail.sandbox import Sandbox
+from anymail.signals import pre_send
 
-from .blocks import ROOT
+from ..utils import make_message
+from .blocks import ROOT, blocks_in
 
 PAGES = ROOT / "docs" / "esps"
 
@@ -212,3 +216,31 @@ class BoxTests(SimpleTestCase):
         for provider in PROVIDERS:
             with self.subTest(provider):
                 self.assertIn(":doc:`feature matrix <feature_matrix>`", box(provider)["Features"])
+
+
+class HeadersTests(SimpleTestCase):
+    """Receivers on the pages of providers that refuse headers of well-known packages"""
+
+    def test_dropped_headers(self):
+        for provider, refused in {
+            "mailjet": ["X-Mailer", "List-Id", "Message-ID"],
+            "unisender_go": ["Auto-Submitted", "Precedence", "Message-ID"],
+        }.items():
+            blocks = blocks_in(PAGES / f"{provider}.rst")
+            [block] = [block for block in blocks if "def drop_headers" in block.text]
+            namespace: dict[str, Any] = {}  # keeps the receiver alive
+            for name in refused:
+                with self.subTest(provider=provider, name=name), Sandbox() as sandbox:
+                    headers = {name: "value", "Reply-To": "a@example.com", "X-Own": "1"}
+                    mail = make_message(headers=headers)
+                    with override_settings(ANYMAIL=sandbox.anymail_settings()):
+                        backend = import_string(PROVIDERS[provider].backend)()
+                        with self.assertRaises(AnymailAPIError):
+                            backend.send_messages([mail])
+                        with patch.object(pre_send, "receivers", []):
+                            exec(block.text, namespace)
+                            pre_send.sender_receivers_cache.clear()
+                            backend.send_messages([mail])
+                    [stored] = sandbox.messages
+                    self.assertEqual(set(stored.recipients[0].headers), {"X-Own"})
+                    self.assertEqual(stored.reply_to, "a@example.com")
