@@ -15,10 +15,10 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from typing import Any
 
 from .mailboxes import Mailbox
@@ -335,10 +335,11 @@ class Mailjet(Provider):
             "Payload": "",
         }
         numbers = {"Attachment": itertools.count(1), "InlineAttachment": itertools.count(1)}
-        for part in mime.walk():
+        attachments = iter(mail.attachments)
+        for part in _parts(mime):
             entry: dict[str, Any] = {"Headers": _headers(part)}
             payload["Parts"].append(entry)
-            if part.is_multipart():
+            if part.get_content_maintype() == "multipart":
                 continue
             disposition = part.get_content_disposition()
             if disposition is None:
@@ -347,8 +348,7 @@ class Mailjet(Provider):
             else:
                 kind = "InlineAttachment" if disposition == "inline" else "Attachment"
                 ref = f"{kind}{next(numbers[kind])}"
-                content: Any = part.get_payload(decode=True)
-                payload[ref] = base64.b64encode(content).decode()
+                payload[ref] = base64.b64encode(next(attachments).content).decode()
             entry["ContentRef"] = ref
         return WebhookCall.json(target.webhook_url("mailjet/inbound/"), payload)
 
@@ -463,7 +463,15 @@ def _metadata(payload: str) -> dict[str, str]:
     return as_text(metadata) if isinstance(metadata, dict) else {}
 
 
-def _headers(part: EmailMessage) -> dict[str, Any]:
+def _parts(part: MIMEPart) -> Iterator[MIMEPart]:
+    """Yield a message and all of its parts, but not those of messages attached to it."""
+    yield part
+    if part.get_content_maintype() == "multipart":
+        for item in part.iter_parts():
+            yield from _parts(item)
+
+
+def _headers(part: MIMEPart) -> dict[str, Any]:
     """Return the headers of a message or part as the Parse API does: several values as a list."""
     headers: dict[str, list[str]] = {}
     for name, value in part.items():

@@ -312,6 +312,7 @@ class Mandrill(Provider):
                 "tags": [],
                 "template": None,
                 "spam_report": {"score": 0.1, "matched_rules": []},
+                **_files(mail),
             },
         }
         return self._signed_call(target, [payload])
@@ -406,6 +407,22 @@ class _Fields:
             raise MandrillError(f"message.{self.name}: the content is not base64") from err
         # The name of an image is its Content-ID.
         return StoredAttachment(name, content_type, content, name if is_image else "")
+
+
+def _files(mail: InboundMail) -> dict[str, dict[str, Any]]:
+    """Return the attachments by name, and the embedded images by Content-ID, if there are any."""
+    files: dict[str, dict[str, Any]] = {}
+    for attachment in mail.attachments:
+        content_type = attachment.content_type.partition(";")[0]
+        is_image = bool(attachment.content_id) and content_type.startswith("image/")
+        name = attachment.content_id if is_image else attachment.filename
+        files.setdefault("images" if is_image else "attachments", {})[name] = {
+            "name": name,
+            "type": content_type,
+            "content": base64.b64encode(attachment.content).decode(),
+            **({} if is_image else {"base64": True}),
+        }
+    return files
 
 
 def _is_valid(mailbox: Mailbox) -> bool:

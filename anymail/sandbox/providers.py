@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from email import message_from_bytes
 from email.message import EmailMessage, Message
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
@@ -121,6 +122,11 @@ class InboundMail:
         if self.html:
             mime.add_alternative(self.html, subtype="html", cte="quoted-printable")
         for attachment in self.attachments:
+            if attachment.content_type.startswith("message/rfc822"):
+                # As such, it must not be encoded.
+                attached = message_from_bytes(attachment.content, policy=SMTP)
+                mime.add_attachment(attached, filename=attachment.filename, cte="7bit")
+                continue
             content_type = Message()
             content_type["Content-Type"] = attachment.content_type
             mime.add_attachment(
@@ -134,7 +140,7 @@ class InboundMail:
             )
         # RFC 6532 only where it's necessary
         utf8 = self.sender.uses_eai or self.recipient.uses_eai
-        return mime.as_bytes(policy=SMTP.clone(max_line_length=None, utf8=utf8))
+        return mime.as_bytes(policy=SMTP.clone(max_line_length=None, utf8=utf8, cte_type="7bit"))
 
 
 class Provider(ABC):

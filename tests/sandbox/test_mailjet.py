@@ -419,6 +419,16 @@ class MailjetWebhookTests(WebhookTestCase):
         self.assertEqual([part["ContentRef"] for part in payload["Parts"]], ["Text-part"])
         self.assertNotIn("Html-part", payload)
 
+    def test_inbound_attached_message(self):
+        """What is in it is neither a part nor the text of the message that it is attached to."""
+        content = b"Subject: Inner\r\nContent-Type: text/plain\r\n\r\nInner\r\n"
+        attachments = (StoredAttachment("fwd.eml", "message/rfc822", content),)
+        mail, payload = self.inbound(html="", attachments=attachments)
+        refs = [part.get("ContentRef") for part in payload["Parts"]]
+        self.assertEqual(refs, [None, "Text-part", "Attachment1"])
+        self.assertEqual(payload["Text-part"].replace("\r\n", "\n"), mail.text)
+        self.assertEqual(base64.b64decode(payload["Attachment1"]), content)
+
     def test_no_raw_inbound(self):
         with self.assertRaises(UnsupportedEvent):
             self.sandbox.inbound_webhook("mailjet", self.mail(attachments=ATTACHMENTS), raw=True)

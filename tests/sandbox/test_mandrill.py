@@ -370,3 +370,15 @@ class MandrillWebhookTests(WebhookTestCase):
             self.assertEqual(received["subject"], mail.subject)
             self.assertEqual(received["headers"]["Subject"], mail.subject)
             self.assertEqual(received["spam_report"]["score"], 0.1)
+            content = {
+                "name": "účet.csv",
+                "type": "text/csv",
+                "content": "6TsNCg==",
+                "base64": True,
+            }
+            self.assertEqual(received["attachments"], {"účet.csv": content})
+            image = {"name": "logo@inline", "type": "image/png", "content": "iVBORwA="}
+            self.assertEqual(received["images"], {"logo@inline": image})
+        mail = self.mail(sender=Mailbox("z@example.net"), attachments=())
+        received = self.event(self.sandbox.inbound_webhook("mandrill", mail))["msg"]
+        self.assertTrue({"attachments", "images"}.isdisjoint(received))
