@@ -31,6 +31,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,29 @@ def _shortened(text: str) -> str:
     if len(text) <= MAX_DESCRIPTION:
         return text
     return f"{text[:MAX_DESCRIPTION]}... (the first {MAX_DESCRIPTION} of {len(text)} characters)"
+
+
+class Problem(str, Enum):
+    """What kind of problem keeps a message from being sent: says what can help.
+
+    The docs have a table: :ref:`what-failures-mean`.
+    """
+
+    MESSAGE = "message"
+    """This message, with any provider: malformed, recipients refused, not serializable."""
+    UNSUITABLE = "unsuitable"
+    """This message, with this provider: unsupported feature, too large, template not there."""
+    ACCOUNT = "account"
+    """Our account with the provider: its key, quota, domain, or the API's URL."""
+    BUSY = "busy"
+    """The provider asks to come back later: rate limit, maintenance."""
+    UNREACHABLE = "unreachable"
+    """Nothing was handed over to the provider."""
+    UNCLEAR = "unclear"
+    """The provider may or may not have accepted it."""
+
+    def __str__(self) -> str:
+        return self.value
 
 
 class AnymailError(Exception):

@@ -1,0 +1,68 @@
+"""What processes must remember together while they deliver: a cache, which may also fail."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.locmem import LocMemCache
+
+from ..conf import get_anymail_setting
+
+logger = logging.getLogger("anymail.delivery")
+
+_MAX_ENTRIES = 50_000
+
+_process_cache = LocMemCache("anymail.delivery", {"OPTIONS": {"MAX_ENTRIES": _MAX_ENTRIES}})
+
+
+def delivery_cache() -> BaseCache:
+    """Return the cache that the DELIVERY_CACHE setting names; without it, one of this process."""
+    alias = get_anymail_setting("delivery_cache", default=None)
+    return _process_cache if alias is None else caches[alias]
+
+
+class Memory:
+    """A cache that never keeps mail from being sent.
+
+    If it fails, that is logged, and it answers as if nothing were there.
+    """
+
+    def __init__(self, cache: BaseCache | None = None) -> None:
+        self._cache = cache
+
+    @property
+    def cache(self) -> BaseCache:
+        return delivery_cache() if self._cache is None else self._cache
+
+    def get_many(self, keys: Iterable[str]) -> Mapping[str, Any]:
+        return self._call("get_many", {}, keys)  # type: ignore[no-any-return]
+
+    def get(self, key: str) -> Any:
+        return self._call("get", None, key)
+
+    def set(self, key: str, value: Any, seconds: float) -> None:
+        self._call("set", None, key, value, _timeout(seconds))
+
+    def add(self, key: str, value: Any, seconds: float) -> bool:
+        """Set it if there is nothing. Tells whether there was nothing."""
+        return bool(self._call("add", True, key, value, _timeout(seconds)))
+
+    def delete(self, key: str) -> None:
+        self._call("delete", None, key)
+
+    def _call(self, method: str, if_it_fails: Any, *args: Any) -> Any:
+        try:
+            return getattr(self.cache, method)(*args)
+        except Exception:
+            # Whatever a cache raises: its server may be down, just as mail is wanted most.
+            logger.exception("DELIVERY_CACHE failed; mail is sent without what it remembers")
+            return if_it_fails
+
+
+def _timeout(seconds: float) -> int:
+    # Some caches take whole seconds only, and 0 means not at all.
+    return max(1, round(seconds + 0.5))

@@ -1,0 +1,103 @@
+"""No more calls of a provider's API than it takes, of all threads and (with Redis) processes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import AnymailConfigurationError, AnymailImproperlyInstalled
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+
+logger = logging.getLogger("anymail.delivery")
+
+_SHORTEST_WAIT = 0.001
+
+
+class RateLimit:
+    """A limit such as "50/second" for what is sent with one account.
+
+    ``storage`` is a URI as the package ``limits`` takes it, such as ``redis://localhost/1``; by
+    default, the memory of this process. ``name`` tells accounts apart.
+    Raises AnymailConfigurationError for a rate that can't be understood.
+    """
+
+    def __init__(
+        self,
+        rate: str,
+        name: str,
+        storage: str | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        limits = _import_limits()
+        try:
+            self.item: RateLimitItem = limits.parse(rate)
+        except ValueError as err:
+            raise AnymailConfigurationError(
+                f'RATE must be like "50/second" or "100/minute", not {rate!r:.100}.'
+            ) from err
+        self.limiter = _limiter(storage)
+        self.key = sha256(name.encode()).hexdigest()[:32]
+        self.clock = clock
+        self.sleep = sleep
+
+    def wait(self, cost: int = 1, max_wait: float = 0) -> float:
+        """Wait until so much can be sent. Returns 0; or, if max_wait isn't enough, how many
+        seconds are missing from now on: then nothing may be sent.
+        """
+        # What is more than fits at all has to do with all there is.
+        cost = min(cost, self.item.amount)
+        give_up = self.clock() + max_wait
+        while (rest := self._hit(cost)) > 0:
+            if self.clock() + rest > give_up:
+                return rest
+            self.sleep(rest)
+        return 0
+
+    def _hit(self, cost: int) -> float:
+        """Return 0 if it has been counted, or how long to wait before there may be room."""
+        try:
+            if self.limiter.hit(self.item, self.key, cost=cost):
+                return 0
+            stats = self.limiter.get_window_stats(self.item, self.key)
+        except Exception:
+            # Whatever the storage raises: its server may be down.
+            logger.exception("The storage of rates failed; mail is sent without a limit")
+            return 0
+        if stats.remaining >= cost:  # by now
+            return _SHORTEST_WAIT
+        # The oldest call that counts leaves the window then. (There may have to be more of them.)
+        return max(float(stats.reset_time) - self.clock(), _SHORTEST_WAIT)
+
+
+def _import_limits() -> Any:
+    try:
+        import limits
+    except ImportError as err:
+        raise AnymailImproperlyInstalled(missing_package="limits", install_extra="rate") from err
+    return limits
+
+
+_lock = threading.Lock()
+
+
+def _limiter(storage: str | None) -> Any:
+    with _lock:  # All must have the same one.
+        return _make_limiter(storage or "memory://")
+
+
+@lru_cache(maxsize=32)
+def _make_limiter(storage: str) -> Any:
+    limits = _import_limits()
+    from limits.storage import storage_from_string
+
+    # Not the sliding window counter: that lets nearly twice as many through at times.
+    return limits.strategies.MovingWindowRateLimiter(storage_from_string(storage))
