@@ -19,7 +19,7 @@ uses loopback addresses.
 from .mailboxes import Mailbox
 from .providers import InboundMail, UnsupportedEvent
 from .server import Sandbox
-from .store import StoredAttachment, StoredMessage, StoredRecipient, StoredTemplate
+from .store import StoredAttachment, StoredCall, StoredMessage, StoredRecipient, StoredTemplate
 from .wire import ApiRequest, WebhookCall
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Mailbox",
     "Sandbox",
     "StoredAttachment",
+    "StoredCall",
     "StoredMessage",
     "StoredRecipient",
     "StoredTemplate",

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from ..providers import PROVIDERS
 from . import demo
+from .faults import PROBLEMS, Fault, parse_fault
 from .providers import load_provider
 from .report import Report
 from .server import CONTROL, Sandbox, logger
@@ -90,6 +91,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="where your site includes anymail.urls, such as http://127.0.0.1:8000/anymail/",
     )
+    serve_parser.add_argument(
+        "--fault",
+        action="append",
+        dest="faults",
+        default=[],
+        metavar="FAULT",
+        type=_fault,
+        help="what goes wrong, can be repeated: [PROVIDER=]PROBLEM[:SECONDS][xCALLS or @SHARE%%], "
+        f"where PROBLEM is {', '.join(PROBLEMS)}; such as busy:3 (come back in 3 seconds), "
+        "postmark=accountx5 (5 calls), unclear@20%% (a fifth of them), mailgun=unreachable:5 (for "
+        "5 seconds)",
+    )
     serve_parser.set_defaults(command=_serve)
     return parser
 
@@ -104,6 +117,13 @@ def _usable_provider(name: str) -> str:
     if missing := provider.missing_packages:
         raise argparse.ArgumentTypeError(f"{provider.esp_name} needs {missing}")
     return name
+
+
+def _fault(text: str) -> Fault:
+    try:
+        return parse_fault(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
 
 
 def _demo(options: argparse.Namespace, stream: TextIO) -> int:
@@ -131,11 +151,21 @@ def _demo(options: argparse.Namespace, stream: TextIO) -> int:
 def _serve(options: argparse.Namespace, stream: TextIO) -> int:
     report = Report(stream)
     try:
-        sandbox = Sandbox(port=options.port, webhook_url=options.webhook_url)
-    except (OSError, ValueError) as err:
+        sandbox = Sandbox(
+            port=options.port,
+            webhook_url=options.webhook_url,
+            own_ports=[
+                fault.provider
+                for fault in options.faults
+                if fault.problem == "unreachable" and fault.provider
+            ],
+        )
+    except (LookupError, OSError, ValueError) as err:
         report.line(f"The sandbox can't start: {err}")
         return 1
     with sandbox:
+        for fault in options.faults:
+            sandbox.add_fault(fault)
         report.line("Anymail sandbox: a local stand-in for email service providers.")
         report.line()
         report.line("Put this into your Django settings:")

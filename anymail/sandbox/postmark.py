@@ -104,6 +104,21 @@ class Postmark(Provider):
     name = "postmark"
     events = frozenset(RECORD_TYPES)
 
+    refusals = {
+        "message": ApiResponse.json(
+            {"ErrorCode": INVALID_EMAIL, "Message": "Error parsing 'To': Illegal email address."},
+            422,
+        ),
+        "unsuitable": ApiResponse.json(
+            {"ErrorCode": 1101, "Message": "The Template's 'Alias' was not found."}, 422
+        ),
+        "account": ApiResponse.json(
+            {"ErrorCode": 412, "Message": "Your account is pending approval."}, 422
+        ),
+        "busy": ApiResponse.json({"ErrorCode": 429, "Message": "Rate limit exceeded."}, 429),
+    }
+    retry_header = None
+
     server_token = "sandbox-server-token"  # noqa: S105 (opens nothing but the sandbox)
 
     def anymail_settings(self, api_url: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from email import message_from_bytes
 from email.message import EmailMessage, Message
@@ -169,6 +169,12 @@ class Provider(ABC):
     template_id: ClassVar[str | int] = "welcome"
     """An example of how the provider identifies templates."""
 
+    refusals: ClassVar[Mapping[str, ApiResponse]]
+    """How it refuses calls, by the problem: see :meth:`refuse`."""
+
+    retry_header: ClassVar[str | None] = "Retry-After"
+    """The header in which the provider says when to come back; None if it doesn't."""
+
     batch_esp_extra: ClassVar[Mapping[str, Any]] = {}
     """The esp_extra without which the backend refuses batches."""
 
@@ -214,6 +220,21 @@ class Provider(ABC):
 
         Can raise MalformedRequest.
         """
+
+    def refuse(
+        self, problem: str, request: ApiRequest, retry_after: float | None = None
+    ) -> ApiResponse:
+        """Return the provider's answer to a call that it refuses.
+
+        ``problem`` is one of faults.REFUSALS: it says in the provider's words that the message
+        can't be sent, or not with this provider; that the account is at fault; or that it is to be
+        sent again later, in ``retry_after`` seconds if the provider can say so.
+        """
+        response = self.refusals[problem]
+        if problem != "busy" or retry_after is None or self.retry_header is None:
+            return response
+        headers = {**response.headers, self.retry_header: f"{retry_after:g}"}
+        return replace(response, headers=headers)
 
     @abstractmethod
     def tracking_webhook(

@@ -9,6 +9,8 @@ import socket
 import socketserver
 import sys
 import threading
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -20,6 +22,7 @@ from requests.structures import CaseInsensitiveDict
 
 from ..providers import PROVIDERS
 from . import pages
+from .faults import REFUSALS, Fault, Faults
 from .providers import (
     InboundMail,
     Provider,
@@ -27,7 +30,14 @@ from .providers import (
     WebhookTarget,
     load_provider,
 )
-from .store import Store, StoredAttachment, StoredMessage, StoredRecipient, StoredTemplate
+from .store import (
+    Store,
+    StoredAttachment,
+    StoredCall,
+    StoredMessage,
+    StoredRecipient,
+    StoredTemplate,
+)
 from .wire import ApiRequest, ApiResponse, MalformedRequest, WebhookCall
 
 LOOPBACK = "127.0.0.1"
@@ -109,6 +119,8 @@ class Sandbox:
 
     ``port`` 0 is any free one. ``webhook_url`` is where a site includes ``anymail.urls``: it must
     be on this computer. It can be set later. ``webhook_secret`` is the site's WEBHOOK_SECRET.
+    ``own_ports`` names providers whose APIs have a port of their own each, so that they can be
+    unreachable.
 
     Raises ValueError for a webhook_url elsewhere; OSError if the port is taken.
     """
@@ -117,27 +129,34 @@ class Sandbox:
         self,
         *,
         port: int = 0,
+        own_ports: Iterable[str] = (),
         webhook_url: str | None = None,
         webhook_secret: str = WEBHOOK_SECRET,
     ) -> None:
         self.store = Store()
+        self.faults = Faults()
         self.providers: dict[str, Provider] = {
             name: load_provider(name, self.store) for name in PROVIDERS
         }
         self.webhook_secret = webhook_secret
         self.webhook_url = webhook_url
-        self._server = _SandboxServer(port, _Handler)
-        self._server.sandbox = self
+        own_names = [self.provider(name).name for name in own_ports]
+        self._server = _SandboxServer(port, self)
+        self._own_servers = {name: _OwnServer(self) for name in own_names}
 
     # -- Running ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to answer."""
         self._server.start()
+        for server in self._own_servers.values():
+            server.start()
 
     def stop(self) -> None:
         """Stop. The messages are kept."""
         self._server.stop()
+        for server in self._own_servers.values():
+            server.stop()
 
     def __enter__(self) -> Sandbox:
         self.start()
@@ -160,7 +179,9 @@ class Sandbox:
 
     def url(self, provider: str) -> str:
         """Return the value of a provider's API_URL setting. Raises LookupError."""
-        return f"{self.base_url}/{provider}/{self.provider(provider).api_path}"
+        api_path = self.provider(provider).api_path
+        server = self._own_servers.get(provider, self._server)
+        return f"{server.base_url}/{provider}/{api_path}"
 
     def provider(self, name: str) -> Provider:
         """Return the stand-in for a provider. Raises LookupError."""
@@ -184,9 +205,15 @@ class Sandbox:
         """What providers have accepted, in the order of arrival."""
         return self.store.messages
 
+    @property
+    def calls(self) -> list[StoredCall]:
+        """The calls of providers' APIs, in the order of their answers."""
+        return self.store.calls
+
     def clear(self) -> None:
-        """Forget all messages."""
+        """Forget all messages, and what was to go wrong."""
         self.store.clear()
+        self.faults.clear()
 
     @property
     def templates(self) -> dict[str, StoredTemplate]:
@@ -200,6 +227,54 @@ class Sandbox:
     def suppressed(self) -> set[str]:
         """Addresses, in lower case, that providers refuse to send to. Add what you need."""
         return self.store.suppressed
+
+    # -- Faults -------------------------------------------------------------------------------
+
+    def fail_next(
+        self,
+        problem: str,
+        *,
+        provider: str | None = None,
+        calls: int = 1,
+        share: float | None = None,
+        retry_after: float | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Have something go wrong with the next calls of providers' APIs.
+
+        - ``problem``: "message", "unsuitable", "account" or "busy", which the provider answers with
+          its own errors; "unclear": it accepts the message, but the connection breaks before the
+          answer; "unreachable": nobody listens at its port, and kept connections are closed
+        - ``provider``: whose API; by default, whichever is called
+        - ``calls``: how many calls; or ``share``: the chance of each call from now on, 0 to 1
+        - ``retry_after``: in how many seconds a busy provider asks to come back
+        - ``seconds``: how long the provider is unreachable, from now on; by default 5
+
+        Raises ValueError for anything else, and for "unreachable" without a provider in
+        ``own_ports``.
+        """
+        fault = Fault(
+            problem,
+            seconds=retry_after if problem == "busy" else seconds,
+            calls=calls if share is None else None,
+            share=1 if share is None else share,
+            provider=provider,
+        )
+        self.add_fault(fault)
+
+    def add_fault(self, fault: Fault) -> None:
+        """Have something go wrong: see fail_next."""
+        if fault.problem != "unreachable":
+            self.faults.add(fault)
+            return
+        if fault.provider not in self._own_servers:
+            raise ValueError(
+                'Only a provider with a port of its own can be unreachable: Sandbox(own_ports=["'
+                f'{fault.provider or "..."}"])'
+            )
+        assert fault.provider is not None
+        assert fault.seconds is not None
+        self._own_servers[fault.provider].stop_for(fault.seconds)
 
     # -- Webhooks -----------------------------------------------------------------------------
 
@@ -285,12 +360,15 @@ class Sandbox:
 
     # -- Answering ----------------------------------------------------------------------------
 
-    def handle(self, target: str, request: ApiRequest) -> ApiResponse:
-        """Answer a request for the path ``target``: a provider's, or the sandbox's own."""
+    def handle(self, target: str, request: ApiRequest) -> ApiResponse | None:
+        """Answer a request for the path ``target``: a provider's, or the sandbox's own.
+
+        None is for no answer: the connection breaks.
+        """
         name, _, rest = target.lstrip("/").partition("/")
         try:
             if name in self.providers:
-                return self.providers[name].handle(_below(request, rest))
+                return self._call_provider(self.providers[name], _below(request, rest))
             if name in ("", CONTROL):
                 return self._handle_control(rest, request)
         except MalformedRequest as err:
@@ -300,6 +378,18 @@ class Sandbox:
             logger.exception("The sandbox failed at %s %s", request.method, target)
             return ApiResponse.text("The sandbox failed; see its log", 500)
         return ApiResponse.text(f"The sandbox has {', '.join(sorted(self.providers))}", 404)
+
+    def _call_provider(self, provider: Provider, request: ApiRequest) -> ApiResponse | None:
+        started = time.time()
+        fault = self.faults.next(provider.name)
+        with self.store.noting_messages() as accepted:
+            if fault is not None and fault.problem in REFUSALS:
+                response = provider.refuse(fault.problem, request, fault.seconds)
+            else:
+                response = provider.handle(request)
+        answer = None if fault is not None and fault.problem == "unclear" else response
+        self.store.add_call(StoredCall(provider.name, started, request, answer, tuple(accepted)))
+        return answer
 
     def _handle_control(self, path: str, request: ApiRequest) -> ApiResponse:
         if not self._is_own_request(request):
@@ -393,7 +483,47 @@ def _below(request: ApiRequest, path: str) -> ApiRequest:
 
 class _SandboxServer(LoopbackServer, ThreadingHTTPServer):
     daemon_threads = True
-    sandbox: Sandbox
+
+    def __init__(self, port: int, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        super().__init__(port, _Handler)
+
+
+class _OwnServer:
+    """A server for one provider, which can be out of reach for a while."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._server = _SandboxServer(0, sandbox)
+        self.base_url = self._server.base_url
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            else:
+                self._server.stop()
+
+    def stop_for(self, seconds: float) -> None:
+        """Be out of reach, and back after so many seconds."""
+        self.stop()
+        with self._lock:
+            self._timer = threading.Timer(seconds, self._return)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _return(self) -> None:
+        with self._lock:
+            if self._timer is not None:  # Otherwise, the sandbox was stopped meanwhile.
+                self._timer = None
+                self._server = _SandboxServer(self._server.server_port, self._sandbox)
+                self._server.start()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -413,8 +543,13 @@ class _Handler(BaseHTTPRequestHandler):
                 body=response,
             )
             sandbox = cast(_SandboxServer, self.server).sandbox
-            response = sandbox.handle(path, request)
-            logger.info("%s %s: %s", self.command, path, response.status)
+            answer = sandbox.handle(path, request)
+            status = "no answer" if answer is None else answer.status
+            logger.info("%s %s: %s", self.command, path, status)
+            if answer is None:
+                self.close_connection = True
+                return
+            response = answer
         else:
             self.close_connection = True  # what follows can't be told from the body
         self._answer(response)

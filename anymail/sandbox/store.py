@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from .mailboxes import Mailbox
-from .wire import ApiRequest
+from .wire import ApiRequest, ApiResponse
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,22 @@ class StoredMessage:
 
 
 @dataclass(frozen=True)
+class StoredCall:
+    """A call of a provider's API.
+
+    - ``time``: when it came (POSIX time)
+    - ``response``: None if the connection was broken instead
+    - ``messages``: what was accepted
+    """
+
+    provider: str
+    time: float
+    request: ApiRequest
+    response: ApiResponse | None
+    messages: tuple[StoredMessage, ...] = ()
+
+
+@dataclass(frozen=True)
 class StoredTemplate:
     """A template at the providers. ``{{ field }}`` is replaced by the recipient's merge data."""
 
@@ -116,6 +133,8 @@ class Store:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._messages: list[StoredMessage] = []
+        self._calls: list[StoredCall] = []
+        self._local = threading.local()
         self.suppressed: set[str] = set()
         self.templates: dict[str, StoredTemplate] = {}
 
@@ -127,13 +146,39 @@ class Store:
 
     def add(self, messages: Iterable[StoredMessage]) -> None:
         """Keep messages."""
+        added = list(messages)
         with self._lock:
-            self._messages.extend(messages)
+            self._messages.extend(added)
+        noted: list[StoredMessage] | None = getattr(self._local, "noted", None)
+        if noted is not None:
+            noted.extend(added)
+
+    @contextmanager
+    def noting_messages(self) -> Iterator[list[StoredMessage]]:
+        """Return a list that gets the messages which this thread adds within."""
+        noted: list[StoredMessage] = []
+        self._local.noted = noted
+        try:
+            yield noted
+        finally:
+            self._local.noted = None
+
+    @property
+    def calls(self) -> list[StoredCall]:
+        """All API calls, in the order of their answers."""
+        with self._lock:
+            return list(self._calls)
+
+    def add_call(self, call: StoredCall) -> None:
+        """Keep an API call."""
+        with self._lock:
+            self._calls.append(call)
 
     def clear(self) -> None:
-        """Forget all messages."""
+        """Forget all messages and calls."""
         with self._lock:
             self._messages.clear()
+            self._calls.clear()
 
     def find(self, provider: str, message_id: str) -> StoredMessage:
         """Return the message with this id. Angle brackets don't matter. Raises LookupError."""
