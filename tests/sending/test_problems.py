@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3 import Retry
 
-from anymail.delivery.problems import (
+from anymail.sending.problems import (
     ADVICE,
     boto_problem,
     connection_problem,
