@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -124,8 +124,24 @@ class AnymailError(Exception):
     ``anymail_status``, too.
 
     What ``send_messages()`` raises, and only that, also has ``sent_count``: how many of the
-    messages were sent, to some of their recipients at least.
+    messages were sent, to some of their recipients at least; and it says what can be done about
+    the message:
+
+    - ``problem``: one of :class:`Problem`, or None if nobody can say
+    - ``may_have_been_sent``: whether somebody may get the message all the same: False only if it's
+      known that nobody does
+    - ``retry_after``: in how many seconds the provider asks to come back, or None
+    - ``unsent``: if it was accepted for some of the recipients, the addr-specs of the others
+    - ``advice``: a sentence for people
     """
+
+    problem: Problem | None = None
+    may_have_been_sent: bool = False
+    retry_after: float | None = None
+    unsent: Sequence[str] = ()
+    advice: str = ""
+    about_sender: bool = False
+    """Whether an ACCOUNT problem is about the sender or its domain only."""
 
     recipients: Mapping[str, AnymailRecipientStatus] = MappingProxyType({})
 

@@ -23,7 +23,19 @@ backend class.
 post_send = Signal()
 """Sent after a message is handed to the provider, with ``message``, ``status`` and ``esp_name``.
 
-The status is the message's AnymailStatus. All receivers are called, even if one raises.
+The status is the message's AnymailStatus. All receivers are called, even if one raises. There are
+also ``mailer``, the alias of the mailer that has sent it, if there is one; ``duration``, how many
+seconds that took; and ``original``, the message as the caller of ``send()`` knows it, where
+``message`` is a copy of it.
+"""
+
+send_failed = Signal()
+"""Sent for each attempt to send a message that fails, with the ``error``.
+
+The sender is the email backend class. There are also ``message``, ``esp_name``, ``mailer``,
+``duration`` and ``original``, as with post_send; ``attempt``, its number, from 1; ``final``,
+whether there won't be another one; and ``will_retry``, in how many seconds there will be one, or
+None if that isn't known. An exception in a receiver is logged, and changes nothing.
 """
 
 tracking = Signal()

@@ -52,7 +52,7 @@ DEFINED: dict[str, set[str]] = {
         *("AnymailInvalidMailer", "AnymailNotSupportedWarning", "AnymailRecipientsRefused"),
         *("AnymailRequestsAPIError", "AnymailSerializationError", "AnymailUnsupportedFeature"),
         *("AnymailWarning", "AnymailWebhookValidationFailure", "InvalidMailer"),
-        "MAX_DESCRIPTION",
+        *("MAX_DESCRIPTION", "Problem"),
     },
     "anymail.headers": {
         *("RFC5322_SPECIALS", "CaseInsensitiveCasePreservingDict", "angle_wrap"),
@@ -74,7 +74,8 @@ DEFINED: dict[str, set[str]] = {
     },
     "anymail.signals": {
         *("AnymailEvent", "AnymailInboundEvent", "AnymailTrackingEvent"),
-        *("EventType", "RejectReason", "inbound", "post_send", "pre_send", "tracking"),
+        *("EventType", "RejectReason", "inbound", "post_send", "pre_send", "send_failed"),
+        "tracking",
     },
     "anymail.urls": {"View", "WEBHOOKS", "app_name", "urlpatterns"},
     "anymail.utils": {"BASIC_NUMERIC_TYPES"},  # the others are in test_utils.py
@@ -94,8 +95,17 @@ INTERNAL = {
         "anymail._quiet",
         "anymail._settings",
         "anymail._version",
+        "anymail.delivery",
+        "anymail.delivery.decisions",
+        "anymail.delivery.ledger",
+        "anymail.delivery.memory",
+        "anymail.delivery.pauses",
+        "anymail.delivery.rate",
         "anymail.sending",
+        "anymail.sending.failures",
+        "anymail.sending.journey",
         "anymail.sending.payload",
+        "anymail.sending.problems",
         "anymail.sending.runners",
         "anymail.sending.steps",
         "anymail.providers",
@@ -135,7 +145,7 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.backends.base:AnymailBaseBackend": {
         *("build_message_payload", "close", "esp_name", "idna_encode", "is_open", "make_call"),
-        *("open", "parse_recipient_status", "post_to_esp", "prepare_call"),
+        *("find_meaning", "open", "parse_recipient_status", "post_to_esp", "prepare_call"),
         *("raise_for_recipient_status", "raise_for_status", "run_post_send", "run_pre_send"),
         "send_messages",
     },
@@ -162,6 +172,7 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.exceptions:AnymailError": {
         *("describe_cause", "describe_response", "recipients"),
+        *("about_sender", "advice", "may_have_been_sent", "problem", "retry_after", "unsent"),
     },
     "anymail.exceptions:AnymailAPIError": {"esp_message"},
     "anymail.message:AnymailMessageMixin": {

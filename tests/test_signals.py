@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import pickle
 from datetime import datetime, timezone
 from typing import Any
 
+import django
 from django.dispatch import Signal
 from django.test import SimpleTestCase
 
 from anymail import signals
 from anymail.backends.test import EmailBackend
-from anymail.exceptions import AnymailAPIError, AnymailCancelSend, AnymailRecipientsRefused
+from anymail.exceptions import (
+    AnymailAPIError,
+    AnymailCancelSend,
+    AnymailError,
+    AnymailRecipientsRefused,
+    Problem,
+)
 from anymail.inbound import AnymailInboundMessage
 from anymail.message import AnymailRecipientStatus
 from anymail.signals import (
@@ -20,6 +28,7 @@ from anymail.signals import (
     inbound,
     post_send,
     pre_send,
+    send_failed,
     tracking,
 )
 from tests.utils import make_message, use_backend
@@ -27,7 +36,7 @@ from tests.utils import make_message, use_backend
 
 class SignalTests(SimpleTestCase):
     def test_are_django_s_signals(self):
-        for signal in [pre_send, post_send, tracking, inbound]:
+        for signal in [pre_send, post_send, send_failed, tracking, inbound]:
             self.assertIs(type(signal), Signal)
 
     def test_cancel_send_is_an_exception(self):
@@ -126,7 +135,18 @@ class PostSendTests(SendSignalsTestCase):
         self.assertIs(sent, message)
         self.assertIs(status, message.anymail_status)
         self.assertEqual(esp_name, "Test")
-        self.assertEqual(others, {"signal"})
+        self.assertEqual(others, {"signal", "mailer", "duration", "original"})
+
+    def test_mailer_duration_and_original(self):
+        calls = []
+        self.connect(post_send, lambda **kwargs: calls.append(kwargs))
+        message = make_message()
+        message.send()
+        [call] = calls
+        self.assertEqual(call["mailer"], "default" if django.VERSION >= (6, 1) else None)
+        self.assertIs(call["original"], message)
+        self.assertGreaterEqual(call["duration"], 0)
+        self.assertLess(call["duration"], 60)
 
     def test_status_is_complete(self):
         statuses = []
@@ -188,6 +208,139 @@ class PostSendTests(SendSignalsTestCase):
             with self.subTest(response=response), self.assertRaises(AnymailAPIError):
                 message.send()
             self.assertIsNone(message.anymail_status.status)
+
+
+class SendFailedTests(SendSignalsTestCase):
+    def setUp(self):
+        super().setUp()
+        self.calls = []
+        self.connect(send_failed, lambda sender, **kwargs: self.calls.append((sender, kwargs)))
+
+    def failing_message(self, response=None, **attrs):
+        message = make_message(**attrs)
+        message.anymail_test_response = AnymailAPIError("text") if response is None else response
+        return message
+
+    def test_arguments(self):
+        message = self.failing_message()
+        with self.assertRaises(AnymailAPIError) as caught:
+            message.send()
+        [(sender, call)] = self.calls
+        self.assertIs(sender, EmailBackend)
+        self.assertIs(call["error"], caught.exception)
+        self.assertIs(call["message"], message)
+        self.assertIs(call["original"], message)
+        self.assertEqual(call["esp_name"], "Test")
+        self.assertEqual((call["attempt"], call["final"], call["will_retry"]), (1, True, None))
+        self.assertGreaterEqual(call["duration"], 0)
+
+    def test_not_for_success(self):
+        make_message().send()
+        self.assertEqual(self.calls, [])
+
+    def test_not_for_canceled_messages(self):
+        def cancel(**kwargs):
+            raise AnymailCancelSend
+
+        self.connect(pre_send, cancel)
+        make_message().send()
+        self.assertEqual(self.calls, [])
+
+    def test_each_problem(self):
+        refused = {"to@example.com": AnymailRecipientStatus(None, "rejected")}
+        for message, problem, may_have_been_sent in [
+            (self.failing_message({"recipient_status": refused}), Problem.MESSAGE, False),
+            (make_message(to=["not an address"]), Problem.MESSAGE, False),
+            (make_message(subject="a\nb"), Problem.MESSAGE, False),
+            (
+                make_message(from_email="a@example.com, b@example.com"),
+                Problem.UNSUITABLE,
+                False,
+            ),
+            (self.failing_message(), Problem.UNCLEAR, True),
+        ]:
+            self.calls.clear()
+            with self.subTest(problem=problem), self.assertRaises(AnymailError) as caught:
+                message.send()
+            error = caught.exception
+            self.assertIs(error.problem, problem)
+            self.assertIs(error.may_have_been_sent, may_have_been_sent)
+            self.assertTrue(error.advice)
+            self.assertEqual(list(error.unsent), [])
+            [(_, call)] = self.calls
+            self.assertIs(call["error"], error)
+            restored = pickle.loads(pickle.dumps(error))
+            self.assertIs(restored.problem, problem)
+            self.assertEqual(restored.advice, error.advice)
+
+    def test_accepted_in_part(self):
+        error = AnymailAPIError(
+            "text",
+            recipients={
+                "a@example.com": AnymailRecipientStatus("1", "sent"),
+                "b@example.com": AnymailRecipientStatus(None, "failed"),
+            },
+        )
+        message = self.failing_message(error, to=["A <a@example.com>", "b@example.com"])
+        with self.assertRaises(AnymailAPIError):
+            message.send()
+        self.assertTrue(error.may_have_been_sent)
+        self.assertEqual(error.unsent, ["b@example.com"])
+
+    def test_other_exceptions(self):
+        def receiver(**kwargs):
+            raise ValueError("from a receiver")
+
+        self.connect(pre_send, receiver)
+        with self.assertRaises(ValueError) as caught:
+            make_message().send()
+        [(_, call)] = self.calls
+        self.assertIs(call["error"], caught.exception)
+
+    def test_receiver_of_post_send_changes_nothing(self):
+        def receiver(**kwargs):
+            raise ValueError("from a receiver")
+
+        self.connect(post_send, receiver)
+        with (
+            self.assertLogs("django.dispatch", "ERROR"),
+            self.assertRaisesMessage(ValueError, "from a receiver"),
+        ):
+            make_message().send()
+        self.assertEqual(self.calls, [])
+
+    def test_errors_in_receivers(self):
+        def receiver(**kwargs):
+            raise ValueError("from a receiver")
+
+        self.connect(send_failed, receiver)
+        with self.assertLogs("django.dispatch", "ERROR"), self.assertRaises(AnymailAPIError):
+            self.failing_message().send()
+
+    def test_called_after_post_send(self):
+        order = []
+        self.connect(post_send, lambda **kwargs: order.append("post_send"))
+        self.connect(send_failed, lambda **kwargs: order.append("send_failed"))
+        refused = {"to@example.com": AnymailRecipientStatus(None, "rejected")}
+        with self.assertRaises(AnymailRecipientsRefused):
+            self.failing_message({"recipient_status": refused}).send()
+        self.assertEqual(order, ["post_send", "send_failed"])
+
+    def test_failure_while_telling_of_a_failure(self):
+        """As with AdminEmailHandler, when no mail can be sent."""
+
+        def receiver(**kwargs):
+            with self.assertRaises(AnymailAPIError):
+                self.failing_message().send()
+
+        self.connect(send_failed, receiver)
+        with (
+            self.assertLogs("anymail.delivery", "DEBUG") as logs,
+            self.assertRaises(AnymailAPIError),
+        ):
+            self.failing_message().send()
+        self.assertEqual(len(self.calls), 1)
+        self.assertEqual([record.levelname for record in logs.records], ["DEBUG"])
 
 
 class EventTests(SimpleTestCase):

@@ -41,7 +41,9 @@ from ..exceptions import (
     AnymailUnsupportedFeature,
 )
 from ..message import AnymailRecipientStatus, AnymailStatus
+from ..sending.journey import journey_of
 from ..sending.payload import BasePayload, Combiner, Converter, MessageAttr, not_implemented
+from ..sending.problems import Meaning, api_error_meaning
 from ..sending.runners import ConcurrentSending, SequentialSending
 from ..sending.steps import ApiCall, errors_about, send
 from ..signals import post_send, pre_send
@@ -133,6 +135,7 @@ class AnymailBaseBackend(BaseEmailBackend):
                 DeprecationWarning,
                 stacklevel=2,
             )
+        self.alias: str | None = kwargs.get("alias")
         super().__init__(**kwargs)
         # After super: Django's own handling of fail_silently is deprecated.
         self.fail_silently = fail_silently
@@ -232,14 +235,19 @@ class AnymailBaseBackend(BaseEmailBackend):
 
     def run_post_send(self, message: EmailMessage) -> None:
         """Send the post_send signal to all receivers, then raise the first error among them."""
+        journey = journey_of(message, mailer=self.alias)
         results = post_send.send_robust(
             self.__class__,
             message=message,
             status=message.anymail_status,  # type: ignore[attr-defined]
             esp_name=self.esp_name,
+            mailer=journey.mailer,
+            duration=journey.duration,
+            original=journey.original,
         )
         for _receiver, result in results:
             if isinstance(result, Exception):
+                journey.receivers_error = result
                 raise result
 
     def idna_encode(self, domain: str) -> str:
@@ -287,6 +295,13 @@ class AnymailBaseBackend(BaseEmailBackend):
         Raises AnymailAPIError if there is no answer.
         """
         raise not_implemented(self, "make_call")
+
+    def find_meaning(self, error: AnymailAPIError) -> Meaning:
+        """Return what an error of the provider's API means for the message.
+
+        By default, from the HTTP status of an answer, or from why there is no answer.
+        """
+        return api_error_meaning(error)
 
     def raise_for_status(self, response: Any, payload: Any, message: EmailMessage) -> None:
         """Raise AnymailAPIError if the answer is that the call has failed."""

@@ -16,20 +16,22 @@ class Verdict:
     """What comes after an error.
 
     ``final``: nothing more; ``will_retry``: in how many seconds there is another attempt, if that
-    is known; ``ends_sending``: whether no other messages are started either.
+    is known.
     """
 
     final: bool = True
     will_retry: float | None = None
-    ends_sending: bool = True
 
 
 class Journey:
     """One attempt to send a message; of a message that is sent on its own, the only one.
 
-    Runners give each message to its backend on a journey. Strategies have journeys of their own,
-    which decide what comes after an error.
+    Runners give each message to its backend on a journey, and tell the journey how it ended.
+    Strategies have journeys of their own, which decide what comes after an error.
     """
+
+    ends_sending = True
+    """Whether an error keeps messages from being sent that come after this one."""
 
     def __init__(
         self,
@@ -47,35 +49,49 @@ class Journey:
         """Number of the attempt, from 1."""
         self.original = message if original is None else original
         """The message as the caller knows it."""
+        self.sent: bool | None = None
+        """Whether it was accepted. None if that isn't known (yet)."""
+        self.error: Exception | None = None
+        """Why it wasn't."""
         self.receivers_error: Exception | None = None
         """What a receiver of post_send has raised. That changes nothing about the message."""
         self._started = time.monotonic()
 
     @property
     def duration(self) -> float:
-        """How many seconds the attempt has taken."""
+        """How many seconds the attempt has taken so far."""
         return time.monotonic() - self._started
 
+    @property
+    def time_left(self) -> float | None:
+        """How many seconds a call may take; None for as many as the backend allows."""
+        return None
+
     def start(self) -> None:
-        """Note that the backend begins with it."""
+        """Note that the backend begins with it now."""
         self._started = time.monotonic()
 
-    def decide(self, error: Exception) -> Verdict:
-        """Return what comes after an error. Called once, before anybody is told of the error."""
+    def fail(self, error: Exception) -> Verdict:
+        """Note that it has failed. Returns what comes next, before anybody is told of the error."""
+        self.error = error
         return Verdict()
 
     def succeed(self, sent: bool) -> None:
-        """Note that there was no error. ``sent`` is False if the message was not to be sent."""
+        """Note that it has not failed. ``sent`` is False if the message was not to be sent."""
+        self.sent = sent
 
 
 _current: ContextVar[Journey | None] = ContextVar("anymail_journey", default=None)
 
 
-def current_journey(message: EmailMessage) -> Journey:
-    """Return the journey of a message that is being given to a backend."""
+def journey_of(message: EmailMessage, mailer: str | None = None) -> Journey:
+    """Return the journey of a message that is being given to a backend.
+
+    A new one, with a mailer, if it isn't on a journey.
+    """
     journey = _current.get()
     if journey is None or journey.message is not message:
-        return Journey(message)  # Somebody has called a method of the backend directly.
+        return Journey(message, mailer=mailer)
     return journey
 
 

@@ -11,6 +11,7 @@ import smtplib
 import ssl
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ import requests
 from urllib3 import Retry
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from ..exceptions import Problem
+from ..exceptions import AnymailAPIError, Problem
 
 ADVICE = {
     Problem.MESSAGE: "Correct the message or its recipients: no provider would take it like this.",
@@ -34,6 +35,18 @@ ADVICE = {
         "arrive twice."
     ),
 }
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What an error means."""
+
+    problem: Problem
+    about_sender: bool = False
+    """Of ACCOUNT: whether it's about the sender or its domain, not about all of the account."""
+    retry_after: float | None = None
+    """Of BUSY: when to come back, in seconds, if the provider says so."""
+
 
 _STATUSES = {
     **dict.fromkeys((400, 409, 415, 422), Problem.MESSAGE),
@@ -224,6 +237,18 @@ def _is_json(response: requests.Response) -> bool:
         return isinstance(response.json(), (dict, list))
     except (ValueError, RecursionError):
         return False
+
+
+def api_error_meaning(error: AnymailAPIError) -> Meaning:
+    """Return what an error of a provider's API means, as far as that's the same for all."""
+    response = error.response
+    if isinstance(response, requests.Response):
+        problem = http_problem(response.status_code, by_provider=_is_json(response))
+        return Meaning(problem, retry_after=retry_after(response.headers))
+    cause = error.__cause__
+    if isinstance(cause, requests.RequestException):
+        return Meaning(connection_problem(cause))
+    return Meaning(Problem.UNCLEAR)
 
 
 # -- When to come back ----------------------------------------------------------------------------

@@ -20,6 +20,8 @@ from django.core.mail import EmailMessage
 
 from ..exceptions import AnymailError
 from ..message import AnymailStatus
+from .failures import report_failure
+from .journey import Journey, journey_of, on_journey
 from .steps import Sending, errors_about, prepare
 
 if TYPE_CHECKING:
@@ -28,53 +30,83 @@ if TYPE_CHECKING:
 logger = logging.getLogger("anymail.backends")
 
 
-class SequentialSending:
-    """Sends messages one after the other."""
+class _Runner:
+    """Takes messages through a backend, which is open."""
 
     def __init__(self, backend: AnymailBaseBackend) -> None:
         self.backend = backend
         self.sent_count = 0
 
     def send(self, messages: Iterable[EmailMessage]) -> int:
-        """Send the messages. Returns how many were sent. The first error ends it."""
-        for message in messages:
+        """Send the messages. Returns how many were sent.
+
+        Raises the first error in the order of the messages.
+        """
+        return self.run(journey_of(message, mailer=self.backend.alias) for message in messages)
+
+    def run(self, journeys: Iterable[Journey]) -> int:
+        """Take journeys to their ends. Returns how many messages were sent.
+
+        Raises the first error in the order of the messages, of those that end the sending.
+        """
+        raise NotImplementedError
+
+    def _ends_sending(self, journey: Journey, error: Exception) -> bool:
+        """Tell whether no more messages are started after an error."""
+        is_silent = self.backend.fail_silently and isinstance(error, AnymailError)
+        return journey.ends_sending and not is_silent
+
+    def _report(self, journey: Journey, error: Exception) -> None:
+        if error is journey.receivers_error:
+            journey.succeed(True)
+        else:
+            report_failure(journey, error, backend=self.backend, esp_name=self.backend.esp_name)
+
+
+class SequentialSending(_Runner):
+    """Sends messages one after the other. The first error ends it."""
+
+    def run(self, journeys: Iterable[Journey]) -> int:
+        for journey in journeys:
             try:
-                sent = self.backend._send(message)
+                with on_journey(journey):
+                    sent = bool(self.backend._send(journey.message))
             except Exception as error:
-                if not (self.backend.fail_silently and isinstance(error, AnymailError)):
+                self._report(journey, error)
+                if self._ends_sending(journey, error):
                     # It can have been accepted for some recipients all the same.
-                    status = getattr(message, "anymail_status", AnymailStatus())
+                    status = getattr(journey.message, "anymail_status", AnymailStatus())
                     self.sent_count += status.is_accepted
                     raise
             else:
-                self.sent_count += bool(sent)
+                self.sent_count += sent
+                journey.succeed(sent)
         return self.sent_count
 
 
-class ConcurrentSending:
-    """Sends messages through a backend, with so many API calls under way at most.
+class ConcurrentSending(_Runner):
+    """Sends messages with so many API calls under way at most.
 
     When a message fails, no further ones are started; those that are under way are finished.
     """
 
     def __init__(self, backend: AnymailBaseBackend, concurrency: int) -> None:
-        self.backend = backend
+        super().__init__(backend)
         self.concurrency = concurrency
-        self.sent_count = 0
         # What is left to do, in order: take the answer to a call, or else finish the message.
         self._steps: deque[tuple[_UnderWay, _Call | None]] = deque()
         self._calls = 0
         self._errors: dict[int, Exception] = {}
 
-    def send(self, messages: Iterable[EmailMessage]) -> int:
-        """Send the messages. Returns how many were sent.
+    def run(self, journeys: Iterable[Journey]) -> int:
+        """Take journeys to their ends. Returns how many messages were sent.
 
         Raises the first error in the order of the messages; one that the iterable of messages
         raises is that of the next message. Other errors are logged.
         """
         with ThreadPoolExecutor(self.concurrency, "anymail-send") as executor:
             try:
-                self._start_all(messages, executor)
+                self._start_all(journeys, executor)
                 self._take_all_steps()
             except BaseException:  # KeyboardInterrupt, for example
                 for _, call in self._steps:
@@ -91,24 +123,27 @@ class ConcurrentSending:
 
     # -- Start --------------------------------------------------------------------------------
 
-    def _start_all(self, messages: Iterable[EmailMessage], executor: Executor) -> None:
+    def _start_all(self, journeys: Iterable[Journey], executor: Executor) -> None:
         number = 0
         try:
-            for number, message in enumerate(messages, 1):
+            for number, journey in enumerate(journeys, 1):
                 self._make_room()
                 if self._errors:
                     break
-                self._start(number, message, executor)
+                self._start(number, journey, executor)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._errors[number + 1] = error
 
-    def _start(self, number: int, message: EmailMessage, executor: Executor) -> None:
+    def _start(self, number: int, journey: Journey, executor: Executor) -> None:
         try:
-            sending = prepare(self.backend, message)
+            with on_journey(journey):
+                sending = prepare(self.backend, journey.message)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
-            self._note_error(number, error)
+            self._note_error(number, journey, error)
+            self._report(journey, error)
             return
         if sending is None:
+            journey.succeed(False)
             return
         under_way = _UnderWay(number, sending)
         try:
@@ -117,7 +152,7 @@ class ConcurrentSending:
                 call = _Call(payload, partial(self.backend.make_call, api_call))
                 self._steps.append((under_way, call))
                 self._calls += 1
-                with errors_about(message, payload):
+                with errors_about(journey.message, payload):
                     call.start(executor)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._fail(under_way, error)
@@ -165,18 +200,21 @@ class ConcurrentSending:
             self._fail(under_way, error)
         if under_way.error is None:
             self.sent_count += 1
-        elif under_way.number in self._errors:
+            sending.journey.succeed(True)
+            return
+        if under_way.number in self._errors:
             self.sent_count += sending.status.is_accepted
+        self._report(sending.journey, under_way.error)
 
     # -- Errors -------------------------------------------------------------------------------
 
     def _fail(self, under_way: _UnderWay, error: Exception) -> None:
         under_way.error = error
-        self._note_error(under_way.number, error)
+        self._note_error(under_way.number, under_way.sending.journey, error)
 
-    def _note_error(self, number: int, error: Exception) -> None:
-        """Keep an error to raise later, unless it is to be silent."""
-        if not (self.backend.fail_silently and isinstance(error, AnymailError)):
+    def _note_error(self, number: int, journey: Journey, error: Exception) -> None:
+        """Keep an error to raise later, if it ends the sending."""
+        if self._ends_sending(journey, error):
             self._errors[number] = error
 
     @staticmethod

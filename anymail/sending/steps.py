@@ -22,6 +22,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import AnymailError
 from ..message import AnymailStatus
+from .journey import Journey, journey_of, on_journey
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -48,11 +49,13 @@ def prepare(backend: AnymailBaseBackend, message: EmailMessage) -> Sending | Non
 
     Either receivers of pre_send have canceled it, or it has no recipients.
     """
+    journey = journey_of(message, mailer=backend.alias)
+    journey.start()
     status = AnymailStatus()
     message.anymail_status = status  # type: ignore[attr-defined]
     if not (backend.run_pre_send(message) and message.recipients()):
         return None
-    return Sending(backend, message, status)
+    return Sending(backend, message, status, journey)
 
 
 # Django's error reports show no local variables of functions with @sensitive_variables(), and of
@@ -64,11 +67,16 @@ class Sending:
 
     @sensitive_variables()
     def __init__(
-        self, backend: AnymailBaseBackend, message: EmailMessage, status: AnymailStatus
+        self,
+        backend: AnymailBaseBackend,
+        message: EmailMessage,
+        status: AnymailStatus,
+        journey: Journey,
     ) -> None:
         self.backend = backend
         self.message = message
         self.status = status
+        self.journey = journey
         self.payload: Any = backend.build_message_payload(message, backend.send_defaults)
         self._payloads: Iterator[Any] = iter([self.payload])
         self._responses: list[Any] = []
@@ -117,7 +125,8 @@ class Sending:
         # If the same message was sent again meanwhile, it has another status by now.
         self.message.anymail_status = self.status  # type: ignore[attr-defined]
         if error is None or self.status.recipients:
-            self.backend.run_post_send(self.message)
+            with on_journey(self.journey):
+                self.backend.run_post_send(self.message)
 
     def raise_if_refused(self) -> None:
         """Raise an error if the message was refused for all of its recipients."""

@@ -15,6 +15,7 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3 import Retry
 
+from anymail.exceptions import Problem
 from anymail.sending.problems import (
     ADVICE,
     boto_problem,
@@ -25,7 +26,6 @@ from anymail.sending.problems import (
     retry_after,
     smtp_problem,
 )
-from anymail.exceptions import Problem
 
 from ..utils import make_response, skip_without
 

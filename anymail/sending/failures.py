@@ -1,0 +1,104 @@
+"""What happens when a message can't be sent: its error says why, and receivers are told."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from typing import Any
+
+from django.core.mail import EmailMessage
+
+from ..addresses import parse_address_list
+from ..exceptions import (
+    AnymailAPIError,
+    AnymailError,
+    AnymailInvalidAddress,
+    AnymailUnsupportedFeature,
+    Problem,
+)
+from ..signals import send_failed
+from .journey import Journey, Verdict
+from .problems import ADVICE, Meaning
+
+logger = logging.getLogger("anymail.delivery")
+
+# Whether a failure is being told. What fails meanwhile may be the very mail that tells of it.
+_is_telling: ContextVar[bool] = ContextVar("anymail_is_telling", default=False)
+
+
+def report_failure(journey: Journey, error: Exception, *, backend: Any, esp_name: str) -> Verdict:
+    """Let an error say what it means, decide what comes next, and tell receivers of send_failed.
+
+    ``backend`` is what was to send the message of the journey.
+    """
+    if isinstance(error, AnymailError):
+        describe(error, journey.message, backend)
+    verdict = journey.fail(error)
+    tell_failure(journey, error, verdict, sender=type(backend), esp_name=esp_name)
+    return verdict
+
+
+def describe(error: AnymailError, message: EmailMessage, backend: Any) -> None:
+    """Give an error its problem, and what follows from that, unless it has one."""
+    if error.problem is not None:
+        return
+    meaning = _meaning(error, backend)
+    error.problem = meaning.problem
+    error.about_sender = meaning.about_sender
+    error.retry_after = meaning.retry_after
+    error.advice = ADVICE[meaning.problem]
+    status = getattr(message, "anymail_status", None)
+    if status is not None and status.is_accepted:
+        error.unsent = _not_accepted(message, status)
+    error.may_have_been_sent = meaning.problem is Problem.UNCLEAR or bool(
+        status is not None and status.is_accepted
+    )
+
+
+def _meaning(error: AnymailError, backend: Any) -> Meaning:
+    if isinstance(error, AnymailAPIError):
+        find_meaning = getattr(backend, "find_meaning", None)
+        return Meaning(Problem.UNCLEAR) if find_meaning is None else find_meaning(error)
+    if isinstance(error, AnymailUnsupportedFeature):
+        return Meaning(Problem.UNSUITABLE)
+    return Meaning(Problem.MESSAGE)
+
+
+def _not_accepted(message: EmailMessage, status: Any) -> list[str]:
+    try:
+        everyone = [email.addr_spec for email in parse_address_list(message.recipients())]
+    except AnymailInvalidAddress:
+        everyone = list(status.recipients)
+    accepted = {
+        addr_spec for addr_spec, recipient in status.recipients.items() if recipient.is_accepted
+    }
+    return [addr_spec for addr_spec in everyone if addr_spec not in accepted]
+
+
+def tell_failure(
+    journey: Journey, error: Exception, verdict: Verdict, *, sender: type, esp_name: str
+) -> None:
+    """Send send_failed. What receivers raise is logged."""
+    if _is_telling.get():
+        # Such as Django's AdminEmailHandler, which mails what is logged about mail that fails.
+        logger.debug(
+            "A message failed (%s) that was sent while a failure was reported",
+            getattr(error, "problem", None) or type(error).__name__,
+        )
+        return
+    token = _is_telling.set(True)
+    try:
+        send_failed.send_robust(  # which logs what receivers raise
+            sender,
+            message=journey.message,
+            error=error,
+            esp_name=esp_name,
+            mailer=journey.mailer,
+            attempt=journey.attempt,
+            will_retry=verdict.will_retry,
+            final=verdict.final,
+            duration=journey.duration,
+            original=journey.original,
+        )
+    finally:
+        _is_telling.reset(token)
