@@ -29,11 +29,12 @@ Configuration errors are not AnymailErrors on purpose: ``fail_silently`` never h
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from requests import Response
@@ -70,6 +71,8 @@ else:
                 super().__init__(msg)
 
 
+_T = TypeVar("_T")
+
 MAX_DESCRIPTION = 4096
 """How many characters of a provider's answer, or of another exception's text, are shown."""
 
@@ -105,6 +108,26 @@ class Problem(str, Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+_kept_methods: dict[str, Callable[[Any], Any]] = {}
+
+
+def _kept(method: Callable[[Any], _T]) -> Callable[[Any], _T]:
+    """Make a method return for an exception from a pickle what it did before.
+
+    It can't do its work there: without the backend, it doesn't know what is secret.
+    """
+
+    @functools.wraps(method)
+    def wrapper(self: AnymailError) -> _T:
+        if method.__name__ in self._texts:
+            text: _T = self._texts[method.__name__]
+            return text
+        return method(self)
+
+    _kept_methods[method.__name__] = wrapper
+    return wrapper
 
 
 class AnymailError(Exception):
@@ -144,6 +167,7 @@ class AnymailError(Exception):
     """Whether an ACCOUNT problem is about the sender or its domain only."""
 
     recipients: Mapping[str, AnymailRecipientStatus] = MappingProxyType({})
+    _texts: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.backend = kwargs.pop("backend", None)
@@ -163,6 +187,7 @@ class AnymailError(Exception):
             kwargs.pop("response", None)
             super().__init__(*args, **kwargs)
 
+    @_kept
     def __str__(self) -> str:
         parts = (
             self._quiet(" ".join(str(arg) for arg in self.args)),
@@ -172,6 +197,7 @@ class AnymailError(Exception):
         )
         return "\n".join(part for part in parts if part)
 
+    @_kept
     def __repr__(self) -> str:
         return self._quiet(super().__repr__())
 
@@ -181,6 +207,7 @@ class AnymailError(Exception):
         credentials = [text for text in get_credentials() if len(text) >= _MIN_CREDENTIAL]
         return mask_urls(mask_credentials(text, credentials))
 
+    @_kept
     def describe_cause(self) -> str | None:
         """Return the class and text of the exception that led to this one, or None."""
         cause = self.__cause__
@@ -195,6 +222,7 @@ class AnymailError(Exception):
             return None
         return f"The message was accepted for {accepted} of {len(self.recipients)} recipients."
 
+    @_kept
     def describe_response(self) -> str | None:
         """Return the status and body of the provider's answer, or None without a status.
 
@@ -241,6 +269,9 @@ class AnymailError(Exception):
             response = copy.copy(self.response)
             response.request = None  # type: ignore[assignment]
             state["response"] = response
+        state["_texts"] = {
+            name: method(self) for name, method in _kept_methods.items() if hasattr(self, name)
+        }
         return _restore, (*self._pickle_class(), self.args, state)
 
     def _pickle_class(self) -> tuple[Callable[..., type[AnymailError]], tuple[Any, ...]]:
@@ -269,6 +300,7 @@ class AnymailAPIError(AnymailError):
     """The provider's API refused or failed a call, or could not be reached."""
 
     @property
+    @_kept
     def esp_message(self) -> str | None:
         """What the provider's answer says is wrong, for logs: at most 1000 characters.
 

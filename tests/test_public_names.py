@@ -106,6 +106,7 @@ INTERNAL = {
         "anymail.sending.journey",
         "anymail.sending.payload",
         "anymail.sending.problems",
+        "anymail.sending.results",
         "anymail.sending.runners",
         "anymail.sending.steps",
         "anymail.providers",
@@ -165,7 +166,15 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.backends.base_requests:AnymailRequestsBackend": {
         *("close", "create_session", "deserialize_json_response", "invalid_response_format"),
-        *("is_open", "make_call", "open", "prepare_call", "raise_for_status", "response_error"),
+        *(
+            "checked_statuses",
+            "is_open",
+            "make_call",
+            "open",
+            "prepare_call",
+            "raise_for_status",
+            "response_error",
+        ),
     },
     "anymail.backends.base_requests:RequestsPayload": {
         *("get_api_endpoint", "get_request_params", "serialize_data"),

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import os
+import pickle
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -113,6 +114,12 @@ class QuietTestCase(SimpleTestCase):
             "report": self.report(error, request),
             "log": "".join(logging.Formatter().format(record) for record in self.records),
         }
+        if isinstance(error, AnymailError):
+            with contextlib.suppress(TypeError):  # The message can have what can't be pickled.
+                copied: Any = pickle.loads(pickle.dumps(error))
+                described = (copied.describe_response(), getattr(copied, "esp_message", None))
+                texts["pickled"] = f"{copied} {copied!r} {described}"
+                self.assertEqual(str(copied), str(error))
         for name, text in texts.items():
             with self.subTest(seen_in=name):
                 self.assert_quiet(text, *secrets)

@@ -37,6 +37,7 @@ from ..datastructures import UNSET, force_non_lazy
 from ..exceptions import AnymailAPIError, AnymailConfigurationError, AnymailInvalidHeader
 from ..headers import has_control_chars, quote_string, rfc2047_encode
 from ..message import AnymailRecipientStatus
+from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall
 from .base import AnymailBaseBackend, BasePayload, MessageAttr
 
@@ -180,14 +181,31 @@ class AmazonSESBasePayload(BasePayload):
         self.recipients: dict[str, list[EmailAddress]] = {"to": [], "cc": [], "bcc": []}
         self.tags: list[str] = []
 
-    def response_error(self, text: str, response: Any) -> AnymailAPIError:
-        """Return the exception to raise for an answer that is not what it should be."""
-        return AnymailAPIError(text, response=response, **self._error_context())
+    def response_error(
+        self,
+        text: str,
+        response: Any,
+        recipients: Mapping[str, AnymailRecipientStatus] | None = None,
+    ) -> AnymailAPIError:
+        """Return the exception to raise for an answer that is not what it should be.
 
-    def invalid_response_format(self, err: Exception, response: Any) -> AnymailAPIError:
+        ``recipients`` are those whose status it tells all the same.
+        """
+        return AnymailAPIError(
+            text, response=response, recipients=recipients, **self._error_context()
+        )
+
+    def invalid_response_format(
+        self,
+        err: BaseException,
+        response: Any,
+        recipients: Mapping[str, AnymailRecipientStatus] | None = None,
+    ) -> AnymailAPIError:
         """Return the exception to raise for an answer that lacks what the API promises."""
         return self.response_error(
-            f"{type(err).__name__} {err} parsing Amazon SES send result {response!r}", response
+            f"{type(err).__name__} {err} parsing Amazon SES send result {response!r}",
+            response,
+            recipients,
         )
 
     def bare_addresses(self, emails: list[EmailAddress]) -> list[str]:
@@ -552,31 +570,31 @@ class AmazonSESV2SendBulkEmailPayload(AmazonSESBasePayload):
         return {**self.params, "BulkEmailEntries": self.entries()}
 
     def parse_recipient_status(self, response: Any) -> dict[str, AnymailRecipientStatus]:
-        try:
-            results = list(response["BulkEmailEntryResults"])
-            codes = [result["Status"] for result in results]
-            statuses = [
-                AnymailRecipientStatus(
-                    result.get("MessageId"), "queued" if result["Status"] == SUCCESS else "failed"
-                )
-                for result in results
-            ]
-            same_code = codes[0] if len(set(codes)) == 1 else None
-        except (AttributeError, KeyError, TypeError) as err:
-            raise self.invalid_response_format(err, response) from err
-
         to_emails = self.recipients["to"]
-        if len(statuses) != len(to_emails):
-            raise self.response_error(
-                f"Sent to {len(to_emails)} destinations, but got {len(statuses)} statuses in "
-                f"Amazon SES response: {response!r}",
-                response,
-            )
-        if same_code not in (None, SUCCESS):
-            # Most likely, it's not about the recipients.
-            raise self.response_error(str(results[0].get("Error") or same_code), response)
-        # In the order of the entries; there are no addresses in the results.
-        return {email.addr_spec: status for email, status in zip(to_emails, statuses, strict=True)}
+        results = RecipientResults(to_emails)
+        codes: set[str] = set()
+        errors: dict[str, None] = {}
+        with results:
+            entries = list(response["BulkEmailEntryResults"])
+            # In the order of the entries; there are no addresses in the results.
+            for email, entry in zip(to_emails, entries, strict=False):
+                with results:
+                    results.add(email.addr_spec, _parse_entry_status(entry))
+                    codes.add(entry["Status"])
+                    errors[str(entry.get("Error") or entry["Status"])] = None
+            if len(entries) != len(to_emails):
+                raise TypeError(
+                    f"Sent to {len(to_emails)} destinations, but got {len(entries)} statuses"
+                )
+        if results.problem is not None:
+            raise self.invalid_response_format(
+                results.problem, response, results.known()
+            ) from results.problem
+        # If they have all failed for the same reason, it's most likely not about the recipients.
+        is_general = len(codes) == 1 or not self.backend.ignore_recipient_status
+        if codes and SUCCESS not in codes and is_general:
+            raise self.response_error("; ".join(errors), response, results.statuses)
+        return results.statuses
 
     # -- Entries ------------------------------------------------------------------------------
 
@@ -674,6 +692,14 @@ class AmazonSESV2SendBulkEmailPayload(AmazonSESBasePayload):
 
     def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
         self.merge_metadata = merge_metadata
+
+
+def _parse_entry_status(entry: dict[str, Any]) -> AnymailRecipientStatus:
+    """Return the status of a batch's recipient. Raises KeyError or TypeError if malformed."""
+    if not isinstance(entry["Status"], str):
+        raise TypeError("Status must be text")
+    status = "queued" if entry["Status"] == SUCCESS else "failed"
+    return AnymailRecipientStatus(entry.get("MessageId"), status)
 
 
 def _header_value(value: Any) -> str:

@@ -18,6 +18,7 @@ from ..conf import _get_number_setting, get_anymail_setting, setting_name
 from ..exceptions import AnymailRequestsAPIError
 from ..http import is_html_page, no_netrc, no_redirect
 from ..message import AnymailRecipientStatus
+from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall
 from .base import AnymailBaseBackend, BasePayload
 
@@ -195,6 +196,24 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         return self.response_error(
             f"Invalid {self.esp_name} API response format", response, payload, message, recipients
         )
+
+    def checked_statuses(
+        self,
+        results: RecipientResults,
+        response: requests.Response,
+        payload: Any,
+        message: EmailMessage,
+    ) -> dict[str, AnymailRecipientStatus]:
+        """Return the recipients' statuses.
+
+        If some of the results are malformed, raises invalid_response_format with the others'
+        statuses.
+        """
+        if results.problem is None:
+            return results.statuses
+        raise self.invalid_response_format(
+            response, payload, message, results.known()
+        ) from results.problem
 
     @staticmethod
     def _dump_api_request(

@@ -23,6 +23,7 @@ from ..conf import get_anymail_setting, setting_name
 from ..headers import has_specials, rfc2047_encode
 from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
+from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.brevo.com/v3/"
@@ -89,38 +90,29 @@ class EmailBackend(AnymailRequestsBackend):
     def parse_recipient_status(
         self, response: requests.Response, payload: Any, message: EmailMessage
     ) -> dict[str, AnymailRecipientStatus]:
-        message_id: str | None = None
-        batch_ids: list[str] = []
-        if response.content:
-            answer = self.deserialize_json_response(response, payload, message)
-            try:
-                message_id, batch_ids = _parse_ids(answer)
-            except (KeyError, TypeError) as err:
-                # The provider's name, also for the backend that has the former one.
-                raise self.response_error(
-                    "Invalid Brevo API response format", response, payload, message
-                ) from err
         # Brevo reports addresses that it refuses with webhooks only.
-        status = AnymailRecipientStatus(message_id, "queued")
-        statuses = {email.addr_spec: status for email in payload.all_recipients}
-        for email, batch_id in zip(payload.to_emails, batch_ids, strict=False):
-            statuses[email.addr_spec] = AnymailRecipientStatus(batch_id, "queued")
-        return statuses
-
-
-def _parse_ids(answer: Any) -> tuple[str | None, list[str]]:
-    """Return the id of all messages, or those of the ``to`` recipients of a batch.
-
-    Raises KeyError or TypeError for a malformed answer.
-    """
-    if not isinstance(answer, dict):
-        raise TypeError("It must be an object")
-    if isinstance(message_id := answer.get("messageId"), str):
-        return message_id, []
-    message_ids = answer["messageIds"]
-    if not isinstance(message_ids, list) or not all(isinstance(item, str) for item in message_ids):
-        raise TypeError("messageIds must be a list of text")
-    return None, message_ids
+        queued = AnymailRecipientStatus(None, "queued")
+        results = RecipientResults(payload.all_recipients)
+        if not response.content:
+            return results.with_others(queued)
+        answer = self.deserialize_json_response(response, payload, message)
+        with results:
+            if isinstance(message_id := answer.get("messageId"), str):
+                return results.with_others(AnymailRecipientStatus(message_id, "queued"))
+            if not isinstance(answer["messageIds"], list):
+                raise TypeError("messageIds must be an array")
+            # Those of the "to" recipients of a batch
+            for email, batch_id in zip(payload.to_emails, answer["messageIds"], strict=False):
+                with results:
+                    if not isinstance(batch_id, str):
+                        raise TypeError("messageIds must be text")
+                    results.add(email.addr_spec, AnymailRecipientStatus(batch_id, "queued"))
+        if results.problem is not None:
+            # The provider's name, also for the backend that has the former one.
+            raise self.response_error(
+                "Invalid Brevo API response format", response, payload, message, results.known()
+            ) from results.problem
+        return results.with_others(queued)
 
 
 def _html_from_text(text: str) -> str:

@@ -15,13 +15,14 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap, ReportedAddresses
+from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..datastructures import update_deep
 from ..exceptions import AnymailUnsupportedFeature
 from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
+from ..sending.results import UNKNOWN, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.mailersend.com/v1/"
@@ -30,7 +31,7 @@ DEFAULT_API_URL = "https://api.mailersend.com/v1/"
 EXPOSE_TO_LIST = "expose-to-list"
 USE_BULK_EMAIL = "use-bulk-email"
 
-SUPPRESSION_WARNINGS = frozenset({"ALL_SUPPRESSED", "SOME_SUPPRESSED"})
+SUPPRESSION_WARNINGS = ("ALL_SUPPRESSED", "SOME_SUPPRESSED")
 
 # Values of a Precedence header that make precedence_bulk true
 BULK_PRECEDENCES = frozenset({"bulk", "junk", "list"})
@@ -71,63 +72,64 @@ class EmailBackend(AnymailRequestsBackend):
         answer: Any = {}
         if media_type == "application/json":
             answer = self.deserialize_json_response(response, payload, message)
-        try:
+        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        status = None
+        with results:
             status = _parse_outcome(response, answer)
-            suppressed = _parse_warnings(answer)
-        except (KeyError, TypeError) as err:
-            raise self.response_error(
-                f"Invalid MailerSend API response format: {err}", response, payload, message
-            ) from err
-        except _FatalError as err:
-            raise self.response_error(str(err), response, payload, message) from None
+        with results:
+            for warning in answer.get("warnings") or []:
+                with results:
+                    _read_warning(warning, results)
 
-        statuses = {email.addr_spec: status for email in payload.all_recipients}
-        reported = ReportedAddresses(payload.all_recipients, self.idna_encode)
-        for address in suppressed:
-            statuses[reported.addr_spec(address)] = AnymailRecipientStatus(None, "rejected")
+        known = results.known() if status is None else results.with_others(status)
+        if results.problem is not None:
+            raise self.invalid_response_format(
+                response, payload, message, known
+            ) from results.problem
+        if answer.get("errors"):
+            raise self.response_error(
+                "Errors in MailerSend API response", response, payload, message, known
+            )
+        if status is not None:
+            return known
+        statuses = results.with_others(UNKNOWN)
+        if UNKNOWN in statuses.values():
+            raise self.response_error(
+                "MailerSend has given the message no id: it may or may not have accepted it",
+                response,
+                payload,
+                message,
+                statuses if results.statuses else None,
+            )
         return statuses
 
 
-class _FatalError(Exception):
-    """An answer that says that nothing was sent, for a reason other than suppression lists."""
+def _parse_outcome(response: requests.Response, answer: Any) -> AnymailRecipientStatus | None:
+    """Return the status of all recipients that no warning is about; None if there is no id.
 
-
-def _parse_outcome(response: requests.Response, answer: Any) -> AnymailRecipientStatus:
-    """Return the status of all recipients that no warning is about.
-
-    Raises KeyError or TypeError for a malformed answer, _FatalError for one with errors.
+    Raises AttributeError or TypeError for a malformed answer.
     """
-    if not isinstance(answer, dict):
-        raise TypeError("it must be an object")
-    if answer.get("errors"):
-        raise _FatalError("Errors in MailerSend API response")
     message_id = response.headers.get("X-Message-Id")
     if message_id:
         return AnymailRecipientStatus(message_id, "queued")
     bulk_id = answer.get("bulk_email_id")
     if not bulk_id:
-        return AnymailRecipientStatus(None, "failed")
+        return None
     if not isinstance(bulk_id, str):
         raise TypeError("bulk_email_id must be text")
     # The ids of the messages will be known when MailerSend has validated and sent them.
     return AnymailRecipientStatus(f"bulk:{bulk_id}", "unknown")
 
 
-def _parse_warnings(answer: dict[str, Any]) -> list[str]:
-    """Return the addresses that MailerSend won't send to.
+def _read_warning(warning: dict[str, Any], results: RecipientResults) -> None:
+    """Add the addresses that MailerSend won't send to. Warnings of other kinds change nothing.
 
-    Raises KeyError or TypeError for malformed warnings, _FatalError for those of other kinds.
+    Raises AttributeError, KeyError or TypeError for a malformed warning.
     """
-    addresses = []
-    for warning in answer.get("warnings") or []:
-        if warning["type"] not in SUPPRESSION_WARNINGS:
-            raise _FatalError("Unknown kind of warning in MailerSend API response")
+    if warning.get("type") in SUPPRESSION_WARNINGS:
         for recipient in warning["recipients"]:
-            address = recipient["email"]
-            if not isinstance(address, str):
-                raise TypeError("email must be text")
-            addresses.append(address)
-    return addresses
+            with results:
+                results.add(recipient["email"], AnymailRecipientStatus(None, "rejected"))
 
 
 class MailerSendPayload(RequestsPayload):

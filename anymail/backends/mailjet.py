@@ -14,12 +14,13 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap, ReportedAddresses, parse_address_list
+from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..datastructures import update_deep
 from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
+from ..sending.results import FAILED, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.mailjet.com/v3.1/"
@@ -71,33 +72,33 @@ class EmailBackend(AnymailRequestsBackend):
             # Nothing is sent.
             raise self.response_error(None, response, payload, message)
 
+        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        with results:
+            if not isinstance(reply["Messages"], list):
+                raise TypeError("Messages must be an array")
+            for result in reply["Messages"]:
+                with results:
+                    status = STATUSES.get(result["Status"], "failed")
+                    for field in ("To", "Cc", "Bcc"):
+                        with results:
+                            for recipient in result.get(field, []):
+                                with results:
+                                    message_id = _parse_id(recipient)
+                                    results.add(
+                                        recipient["Email"],
+                                        AnymailRecipientStatus(message_id, status),
+                                    )
+        self.checked_statuses(results, response, payload, message)
         # A message that is refused comes back without its recipients.
-        failed = AnymailRecipientStatus(message_id=None, status="failed")
-        statuses = {email.addr_spec: failed for email in payload.all_recipients}
-        reported = ReportedAddresses(payload.all_recipients, self.idna_encode)
-        try:
-            for address, status in _parse_reply(reply):
-                statuses[reported.addr_spec(address)] = status
-        except (KeyError, TypeError) as err:
-            raise self.invalid_response_format(response, payload, message) from err
-        return statuses
+        return results.with_others(FAILED)
 
 
-def _parse_reply(reply: Any) -> list[tuple[str, AnymailRecipientStatus]]:
-    """Return addresses and their statuses. Raises KeyError or TypeError for a malformed reply."""
-    results = reply["Messages"]
-    if not isinstance(results, list):
-        raise TypeError("Messages must be an array")
-    statuses = []  # not a generator: Django's error reports would show its variables
-    for result in results:
-        status = STATUSES.get(result["Status"], "failed")
-        for field in ("To", "Cc", "Bcc"):
-            for recipient in result.get(field, []):
-                address, message_id = recipient["Email"], recipient["MessageID"]
-                if not (isinstance(address, str) and isinstance(message_id, (int, str))):
-                    raise TypeError("Email must be text, and MessageID a number")
-                statuses.append((address, AnymailRecipientStatus(str(message_id), status)))
-    return statuses
+def _parse_id(recipient: dict[str, Any]) -> str:
+    """Return the id of a recipient's message. Raises KeyError or TypeError if it's malformed."""
+    message_id = recipient["MessageID"]
+    if not isinstance(message_id, (int, str)):
+        raise TypeError("MessageID must be a number")
+    return str(message_id)
 
 
 class MailjetPayload(RequestsPayload):

@@ -22,6 +22,7 @@ from ..conf import get_anymail_setting
 from ..datastructures import update_deep
 from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
+from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 
@@ -63,6 +64,15 @@ class EmailBackend(AnymailRequestsBackend):
         reply = self.deserialize_json_response(response, payload, message)
         if not isinstance(reply, dict):
             raise self.invalid_response_format(response, payload, message)
+        results = RecipientResults(payload.to_emails + payload.cc_and_bcc)
+        with results:
+            answers = reply["responses"] if payload.uses_batch_api() else [reply]
+            messages = payload.recipients_by_message()
+            for emails, result in zip(messages, answers, strict=False):
+                with results:
+                    self._read_result(result, emails, results)
+            if len(answers) != len(messages):
+                raise TypeError(f"Expected {len(messages)} responses, got {len(answers)}")
         if reply.get("errors") or reply.get("success") is not True:
             raise self.response_error(
                 "Unexpected failure fields in Mailtrap's answer with "
@@ -70,40 +80,26 @@ class EmailBackend(AnymailRequestsBackend):
                 response,
                 payload,
                 message,
+                results.known(),
             )
-        try:
-            messages = payload.recipients_by_message()
-            results = reply["responses"] if payload.uses_batch_api() else [reply]
-            if len(results) != len(messages):
-                raise self.response_error(
-                    f"Expected {len(messages)} responses, got {len(results)}",
-                    response,
-                    payload,
-                    message,
-                )
-            statuses: dict[str, AnymailRecipientStatus] = {}
-            for emails, result in zip(messages, results, strict=True):
-                message_ids = _message_ids(result)
-                if message_ids is None:
-                    failed = AnymailRecipientStatus(message_id=None, status="failed")
-                    statuses.update({email.addr_spec: failed for email in emails})
-                    continue
-                # The sandbox has one id for all recipients of a message.
-                expected = 1 if self.sandbox_id else len(emails)
-                if len(message_ids) != expected:
-                    raise self.response_error(
-                        f"Expected {expected} message_ids, got {len(message_ids)}",
-                        response,
-                        payload,
-                        message,
-                    )
-                if self.sandbox_id:
-                    message_ids *= len(emails)
-                for email, message_id in zip(emails, message_ids, strict=True):
-                    statuses[email.addr_spec] = AnymailRecipientStatus(message_id, "queued")
-        except (KeyError, TypeError) as err:
-            raise self.invalid_response_format(response, payload, message) from err
-        return statuses
+        return self.checked_statuses(results, response, payload, message)
+
+    def _read_result(
+        self, result: dict[str, Any], emails: list[EmailAddress], results: RecipientResults
+    ) -> None:
+        """Read the result for a message. Raises KeyError or TypeError if it's malformed."""
+        message_ids = _message_ids(result)
+        if message_ids is None:
+            results.add_failed(emails)
+            return
+        # The sandbox has one id for all recipients of a message.
+        expected = 1 if self.sandbox_id else len(emails)
+        if len(message_ids) != expected:
+            raise TypeError(f"Expected {expected} message_ids, got {len(message_ids)}")
+        if self.sandbox_id:
+            message_ids = message_ids * len(emails)
+        for email, message_id in zip(emails, message_ids, strict=True):
+            results.add(email.addr_spec, AnymailRecipientStatus(message_id, "queued"))
 
 
 def _message_ids(result: Any) -> list[str] | None:

@@ -15,12 +15,13 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap, ReportedAddresses, parse_single_address
+from ..addresses import EmailAddress, RecipientMap, parse_single_address
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..exceptions import AnymailInvalidAddress
 from ..http import with_trailing_slash
 from ..message import ANYMAIL_STATUSES, AnymailRecipientStatus
+from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://mandrillapp.com/api/1.0"
@@ -53,11 +54,14 @@ class EmailBackend(AnymailRequestsBackend):
         self, response: requests.Response, payload: Any, message: EmailMessage
     ) -> dict[str, AnymailRecipientStatus]:
         reply = self.deserialize_json_response(response, payload, message)
-        reported = ReportedAddresses(payload.all_recipients, self.idna_encode)
-        try:
-            return {reported.addr_spec(address): status for address, status in _parse_reply(reply)}
-        except (KeyError, TypeError) as err:
-            raise self.invalid_response_format(response, payload, message) from err
+        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        with results:
+            if not isinstance(reply, list):
+                raise TypeError("It must be an array")
+            for result in reply:
+                with results:
+                    results.add(result["email"], _parse_status(result))
+        return self.checked_statuses(results, response, payload, message)
 
     @staticmethod
     def _dump_api_request(
@@ -72,23 +76,17 @@ class EmailBackend(AnymailRequestsBackend):
         AnymailRequestsBackend._dump_api_request(response, credentials=credentials, **kwargs)
 
 
-def _parse_reply(reply: Any) -> list[tuple[str, AnymailRecipientStatus]]:
-    """Return addresses and their statuses. Raises KeyError or TypeError for a malformed reply."""
-    if not isinstance(reply, list):
-        raise TypeError("It must be an array")
-    statuses = []  # not a generator: Django's error reports would show its variables
-    for result in reply:
-        address, status, message_id = result["email"], result["status"], result.get("_id")
-        if not (isinstance(address, str) and isinstance(status, str)):
-            raise TypeError("email and status must be text")
-        if not isinstance(message_id, (str, int, type(None))):
-            raise TypeError("_id must be text")
-        recipient_status = AnymailRecipientStatus(
-            message_id=None if message_id is None else str(message_id),
-            status=status if status in ANYMAIL_STATUSES else "unknown",
-        )
-        statuses.append((address, recipient_status))
-    return statuses
+def _parse_status(result: dict[str, Any]) -> AnymailRecipientStatus:
+    """Return a recipient's status. Raises KeyError or TypeError for a malformed result."""
+    status, message_id = result["status"], result.get("_id")
+    if not isinstance(status, str):
+        raise TypeError("status must be text")
+    if not isinstance(message_id, (str, int, type(None))):
+        raise TypeError("_id must be text")
+    return AnymailRecipientStatus(
+        message_id=None if message_id is None else str(message_id),
+        status=status if status in ANYMAIL_STATUSES else "unknown",
+    )
 
 
 class MandrillPayload(RequestsPayload):

@@ -13,11 +13,12 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, ReportedAddresses
+from ..addresses import EmailAddress
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
+from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 
@@ -46,29 +47,19 @@ class EmailBackend(AnymailRequestsBackend):
         self, response: requests.Response, payload: PostalPayload, message: EmailMessage
     ) -> dict[str, AnymailRecipientStatus]:
         reply = self.deserialize_json_response(response, payload, message)
-        try:
+        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        with results:
             if reply["status"] != "success":
                 # The HTTP status of errors is 200, too.
                 raise self.response_error(None, response, payload, message)
-            reported = ReportedAddresses(payload.all_recipients, self.idna_encode)
-            statuses = {}
-            for address, result in _messages(reply).items():
-                # This is the id in webhooks. "message_id" is the Message-ID header.
-                message_id = result["id"]
-                if isinstance(message_id, bool) or not isinstance(message_id, int):
-                    raise TypeError("id must be a number")
-                statuses[reported.addr_spec(address)] = AnymailRecipientStatus(message_id, "queued")
-        except (KeyError, TypeError) as err:
-            raise self.invalid_response_format(response, payload, message) from err
-        return statuses
-
-
-def _messages(reply: Any) -> dict[str, Any]:
-    """Return the result for each recipient. Raises KeyError or TypeError if there are none."""
-    messages = reply["data"]["messages"]
-    if not isinstance(messages, dict):
-        raise TypeError("messages must be an object")
-    return messages
+            for address, result in reply["data"]["messages"].items():
+                with results:
+                    # This is the id in webhooks. "message_id" is the Message-ID header.
+                    message_id = result["id"]
+                    if isinstance(message_id, bool) or not isinstance(message_id, int):
+                        raise TypeError("id must be a number")
+                    results.add(address, AnymailRecipientStatus(message_id, "queued"))
+        return self.checked_statuses(results, response, payload, message)
 
 
 class PostalPayload(RequestsPayload):

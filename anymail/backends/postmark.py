@@ -17,12 +17,13 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap, ReportedAddresses, parse_address_list
+from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..exceptions import AnymailInvalidAddress
 from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
+from ..sending.results import UNKNOWN, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.postmarkapp.com/"
@@ -85,23 +86,28 @@ class EmailBackend(AnymailRequestsBackend):
     def parse_recipient_status(
         self, response: requests.Response, payload: Any, message: EmailMessage
     ) -> dict[str, AnymailRecipientStatus]:
-        unknown = AnymailRecipientStatus(message_id=None, status="unknown")
-        statuses = {email.addr_spec: unknown for email in payload.all_recipients}
-        reported = ReportedAddresses(payload.all_recipients, self.idna_encode)
-
+        results = RecipientResults(payload.all_recipients, self.idna_encode)
         reply = self.deserialize_json_response(response, payload, message)
         if _is_bulk_reply(reply):
             for addr_spec, message_id in payload.message_ids.items():
-                statuses[addr_spec] = AnymailRecipientStatus(message_id, "queued")
-            return statuses
+                results.add(addr_spec, AnymailRecipientStatus(message_id, "queued"))
+            return results.with_others(UNKNOWN)
 
-        for result in reply if isinstance(reply, list) else [reply]:
-            try:
-                statuses.update(_parse_result(result, payload, reported))
-            except (KeyError, TypeError) as err:
-                raise self.invalid_response_format(response, payload, message) from err
-            except _FatalError:
-                raise self.response_error(None, response, payload, message) from None
+        if isinstance(reply, list):
+            replies = reply
+            messages = [[email, *payload.cc_and_bcc] for email in payload.to_emails]
+        else:
+            replies, messages = [reply], [payload.all_recipients]
+        has_error = False
+        for index, result in enumerate(replies):
+            emails = messages[index] if index < len(messages) else []
+            with results:
+                has_error |= not _read_result(result, emails, payload, results)
+        self.checked_statuses(results, response, payload, message)
+        statuses = results.with_others(UNKNOWN)
+        if has_error:
+            known = statuses if isinstance(reply, list) else None
+            raise self.response_error(None, response, payload, message, known)
         return statuses
 
 
@@ -117,43 +123,39 @@ def _is_bulk_reply(reply: Any) -> bool:
     )
 
 
-class _FatalError(Exception):
-    """A result that is not about particular recipients."""
+def _read_result(
+    result: Any,
+    emails: Iterable[EmailAddress],
+    payload: PostmarkPayload,
+    results: RecipientResults,
+) -> bool:
+    """Read the result for one message of a call.
 
-
-def _parse_result(
-    result: Any, payload: PostmarkPayload, reported: ReportedAddresses
-) -> dict[str, AnymailRecipientStatus]:
-    """Return the statuses in the result for one message of a call.
-
-    Raises KeyError or TypeError for a malformed result.
+    Returns False for an error that is not about particular recipients. Raises KeyError or
+    TypeError for a malformed result.
     """
     text = result["Message"]
     error_code = result.get("ErrorCode", OK)
-    statuses: dict[str, AnymailRecipientStatus] = {}
+    found, refused = None, "rejected"
 
     if error_code == OK:
-        message_id = result["MessageID"]
         delayed = "delivery may be delayed" in text
-        status = AnymailRecipientStatus(message_id, "queued" if delayed else "sent")
+        status = AnymailRecipientStatus(result["MessageID"], "queued" if delayed else "sent")
         for addr_spec in _parse_echoed_addresses(result.get("To")):
-            statuses[reported.addr_spec(addr_spec)] = status
-        for email in payload.cc_and_bcc:
-            # In a batch, those get a copy of each message. The last one's id remains.
-            statuses[email.addr_spec] = status
+            results.add(addr_spec, status)
+        # In a batch, those get a copy of each message. The last one's id remains.
+        results.add_all(payload.cc_and_bcc, status)
+    else:
+        results.add_failed(emails)
 
     if error_code in (OK, INACTIVE_RECIPIENT):
-        found, refused = _INACTIVE_ADDRESSES.search(text), "rejected"
+        found = _INACTIVE_ADDRESSES.search(text)
     elif error_code == INVALID_EMAIL_REQUEST:
         found, refused = _INVALID_RECIPIENTS.match(text), "invalid"
-        if not found:  # the From address, a header, ...
-            raise _FatalError
-    else:
-        raise _FatalError
     if found:
         for addr_spec in found["addresses"].lower().split(","):
-            statuses[reported.addr_spec(addr_spec.strip())] = AnymailRecipientStatus(None, refused)
-    return statuses
+            results.add(addr_spec.strip(), AnymailRecipientStatus(None, refused))
+    return found is not None or error_code in (OK, INACTIVE_RECIPIENT)
 
 
 def _parse_echoed_addresses(header: str | None) -> Iterable[str]:

@@ -22,6 +22,7 @@ from ..conf import get_anymail_setting
 from ..headers import CaseInsensitiveCasePreservingDict
 from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
+from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.resend.com/"
@@ -62,28 +63,39 @@ class EmailBackend(AnymailRequestsBackend):
         self, response: requests.Response, payload: Any, message: EmailMessage
     ) -> dict[str, AnymailRecipientStatus]:
         answer = self.deserialize_json_response(response, payload, message)
-        try:
-            message_id, batch_ids = _parse_ids(answer)
-        except (KeyError, TypeError) as err:
-            raise self.invalid_response_format(response, payload, message) from err
         # Resend reports addresses that it won't send to with webhooks only.
-        status = AnymailRecipientStatus(message_id, "queued")
-        statuses = {email.addr_spec: status for email in payload.all_recipients}
-        for email, batch_id in zip(payload.to_emails, batch_ids, strict=False):
-            statuses[email.addr_spec] = AnymailRecipientStatus(batch_id, "queued")
-        return statuses
+        queued = AnymailRecipientStatus(None, "queued")
+        results = RecipientResults(payload.all_recipients)
+        with results:
+            if "id" in answer:
+                return results.with_others(AnymailRecipientStatus(_checked_id(answer), "queued"))
+            refused = _refused_messages(answer, len(payload.to_emails))
+            results.add_failed(payload.to_emails[index] for index in refused)
+            accepted = [
+                email for index, email in enumerate(payload.to_emails) if index not in refused
+            ]
+            if refused and not accepted:
+                results.add_failed(payload.cc_and_bcc)
+            if not isinstance(answer["data"], list):
+                raise TypeError("data must be an array")
+            for index, item in enumerate(answer["data"]):
+                with results:
+                    status = AnymailRecipientStatus(_checked_id(item), "queued")
+                    results.add_all(accepted[index : index + 1], status)
+        self.checked_statuses(results, response, payload, message)
+        return results.with_others(queued)
 
 
-def _parse_ids(answer: Any) -> tuple[str | None, list[str]]:
-    """Return the id of the one message, or those of the messages of a batch.
+def _refused_messages(answer: dict[str, Any], count: int) -> set[int]:
+    """Return which messages of a batch Resend has refused, while it has accepted the others.
 
-    Raises KeyError or TypeError for a malformed answer.
+    It does so with the header "x-batch-validation: permissive". Its "data" is then about the
+    others. Raises KeyError or TypeError if it's malformed.
     """
-    if "id" in answer:
-        return _checked_id(answer), []
-    if not isinstance(answer["data"], list):
-        raise TypeError("data must be a list")
-    return None, [_checked_id(item) for item in answer["data"]]
+    refused = {error["index"] for error in answer.get("errors") or []}
+    if not refused.issubset(range(count)):
+        raise TypeError("index must be that of a message")
+    return refused
 
 
 def _checked_id(item: Any) -> str:

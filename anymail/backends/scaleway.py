@@ -13,12 +13,13 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, ReportedAddresses
+from ..addresses import EmailAddress
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..exceptions import AnymailConfigurationError
 from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
+from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.scaleway.com/transactional-email/v1alpha1/regions/{region}/"
@@ -74,20 +75,22 @@ class EmailBackend(AnymailRequestsBackend):
         self, response: requests.Response, payload: Any, message: EmailMessage
     ) -> dict[str, AnymailRecipientStatus]:
         answer = self.deserialize_json_response(response, payload, message)
-        reported = ReportedAddresses(payload.all_recipients, self.idna_encode)
-        statuses = {}
-        try:
+        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        with results:
             for email in answer["emails"]:
-                if (recipient := email.get("mail_rcpt")) is not None:
-                    # The API and webhooks use this id; "message_id" is the same for all recipients.
-                    statuses[reported.addr_spec(recipient)] = AnymailRecipientStatus(
-                        message_id=email["id"], status=STATUSES.get(email.get("status"), "unknown")
-                    )
-        except (AttributeError, KeyError, TypeError) as err:
-            raise self.invalid_response_format(response, payload, message) from err
-        if not statuses:
-            raise self.invalid_response_format(response, payload, message)
-        return statuses
+                with results:
+                    if email.get("mail_rcpt") is not None:
+                        results.add(email["mail_rcpt"], _parse_status(email))
+        if not results.statuses:
+            raise self.invalid_response_format(response, payload, message) from results.problem
+        return self.checked_statuses(results, response, payload, message)
+
+
+def _parse_status(email: Any) -> AnymailRecipientStatus:
+    """Return a recipient's status. Raises KeyError or TypeError if it's malformed."""
+    # The API and webhooks use this id; "message_id" is the same for all recipients.
+    message_id, status = email["id"], email.get("status")
+    return AnymailRecipientStatus(message_id, STATUSES.get(status, "unknown"))
 
 
 class ScalewayPayload(RequestsPayload):

@@ -15,13 +15,14 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap, ReportedAddresses
+from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
 from ..conf import get_anymail_setting
 from ..datastructures import update_deep
 from ..headers import has_specials, rfc2047_encode
 from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
+from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 # failed_emails value -> recipient status; all others are "failed"
@@ -77,39 +78,34 @@ class EmailBackend(AnymailRequestsBackend):
         # {"status": "success", "job_id": "1ZymBc-00041N-9X",
         #  "emails": ["user@example.com"], "failed_emails": {"old@example.com": "unsubscribed"}}
         answer = self.deserialize_json_response(response, payload, message)
-        try:
-            job_id, sent, failed = _parse_answer(answer)
-        except (AttributeError, KeyError, TypeError) as err:
-            raise self.invalid_response_format(response, payload, message) from err
-        reported = ReportedAddresses(payload.recipients, self.idna_encode)
-        statuses = {
-            reported.addr_spec(address): AnymailRecipientStatus(
-                payload.message_ids.get(address.lower(), job_id), "queued"
-            )
-            for address in sent
-        }
-        for address, reason in failed.items():
-            if reason != DUPLICATE:
-                status = FAILED_STATUSES.get(reason, "failed")
-                statuses[reported.addr_spec(address)] = AnymailRecipientStatus(None, status)
-        return statuses
+        results = RecipientResults(payload.recipients, self.idna_encode)
+        job_id: str | None = None
+        with results:
+            job_id = _parse_job_id(answer)
+        with results:
+            if not isinstance(answer["emails"], list):
+                raise TypeError("emails must be an array")
+            for address in answer["emails"]:
+                with results:
+                    message_id = payload.message_ids.get(address.lower(), job_id)
+                    results.add(address, AnymailRecipientStatus(message_id, "queued"))
+        with results:
+            for address, reason in answer.get("failed_emails", {}).items():
+                with results:
+                    if not isinstance(reason, str):
+                        raise TypeError("A reason must be text")
+                    if reason != DUPLICATE:
+                        status = FAILED_STATUSES.get(reason, "failed")
+                        results.add(address, AnymailRecipientStatus(None, status))
+        return self.checked_statuses(results, response, payload, message)
 
 
-def _parse_answer(answer: Any) -> tuple[str | None, list[str], dict[str, str]]:
-    """Return the id of the job, the addresses it is for, and why it is not for others.
-
-    Raises AttributeError, KeyError or TypeError for a malformed answer.
-    """
+def _parse_job_id(answer: dict[str, Any]) -> str | None:
+    """Return the id that all recipients share. Raises TypeError if it's malformed."""
     job_id = answer.get("job_id")
-    sent = answer["emails"]
-    failed = answer.get("failed_emails", {})
     if not isinstance(job_id, (str, type(None))):
         raise TypeError("job_id must be text")
-    if not isinstance(sent, list) or not all(isinstance(address, str) for address in sent):
-        raise TypeError("emails must be a list of text")
-    if not all(isinstance(reason, str) for reason in failed.values()):
-        raise TypeError("failed_emails must be an object of text")
-    return job_id, sent, failed
+    return job_id
 
 
 class UnisenderGoPayload(RequestsPayload):

@@ -120,8 +120,11 @@ class Sending:
 
         With the error, or before, it can be known what became of the message for some recipients.
         """
-        if isinstance(error, AnymailError) and error.recipients:
-            self.status.set_recipient_status(error.recipients)
+        if isinstance(error, AnymailError):
+            if error.recipients:
+                self.status.set_recipient_status(error.recipients)
+            # Those of earlier calls for the same message, too
+            error.recipients = dict(self.status.recipients)
         # If the same message was sent again meanwhile, it has another status by now.
         self.message.anymail_status = self.status  # type: ignore[attr-defined]
         if error is None or self.status.recipients:

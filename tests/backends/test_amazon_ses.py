@@ -1352,8 +1352,11 @@ class StatusTests(AmazonSESTestCase):
         self.assertIsNone(status.recipients["to1@example.com"].message_id)
 
     def test_failed_for_different_reasons(self):
-        status = self.send_bulk({"Status": "FAILED"}, {"Status": "MESSAGE_REJECTED"})
-        self.assertEqual(status.status, {"failed"})
+        results = [{"Status": "FAILED", "Error": "Oh"}, {"Status": "MESSAGE_REJECTED"}]
+        with self.assertRaisesMessage(AnymailAPIError, "Oh; MESSAGE_REJECTED"):
+            self.send_bulk(*results)
+        with override_settings(ANYMAIL_IGNORE_RECIPIENT_STATUS=True):
+            self.assertEqual(self.send_bulk(*results).status, {"failed"})
 
     def test_failed_for_the_same_reason(self):
         error = {"Status": "TEMPLATE_NOT_FOUND", "Error": "Template 'x' does not exist"}

@@ -1205,8 +1205,11 @@ class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ign
                     self.transport.answer = response
                     try:
                         status = self.send(message)
-                    except AnymailRequestsAPIError:
-                        self.assertIsNone(message.anymail_status.status)
+                    except AnymailRequestsAPIError as error:
+                        if error.recipients:
+                            self.assert_valid_status(message.anymail_status)
+                        else:
+                            self.assertIsNone(message.anymail_status.status)
                     except AnymailRecipientsRefused:
                         self.assert_valid_status(message.anymail_status)
                     else:
@@ -1222,6 +1225,92 @@ class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ign
             self.assertIn(recipient.status, ANYMAIL_STATUSES)
             self.assertIsInstance(recipient.message_id, (str, int, float, type(None)))
         repr(status)
+
+    # -- Answers that tell several recipients' fate --------------------------------------------
+
+    def send_for_results(self, change: Callable[[Any], None], **options: Any) -> Any:
+        """Send to two recipients, with a result for each. Returns status, post_send's, error."""
+        answered: list[Any] = []
+
+        def answer(call: Any) -> Any:
+            assert self.case.success is not None
+            success = self.case.success(call)
+            if not self.case.is_http:
+                change(success)
+                answered.append(success)
+                return success
+            changed = success.json()
+            change(changed)
+            answered.append(make_response(success.status_code, json_data=changed))
+            return answered[-1]
+
+        self.transport.answer = answer
+        seen: list[Any] = []
+        self.connect(post_send, lambda status, **kwargs: seen.append(dict(status.recipients)))
+        features = ["merge_metadata"] if self.supports("merge_metadata") else []
+        message = self.message(*features, to=["to@example.com", "other@example.com"])
+        error: Any = None
+        try:
+            self.send(message, **options)
+        except AnymailAPIError as caught:
+            error = caught
+            self.assertIs(error.response, answered[0])
+            self.assertIs(error.email_message, message)
+            self.assertEqual(error.recipients, message.anymail_status.recipients)
+            copied = pickle.loads(pickle.dumps(error))
+            self.assertEqual(repr(copied.recipients), repr(error.recipients))
+            self.assertEqual(str(copied), str(error))
+        self.assertEqual(seen, [message.anymail_status.recipients])
+        return message.anymail_status, error
+
+    def statuses_of(self, status: Any) -> list[str]:
+        return [status.recipients[to].status for to in ("to@example.com", "other@example.com")]
+
+    @only_if(lambda case: case.results_at is not None)
+    def test_malformed_result_beside_an_accepted_one(self):
+        assert self.case.results_at is not None
+        [accepted] = self.case.statuses
+        for number, expected in ((0, ["unknown", accepted]), (1, [accepted, "unknown"])):
+            for junk in (None, 5, []):
+
+                def change(answer: Any, number: int = number, junk: Any = junk) -> None:
+                    for key in self.case.results_at or ():
+                        answer = answer[key]
+                    answer[list(answer)[number] if isinstance(answer, dict) else number] = junk
+
+                with self.subTest(number=number, junk=junk):
+                    status, error = self.send_for_results(change)
+                    self.assertEqual(self.statuses_of(status), expected)
+                    self.assertEqual(error.sent_count, 1)
+                    self.assertIn("accepted for 1 of 2 recipients", str(error))
+
+    @only_if(lambda case: case.fail is not None)
+    def test_failed_for_one_recipient(self):
+        assert self.case.fail is not None
+        fail = self.case.fail
+        [accepted] = self.case.statuses
+        for number, expected in ((0, ["failed", accepted]), (1, [accepted, "failed"])):
+            with self.subTest(number=number):
+                status, error = self.send_for_results(lambda answer, n=number: fail(answer, n))
+                self.assertEqual(self.statuses_of(status), expected)
+                if error is not None:
+                    self.assertEqual(error.sent_count, 1)
+                    self.assertIn("accepted for 1 of 2 recipients", str(error))
+
+    @only_if(lambda case: case.fail is not None)
+    def test_failed_for_all_recipients(self):
+        def change(answer: Any) -> None:
+            assert self.case.fail is not None
+            for number in (0, 1):
+                self.case.fail(answer, number)
+
+        status, error = self.send_for_results(change)
+        self.assertEqual(self.statuses_of(status), ["failed", "failed"])
+        self.assertIsNotNone(error, "nobody was told")
+        self.assertEqual(error.sent_count, 0)
+        self.assertNotIn("accepted for", str(error))
+        status, _ = self.send_for_results(change, ignore_recipient_status=True)
+        self.assertEqual(self.statuses_of(status), ["failed", "failed"])
 
     @over_http
     def test_network_errors(self):

@@ -550,15 +550,15 @@ class StatusTests(MailerSendTestCase):
             ],
         }
 
-    def assert_error(self, text, **kwargs):
+    def assert_error(self, text, *, is_accepted=False, **kwargs):
         message = make_message(**kwargs)
         with self.assertRaises(AnymailRequestsAPIError) as raised:
             self.send(message)
         self.assertIn(text, str(raised.exception))
         status = message.anymail_status
-        self.assertIsNone(status.status)
-        self.assertIsNone(status.message_id)
-        self.assertEqual(status.recipients, {})
+        self.assertEqual(status.status, {"queued"} if is_accepted else None)
+        self.assertEqual(status.message_id, "msg-id" if is_accepted else None)
+        self.assertEqual(len(status.recipients), 1 if is_accepted else 0)
         return status
 
     def test_queued(self):
@@ -602,7 +602,14 @@ class StatusTests(MailerSendTestCase):
             make_response(202, json_data={"bulk_email_id": None, "warnings": None, "errors": {}}),
         ):
             self.api_response = response
-            self.assertEqual(self.statuses(), {"to@example.com": ("failed", None)})
+            self.assert_error("it may or may not have accepted it")
+        # Who was suppressed is known all the same.
+        self.api_response = self.warn(self.suppressed("bad@b.test"), message_id=None)
+        message = make_message(to=["good@b.test", "bad@b.test"])
+        with self.assertRaises(AnymailRequestsAPIError) as raised:
+            self.send(message, ignore_recipient_status=True)
+        self.assertEqual(message.anymail_status.status, {"unknown", "rejected"})
+        self.assertEqual(raised.exception.recipients["bad@b.test"].status, "rejected")
 
     def test_some_suppressed(self):
         for content_type in ("application/json", "application/json; charset=utf-8"):
@@ -636,23 +643,27 @@ class StatusTests(MailerSendTestCase):
         )
 
     def test_unknown_warning(self):
-        self.api_response = self.warn(
-            self.suppressed("to@example.com"), {"type": "SOMETHING_NEW", "warning": "Oh"}
-        )
-        status = self.assert_error("SOMETHING_NEW")
-        self.assertIs(status.esp_response, self.api_response)
+        for warning in ({"type": "NEW", "warning": "Oh"}, {"warning": "Oh"}, {"type": ["x"]}):
+            self.api_response = self.warn(warning)
+            self.assertEqual(self.statuses(), {"to@example.com": ("queued", "msg-id")})
+            self.api_response = self.warn(warning, self.suppressed("bad@b.test"))
+            self.assertEqual(
+                self.statuses(to=["to@example.com", "bad@b.test"]),
+                {"to@example.com": ("queued", "msg-id"), "bad@b.test": ("rejected", None)},
+            )
+            self.api_response = self.warn(warning, message_id=None)
+            self.assert_error('"warnings"')
 
     def test_errors(self):
         for errors in ({"from.email": ["must be verified"]}, ["must be verified"]):
-            self.api_response = accepted(
-                json_data={"errors": errors}, content_type="application/json"
-            )
+            answer = {"json_data": {"errors": errors}, "content_type": "application/json"}
+            self.api_response = accepted(None, **answer)
             self.assert_error("must be verified")
+            self.api_response = accepted(**answer)
+            self.assert_error("must be verified", is_accepted=True)
 
     def test_malformed_warnings(self):
         for warning, text in (
-            ({"warning": "Oh"}, "'type'"),
-            ({"type": ["x"]}, "format"),
             ({"type": "ALL_SUPPRESSED"}, "'recipients'"),
             ({"type": "ALL_SUPPRESSED", "recipients": None}, "format"),
             ({"type": "ALL_SUPPRESSED", "recipients": ["to@example.com"]}, "format"),
@@ -664,8 +675,8 @@ class StatusTests(MailerSendTestCase):
         ):
             with self.subTest(warning=warning):
                 self.api_response = self.warn(warning)
-                self.assert_error(text)
-                self.assert_error("Invalid MailerSend API response format")
+                self.assert_error(text, is_accepted=True)
+                self.assert_error("Invalid MailerSend API response format", is_accepted=True)
 
     def test_malformed_answers(self):
         for answer in (

@@ -720,22 +720,26 @@ class StatusTests(MailjetTestCase):
         self.assertIn("failed", repr(message.anymail_status))
 
     def test_refused(self):
-        # It does not raise: "failed" is neither "invalid" nor "rejected".
         self.api_response = make_response(400, json_data={"Messages": [refused()]})
         message = make_message()
-        with self.make_backend() as connection:
-            self.assertEqual(connection.send_messages([message]), 1)
+        with self.assertRaisesRegex(AnymailRequestsAPIError, "mj-0013") as raised:
+            self.send(message)
+        self.assertEqual(raised.exception.status_code, 400)
         self.assertEqual(message.anymail_status.status, {"failed"})
         self.assertIsNone(message.anymail_status.message_id)
         self.assertIn("mj-0013", message.anymail_status.esp_response.text)
 
     def test_unknown_status_with_recipients(self):
         self.api_response = {"Messages": [{"Status": "odd", "To": [recipient(message_id=5)]}]}
-        self.assertEqual(self.statuses(make_message()), {"to@example.com": ("failed", "5")})
+        self.assertEqual(
+            self.statuses(make_message(), ignore_recipient_status=True),
+            {"to@example.com": ("failed", "5")},
+        )
 
     def test_no_messages_in_answer(self):
         self.api_response = {"Messages": []}
-        self.assertEqual(self.statuses(make_message()), {"to@example.com": ("failed", None)})
+        with self.assertRaises(AnymailRequestsAPIError):
+            self.send(make_message())
 
     def test_global_error(self):
         error = {

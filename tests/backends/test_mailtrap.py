@@ -696,7 +696,8 @@ class StatusTests(MailtrapTestCase):
             to=["ann@example.net", "bo@example.net"], cc=["cc@example.com"], merge_data={}
         )
         for results, for_cc in (
-            ((accepted("id-1", "id-2"), failure), ("failed", None)),
+            # A copy is on its way.
+            ((accepted("id-1", "id-2"), failure), ("queued", "id-2")),
             ((failure, accepted("id-1", "id-2")), ("queued", "id-2")),
         ):
             self.api_response = accepted_batch(*results)
@@ -709,15 +710,17 @@ class StatusTests(MailtrapTestCase):
 
     def test_all_of_a_batch_failed(self):
         self.api_response = accepted_batch({"success": False, "errors": ["bad"]})
-        status = self.send(make_message(merge_data={}))
-        self.assertEqual(status.status, {"failed"})
-        self.assertIsNone(status.message_id)
+        message = make_message(merge_data={})
+        with self.assertRaisesRegex(AnymailRequestsAPIError, '"bad"'):
+            self.send(message)
+        self.assertEqual(message.anymail_status.status, {"failed"})
+        self.assertIsNone(message.anymail_status.message_id)
 
-    def assert_error(self, message, pattern, **options):
+    def assert_error(self, message, pattern, *, status=None, **options):
         with self.assertRaisesRegex(AnymailRequestsAPIError, pattern) as raised:
             self.send(message, **options)
         self.assertIsNotNone(raised.exception.response)
-        self.assertIsNone(message.anymail_status.status)
+        self.assertEqual(message.anymail_status.status, status)
         self.assertIsNotNone(message.anymail_status.esp_response)
         return raised.exception
 
@@ -731,8 +734,8 @@ class StatusTests(MailtrapTestCase):
         ):
             with self.subTest(answer):
                 self.api_response = answer
-                message = make_message()
-                error = self.assert_error(message, "(?m)response status 200$")
+                status = {"queued"} if answer.get("success") else None
+                error = self.assert_error(make_message(), "(?m)response status 200$", status=status)
                 self.assertTrue(error.args[0].endswith("response status 200"))
                 if "errors" in answer:
                     self.assertIn("Unauthorized: made-up", str(error))
@@ -756,7 +759,7 @@ class StatusTests(MailtrapTestCase):
     def test_wrong_number_of_responses(self):
         self.api_response = accepted_batch(accepted("id-1"))
         message = make_message(to=["ann@example.net", "bo@example.net"], merge_data={})
-        self.assert_error(message, "Expected 2 responses, got 1")
+        self.assert_error(message, "Expected 2 responses, got 1", status={"queued", "unknown"})
 
     def test_malformed_answers(self):
         for answer in (

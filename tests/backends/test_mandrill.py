@@ -693,7 +693,6 @@ class StatusTests(MandrillTestCase):
             [result(status=[])],
             [result(_id=[])],
             [result(_id={})],
-            [result(), None],
         ):
             with self.subTest(answer=answer):
                 self.api_response = make_response(body=json.dumps(answer).encode())

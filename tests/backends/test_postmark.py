@@ -696,9 +696,12 @@ class StatusTests(PostmarkTestCase):
                     422, json_data={"ErrorCode": 300, "Message": text}
                 )
                 message = make_message(to=["good@example.com"], cc=[address])
+                with self.assertRaisesMessage(AnymailRequestsAPIError, text):
+                    self.send(message)
+                # Nobody gets it.
                 self.assertEqual(
-                    self.statuses(message),
-                    {"good@example.com": ("unknown", None), address: ("invalid", None)},
+                    self.statuses(message, ignore_recipient_status=True),
+                    {"good@example.com": ("failed", None), address: ("invalid", None)},
                 )
 
     def test_only_recipient_is_invalid(self):
@@ -751,9 +754,23 @@ class StatusTests(PostmarkTestCase):
         )
 
     def test_batch_with_a_failure(self):
-        self.api_response = [sent(), {"ErrorCode": 412, "Message": "Account is under review."}]
-        with self.assertRaisesRegex(AnymailAPIError, "Account is under review"):
-            self.send(make_message(merge_metadata={}))
+        refused = {"ErrorCode": 412, "Message": "Account is under review."}
+        self.api_response = [sent("a@example.com", "1"), refused, sent("c@example.com", "3")]
+        to = ["a@example.com", "b@example.com", "c@example.com"]
+        message = make_message(to=to, cc=["cc@example.com"], merge_metadata={})
+        with self.assertRaisesRegex(
+            AnymailAPIError, "(?s)accepted for 3 of 4 recipients.*Account is under review"
+        ) as raised:
+            self.send(message, ignore_recipient_status=True)
+        self.assertEqual(
+            {addr: (s.status, s.message_id) for addr, s in raised.exception.recipients.items()},
+            {
+                "a@example.com": ("sent", "1"),
+                "b@example.com": ("failed", None),
+                "c@example.com": ("sent", "3"),
+                "cc@example.com": ("sent", "3"),
+            },
+        )
 
     def test_empty_batch_answer(self):
         self.api_response = []

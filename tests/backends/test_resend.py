@@ -661,6 +661,28 @@ class StatusTests(ResendTestCase):
         )
         self.assertIsInstance(status.esp_response, requests.Response)
 
+    def test_some_of_a_batch_refused(self):
+        # With the header "x-batch-validation: permissive", "data" is about the others.
+        self.api_response = {**batch_answer("1"), "errors": [{"index": 0, "message": "Oh"}]}
+        message = make_message(to=["a@b.test", "c@b.test"], cc=["cc@b.test"], merge_metadata={})
+        self.assertEqual(
+            self.statuses(message),
+            {
+                "a@b.test": ("failed", None),
+                "c@b.test": ("queued", "1"),
+                "cc@b.test": ("queued", None),
+            },
+        )
+        errors = [{"index": 0, "message": "Oh"}, {"index": 1, "message": "Oh"}]
+        self.api_response = {"data": [], "errors": errors}
+        with self.assertRaises(AnymailRequestsAPIError):
+            self.send(message)
+        self.assertEqual(message.anymail_status.status, {"failed"})
+        for errors in (5, [None], [{}], [{"index": 2}], [{"index": -1}], [{"index": "0"}]):
+            self.api_response = {**batch_answer("1"), "errors": errors}
+            with self.assertRaisesRegex(AnymailRequestsAPIError, "format"):
+                self.send(message)
+
     def test_fewer_or_more_ids_than_recipients(self):
         to = ["a@example.com", "b@example.com"]
         for ids, expected in (
@@ -670,7 +692,7 @@ class StatusTests(ResendTestCase):
             (["1", "2", "3"], ["1", "2"]),
         ):
             with self.subTest(ids=ids):
-                self.api_response = {**batch_answer(*ids), "errors": [{"index": 0, "message": ""}]}
+                self.api_response = batch_answer(*ids)
                 self.assertEqual(
                     self.statuses(make_message(to=to, merge_metadata={})),
                     {addr: ("queued", i) for addr, i in zip(to, expected, strict=True)},
@@ -732,7 +754,6 @@ class StatusTests(ResendTestCase):
             {"data": ["id-1"]},
             {"data": [[]]},
             {"data": [{}]},
-            {"data": [{"id": "id-1"}, {"id": None}]},
         ):
             for attrs in ({}, {"merge_metadata": {}}):
                 with self.subTest(answer=answer, attrs=attrs):

@@ -36,6 +36,11 @@ def _amazon_ses_per_recipient(call: BotoCall) -> PerRecipient:
     return result
 
 
+def _amazon_ses_fail(answer: Any, number: int) -> None:
+    error = {"Status": "TRANSIENT_FAILURE", "Error": "Try again."}
+    answer["BulkEmailEntryResults"][number] = error
+
+
 AMAZON_SES = BackendCase(
     name="amazon_ses",
     backend="anymail.backends.amazon_ses.EmailBackend",
@@ -48,6 +53,8 @@ AMAZON_SES = BackendCase(
         "message_tag_name": "campaign",
     },
     success=_amazon_ses_success,
+    results_at=("BulkEmailEntryResults",),
+    fail=_amazon_ses_fail,
     statuses=frozenset({"queued"}),
     unsupported=frozenset({"multiple_from", "send_at", "track_clicks", "track_opens"}),
     feature_attrs={

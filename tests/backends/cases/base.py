@@ -35,6 +35,11 @@ class BackendCase:
     """The options that must never be seen in debugging output."""
     success: Callable[[Any], Any] | None = None
     """Returns the API's answer when it accepts a call."""
+    results_at: tuple[str, ...] | None = None
+    """Keys of where the answer to a batch (to two recipients, if there are no batches) has a result
+    for each recipient, as a list or dict; None if it has none."""
+    fail: Callable[[Any, int], None] | None = None
+    """Changes such an answer, as JSON: the message to recipient number n has failed."""
     statuses: frozenset[str] = frozenset({"sent"})
     """The recipients' status after that."""
     batch_statuses: frozenset[str] | None = None

@@ -45,6 +45,7 @@ BREVO = BackendCase(
     required=("api_key",),
     secret=("api_key",),
     success=_brevo_success,
+    results_at=("messageIds",),
     statuses=frozenset({"queued"}),
     unsupported=frozenset(
         {

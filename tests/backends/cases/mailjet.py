@@ -45,6 +45,10 @@ def _mailjet_per_recipient(call: ApiCall) -> PerRecipient:
     }
 
 
+def _mailjet_fail(answer: Any, number: int) -> None:
+    answer["Messages"][number] = {"Status": "error", "Errors": [{"ErrorCode": "send-0008"}]}
+
+
 MAILJET = BackendCase(
     name="mailjet",
     backend="anymail.backends.mailjet.EmailBackend",
@@ -57,6 +61,8 @@ MAILJET = BackendCase(
     required=("api_key", "secret_key"),
     secret=("api_key", "secret_key"),
     success=_mailjet_success,
+    results_at=("Messages",),
+    fail=_mailjet_fail,
     unsupported=frozenset(
         {
             "multiple_reply_to",

@@ -39,6 +39,10 @@ def _mailtrap_per_recipient(call: ApiCall) -> PerRecipient:
     }
 
 
+def _mailtrap_fail(answer: Any, number: int) -> None:
+    answer["responses"][number] = {"success": False, "errors": ["'to' is malformed"]}
+
+
 MAILTRAP = BackendCase(
     name="mailtrap",
     backend="anymail.backends.mailtrap.EmailBackend",
@@ -51,6 +55,8 @@ MAILTRAP = BackendCase(
     required=("api_token",),
     secret=("api_token",),
     success=_mailtrap_success,
+    results_at=("responses",),
+    fail=_mailtrap_fail,
     statuses=frozenset({"queued"}),
     unsupported=frozenset(
         {

@@ -37,6 +37,10 @@ def _mandrill_per_recipient(call: ApiCall) -> PerRecipient:
     return found
 
 
+def _mandrill_fail(answer: Any, number: int) -> None:
+    answer[number]["status"] = "failed"
+
+
 MANDRILL = BackendCase(
     name="mandrill",
     backend="anymail.backends.mandrill.EmailBackend",
@@ -45,6 +49,8 @@ MANDRILL = BackendCase(
     required=("api_key",),
     secret=("api_key",),
     success=_mandrill_success,
+    results_at=(),
+    fail=_mandrill_fail,
     unsupported=frozenset(
         {
             "multiple_html",

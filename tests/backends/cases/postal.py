@@ -35,6 +35,7 @@ POSTAL = BackendCase(
     required=("api_key", "api_url"),
     secret=("api_key",),
     success=_postal_success,
+    results_at=("data", "messages"),
     statuses=frozenset({"queued"}),
     unsupported=frozenset(
         {

@@ -39,6 +39,10 @@ def _postmark_per_recipient(call: ApiCall) -> PerRecipient:
     }
 
 
+def _postmark_fail(answer: Any, number: int) -> None:
+    answer[number] = {"ErrorCode": 412, "Message": "Account is under review."}
+
+
 POSTMARK = BackendCase(
     name="postmark",
     backend="anymail.backends.postmark.EmailBackend",
@@ -53,6 +57,8 @@ POSTMARK = BackendCase(
     required=("server_token",),
     secret=("server_token",),
     success=_postmark_success,
+    results_at=(),
+    fail=_postmark_fail,
     unsupported=frozenset(
         {
             "multiple_html",

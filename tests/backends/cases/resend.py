@@ -29,6 +29,12 @@ def _resend_per_recipient(call: ApiCall) -> PerRecipient:
     return result
 
 
+def _resend_fail(answer: Any, number: int) -> None:
+    answer.setdefault("errors", []).append({"index": number, "message": "Invalid `to` field."})
+    # The others' only: which of the ids is missing makes no difference.
+    answer["data"].pop()
+
+
 RESEND = BackendCase(
     name="resend",
     backend="anymail.backends.resend.EmailBackend",
@@ -41,6 +47,8 @@ RESEND = BackendCase(
     required=("api_key",),
     secret=("api_key",),
     success=_resend_success,
+    results_at=("data",),
+    fail=_resend_fail,
     statuses=frozenset({"queued"}),
     unsupported=frozenset(
         {

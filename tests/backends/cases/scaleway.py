@@ -30,6 +30,10 @@ def _scaleway_success(call: ApiCall) -> Any:
     )
 
 
+def _scaleway_fail(answer: Any, number: int) -> None:
+    answer["emails"][number]["status"] = "failed"
+
+
 SCALEWAY = BackendCase(
     name="scaleway",
     backend="anymail.backends.scaleway.EmailBackend",
@@ -43,6 +47,8 @@ SCALEWAY = BackendCase(
     required=("secret_key", "project_id"),
     secret=("secret_key",),
     success=_scaleway_success,
+    results_at=("emails",),
+    fail=_scaleway_fail,
     statuses=frozenset({"queued"}),
     unsupported=(ADVANCED_FEATURES - {"metadata", "tags", "multiple_tags", "esp_extra"})
     | {"inline_image"},

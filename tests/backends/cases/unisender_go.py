@@ -35,6 +35,12 @@ def _unisender_go_per_recipient(call: ApiCall) -> PerRecipient:
     return found
 
 
+def _unisender_go_fail(answer: Any, number: int) -> None:
+    address = ("to@example.com", "other@example.com")[number]
+    answer["emails"].remove(address)
+    answer.setdefault("failed_emails", {})[address] = "temporary_unavailable"
+
+
 UNISENDER_GO = BackendCase(
     name="unisender_go",
     backend="anymail.backends.unisender_go.EmailBackend",
@@ -48,6 +54,8 @@ UNISENDER_GO = BackendCase(
     required=("api_key", "api_url"),
     secret=("api_key",),
     success=_unisender_go_success,
+    results_at=("emails",),
+    fail=_unisender_go_fail,
     statuses=frozenset({"queued"}),
     unsupported=frozenset(
         {
