@@ -31,6 +31,9 @@ DEFAULT_API_URL = "https://api.sparkpost.com/api/v1/"
 
 SUBACCOUNT_HEADER = "X-MSYS-SUBACCOUNT"
 
+# Fields of content that name what is stored at SparkPost, an A/B test being several templates
+STORED_CONTENT = frozenset({"template_id", "ab_test_id"})
+
 # Fields of content that SparkPost drops without a word if there is a template: what users call them
 IGNORED_WITH_TEMPLATE = {
     "attachments": "attachments",
@@ -159,7 +162,7 @@ class SparkPostPayload(RequestsPayload):
     def serialize_data(self) -> str:
         data = {**self.data, "content": dict(self.data["content"])}
         self.add_merge_headers(data)
-        if "template_id" in data["content"]:
+        if not STORED_CONTENT.isdisjoint(data["content"]):
             self.prepare_for_template(data["content"])
         if "recipients" not in data:  # Those in esp_extra take the place of the message's.
             data["recipients"] = self.recipients()

@@ -275,8 +275,9 @@ class _Call:
 
     @property
     def template_id(self) -> str | None:
+        """Of the template, or of the A/B test of several."""
         template_id: str | None = _typed(self.content, "template_id", str, None)
-        return template_id
+        return template_id or _typed(self.content, "ab_test_id", str, None)
 
     def text(self, name: str) -> str:
         text: str = _typed(self.content, name, str, "")

@@ -462,6 +462,11 @@ class TemplateTests(SparkPostTestCase):
         self.send(self.template_message(bcc=["bcc@example.com"]))
         self.assertEqual(len(self.api_json["recipients"]), 2)
 
+    def test_ab_test(self):
+        extra = {"content": {"ab_test_id": "subjects"}}
+        self.send(make_message(from_email=None, subject="", body="", esp_extra=extra))
+        self.assertEqual(self.content, {"ab_test_id": "subjects"})
+
     def test_template_in_esp_extra(self):
         extra = {"content": {"template_id": "welcome"}}
         self.send(make_message(from_email=None, subject="", body="", esp_extra=extra))

@@ -185,6 +185,9 @@ class TemplateTests(SparkPostTestCase):
         self.assertEqual(copy.headers, {})
 
     def test_unknown_template(self):
+        for name in ("template_id", "ab_test_id"):
+            self.assertEqual(self.post({"content": {name: "x"}, "recipients": [ANN]}).status, 200)
+        self.sandbox.clear()
         data = {"content": {"template_id": "other"}, "recipients": [ANN]}
         self.assertEqual(self.post(data).status, 200)
         self.assertEqual(self.sandbox.messages[0].recipients[0].subject, "")
