@@ -10,6 +10,7 @@ import quopri
 import sys
 import traceback
 import warnings
+from email.message import MIMEPart
 from email.mime.base import MIMEBase
 from email.mime.image import MIMEImage
 from email.mime.multipart import MIMEMultipart
@@ -825,6 +826,29 @@ class ContentTests(AmazonSESTestCase):
         [part] = self.attached(MIMEText("Größe", "plain", "iso-8859-1"))
         self.assertEqual(part.get_content_charset(), "iso-8859-1")
         self.assertEqual(part.get_payload(decode=True), "Größe".encode("iso-8859-1"))
+
+    def test_related_alternative(self):
+        """HTML and its image as one alternative, which Django can't make MIME of"""
+        legacy = MIMEMultipart("related")
+        legacy.attach(MIMEText('<img src="cid:logo@inline">', "html"))
+        image = MIMEImage(SAMPLE_IMAGE, "png")
+        image["Content-ID"] = "<logo@inline>"
+        legacy.attach(image)
+        modern = MIMEPart()
+        modern.set_content('<img src="cid:logo@inline">', subtype="html")
+        modern.add_related(SAMPLE_IMAGE, "image", "png", cid="<logo@inline>")
+        for related in (legacy, modern):
+            with self.subTest(type(related).__name__):
+                message = make_message()
+                message.attach_alternative(related, "multipart/related")
+                self.send(message)
+                bodies, image = self.mime.iter_parts()
+                self.assertEqual(bodies.get_content_type(), "multipart/alternative")
+                _text, html = bodies.iter_parts()
+                self.assertEqual(html.get_content().strip(), '<img src="cid:logo@inline">')
+                self.assertEqual(image["Content-ID"], "<logo@inline>")
+                self.assertEqual(image.get_content_disposition(), "inline")
+                self.assertEqual(image.get_content(), SAMPLE_IMAGE)
 
     def test_8bit_attachments(self):
         text = MIMEText("", "plain", "iso-8859-1")
