@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email.message
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from email.mime.image import MIMEImage
 from email.utils import make_msgid
@@ -233,7 +233,14 @@ class AnymailStatus:
     - ``message_id``: the provider's id for the message, or a set if recipients' ids differ
     - ``recipients``: ``{addr-spec: AnymailRecipientStatus}``, addresses as the sender wrote them
     - ``esp_response``: the provider's raw answer
+    - ``mailer``: the alias of the mailer that it was last given to, if that has one
+    - ``attempts``: ``[(mailer, problem), ...]``, all attempts to send it; the problem is one of
+      :class:`~anymail.exceptions.Problem`, or None if there was none (or it has no name)
     """
+
+    # Here, for what was pickled by earlier releases.
+    mailer: str | None = None
+    attempts: Sequence[tuple[str | None, str | None]] = ()
 
     def __init__(self) -> None:
         self.message_id: Any = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.core.mail import EmailMessage
@@ -41,7 +41,8 @@ from ..exceptions import (
     AnymailUnsupportedFeature,
 )
 from ..message import AnymailRecipientStatus, AnymailStatus
-from ..sending.journey import journey_of
+from ..sending.failures import report_failure
+from ..sending.journey import Journey, journey_of, on_journey
 from ..sending.payload import BasePayload, Combiner, Converter, MessageAttr, not_implemented
 from ..sending.problems import Meaning, api_error_meaning
 from ..sending.runners import ConcurrentSending, SequentialSending
@@ -189,6 +190,28 @@ class AnymailBaseBackend(BaseEmailBackend):
         finally:
             if created_session:
                 self.close()
+
+    def run_journeys(self, journeys: Iterable[Journey]) -> None:
+        """Send messages that are on journeys, which get to know what becomes of them.
+
+        The backend must be open.
+        """
+        if type(self).send_messages is AnymailBaseBackend.send_messages:
+            self._runner().run(journeys)
+            return
+        # Nobody knows what else a subclass's own method does.
+        for journey in journeys:
+            with on_journey(journey):
+                try:
+                    sent = self.send_messages([journey.message])
+                except Exception as error:
+                    if journey.error is None and journey.sent is None:
+                        report_failure(journey, error, backend=self, esp_name=self.esp_name)
+                    if journey.ends_sending:
+                        raise
+                else:
+                    if journey.error is None and journey.sent is None:
+                        journey.succeed(bool(sent))
 
     def _runner(self) -> SequentialSending | ConcurrentSending:
         """Return what is to take messages through the steps of sending."""

@@ -76,11 +76,11 @@ class Ledger:
         self,
         seconds: float,
         memory: Memory | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.seconds = seconds
         self.memory = memory or Memory()
-        self.clock = clock
+        self.clock = clock or time.time
 
     def claim(self, key: str, fingerprint: str, seconds: float) -> Claim | Entry:
         """Claim a key for so many seconds; or return what is known about it already.

@@ -41,10 +41,10 @@ class Pauses:
     """
 
     def __init__(
-        self, memory: Memory | None = None, clock: Callable[[], float] = time.time
+        self, memory: Memory | None = None, clock: Callable[[], float] | None = None
     ) -> None:
         self.memory = memory or Memory()
-        self.clock = clock
+        self.clock = clock or time.time
 
     def states(self, mailers: Sequence[str], domain: str = "") -> dict[str, MailerState]:
         """Return the states of mailers."""

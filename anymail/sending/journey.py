@@ -74,11 +74,20 @@ class Journey:
     def fail(self, error: Exception) -> Verdict:
         """Note that it has failed. Returns what comes next, before anybody is told of the error."""
         self.error = error
+        self.note_attempt(getattr(error, "problem", None))
         return Verdict()
 
     def succeed(self, sent: bool) -> None:
         """Note that it has not failed. ``sent`` is False if the message was not to be sent."""
         self.sent = sent
+        self.note_attempt(None)
+
+    def note_attempt(self, problem: str | None) -> None:
+        """Let the message's status tell of the attempt."""
+        status = getattr(self.message, "anymail_status", None)
+        if status is not None:
+            status.mailer = self.mailer
+            status.attempts = [*status.attempts, (self.mailer, problem)]
 
 
 _current: ContextVar[Journey | None] = ContextVar("anymail_journey", default=None)

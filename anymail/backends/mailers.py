@@ -1,0 +1,34 @@
+"""Sends with the mailer "default" of ``ANYMAIL["MAILERS"]``, before Django 6.1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+
+from ..delivery.mailers import DEFAULT, mailers
+
+
+class EmailBackend(BaseEmailBackend):
+    """Stands for another backend: that of the mailer "default", which gets all arguments."""
+
+    def __init__(self, fail_silently: bool = False, **kwargs: Any) -> None:
+        super().__init__()
+        # Django gives these to every backend, for SMTP.
+        for name in ("username", "password"):
+            if kwargs.get(name, self) is None:
+                del kwargs[name]
+        if fail_silently:
+            kwargs["fail_silently"] = True
+        self.mailer = mailers.create(DEFAULT, **kwargs)
+
+    def open(self) -> bool | None:
+        return self.mailer.open()
+
+    def close(self) -> None:
+        self.mailer.close()
+
+    def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
+        return self.mailer.send_messages(email_messages)  # type: ignore[arg-type]

@@ -1,0 +1,38 @@
+"""Copies of messages, so that an attempt to send one changes nothing for the next attempt."""
+
+from __future__ import annotations
+
+import copy
+from email.message import Message
+from typing import Any
+
+from django.core.mail import EmailMessage
+
+
+def copy_message(message: EmailMessage) -> EmailMessage:
+    """Return a copy of a message whose lists, dicts and attachments are its own.
+
+    Everything else is shared, such as files and locks that users keep on their messages.
+    """
+    result = copy.copy(message)
+    # Not vars(result) itself: a subclass can have attributes that are more than their values.
+    for name, value in vars(message).items():
+        if isinstance(value, (list, dict, Message)):
+            vars(result)[name] = _copied(value)
+    for name in ("connection", "_connection"):  # Django 6.1 has a property for it.
+        if name in vars(result):
+            vars(result)[name] = None
+    return result
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, dict):
+        return copy.copy(value)
+    if isinstance(value, Message):
+        # Its text and headers can't be changed, so that they are not really copied.
+        return copy.deepcopy(value)
+    return value

@@ -1,0 +1,555 @@
+"""Sending with one of several mailers: what failover, weighted and routed backends share.
+
+A :class:`Run` takes messages to mailers. Each message is a :class:`Delivery`, and each attempt to
+send it an :class:`Attempt`, which is the journey that the mailer's backend gets. What comes after a
+failure is for ``decisions`` to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import django
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+
+from ..addresses import EmailAddress, parse_address_list
+from ..exceptions import (
+    AnymailAPIError,
+    AnymailConfigurationError,
+    AnymailError,
+    AnymailInvalidMailer,
+    Problem,
+)
+from ..message import AnymailRecipientStatus, AnymailStatus
+from ..sending.failures import tell_failure
+from ..sending.journey import Journey, Verdict
+from ..sending.problems import ADVICE, foreign_problem
+from . import decisions
+from .decisions import Failure, Options
+from .foreign import fail_to_open, run_with
+from .mailers import mailers
+from .pauses import Pauses
+from .snapshot import copy_message
+
+logger = logging.getLogger("anymail.delivery")
+
+DUPLICATES_MISSING = (
+    'OPTIONS must have \'duplicates\': "avoid" or "accept". It decides what becomes of a message '
+    "when a mailer does not say whether it has accepted it: either it is not given to another one, "
+    "and may never arrive, or it is, and may arrive twice."
+)
+
+DEFAULT_TIMEOUT = (5, 30)
+"""Seconds to connect and to read, for mailers that have no timeout of their own."""
+
+PROBE_SECONDS = 60
+"""How long one message may take to find out whether a mailer works again."""
+
+
+def strategy_error(text: str, alias: str | None) -> AnymailConfigurationError:
+    """Return the exception for a mistake in the options of a strategy."""
+    if alias is not None:
+        return AnymailInvalidMailer(text, alias=alias, docs="failover#strategies")
+    return AnymailConfigurationError(text, docs="failover#strategies")
+
+
+def mailer_names(value: Any, alias: str | None) -> list[str]:
+    """Return the aliases in the option "mailers" of a strategy.
+
+    Raises AnymailConfigurationError if there are none, or the strategy's own is among them.
+    """
+    names = [value] if isinstance(value, str) else list(value or ())
+    if not names or not all(isinstance(name, str) for name in names):
+        raise strategy_error("OPTIONS must have 'mailers', with the aliases of mailers.", alias)
+    if alias in names:
+        raise strategy_error(f"The mailer {alias!r} can't be one of its own 'mailers'.", alias)
+    if len(set(names)) < len(names):
+        raise strategy_error("An alias is repeated in 'mailers'.", alias)
+    return names
+
+
+class StrategyBackend(BaseEmailBackend):
+    """Base of the backends that send with one of several mailers.
+
+    Subclasses say in which order these are tried: :meth:`route`. Options of all of them:
+
+    - ``duplicates``: "avoid" or "accept", must be given. Whether a message may be given to another
+      mailer although it is unclear if one has accepted it
+    - ``pause``: how many seconds a mailer isn't used after a failure (60)
+    - ``account_pause``: the same for problems with its account or settings (600)
+    - ``max_wait``: how many seconds one ``send()`` may wait, for a busy mailer (2)
+    - ``deadline``: how many seconds all attempts of one ``send()`` may take (40)
+
+    Raises AnymailConfigurationError for anything else.
+    """
+
+    takes_alias = True
+
+    fail_silently: bool
+
+    def __init__(
+        self,
+        fail_silently: bool = False,
+        *,
+        duplicates: str | None = None,
+        pause: float = 60,
+        account_pause: float = 600,
+        max_wait: float = 2,
+        deadline: float = 40,
+        alias: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.alias = alias
+        if duplicates not in ("avoid", "accept"):
+            raise strategy_error(DUPLICATES_MISSING, alias)
+        for name, value in {
+            "pause": pause,
+            "account_pause": account_pause,
+            "max_wait": max_wait,
+            "deadline": deadline,
+        }.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+                raise strategy_error(
+                    f"{name!r} must be a number of seconds, not {value!r:.100}.", alias
+                )
+        self.options = Options(
+            duplicates=duplicates,  # type: ignore[arg-type]
+            pause=pause,
+            account_pause=account_pause,
+            max_wait=max_wait,
+        )
+        self.deadline = deadline
+        if django.VERSION >= (6, 1):
+            kwargs["alias"] = alias
+        elif kwargs:
+            # Earlier versions of Django ignore what they don't know.
+            raise strategy_error(f"Unknown options {', '.join(map(repr, kwargs))}.", alias)
+        super().__init__(**kwargs)
+        self.alias = alias
+        self.fail_silently = fail_silently
+        self._is_open = False
+        self._targets: dict[str, BaseEmailBackend] = {}
+
+    # -- For subclasses -----------------------------------------------------------------------
+
+    def route(self, message: EmailMessage) -> Sequence[str]:
+        """Return the aliases of the mailers to try for a message, in order."""
+        raise NotImplementedError
+
+    # -- Connection ---------------------------------------------------------------------------
+
+    def open(self) -> bool:
+        """Begin to keep mailers' connections, which are opened when they are needed."""
+        opened = not self._is_open
+        self._is_open = True
+        return opened
+
+    def close(self) -> None:
+        """Close the mailers' connections."""
+        targets, self._targets = self._targets, {}
+        self._is_open = False
+        for target in targets.values():
+            target.close()
+
+    def target(self, mailer: str) -> BaseEmailBackend:
+        """Return the open connection of a mailer.
+
+        Raises what its backend raises: ImproperlyConfigured for wrong settings, for example.
+        """
+        target = self._targets.get(mailer)
+        if target is None:
+            target = mailers[mailer]
+            if getattr(target, "has_default_timeout", False):
+                target.timeout = DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+            target.open()
+            self._targets[mailer] = target
+        return target
+
+    # -- Sending ------------------------------------------------------------------------------
+
+    def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
+        """Send the messages. Returns how many were accepted, by whichever mailer.
+
+        Raises the first error in the order of the messages. It has an attribute ``sent_count``.
+        """
+        journeys = [_Caller(message, mailer=self.alias) for message in email_messages or ()]
+        if not journeys:
+            return 0
+        opened = self.open()
+        try:
+            self.run_journeys(journeys)
+        finally:
+            if opened:
+                self.close()
+        sent_count = sum(bool(journey.sent) for journey in journeys)
+        errors = [journey.error for journey in journeys]
+        for error in (*errors, *(journey.receivers_error for journey in journeys)):
+            if error is not None and not self.is_silent(error):
+                error.sent_count = sent_count  # type: ignore[attr-defined]
+                raise error
+        return sent_count
+
+    def run_journeys(self, journeys: Iterable[Journey]) -> None:
+        """Take journeys to their ends."""
+        Run(self, journeys).run()
+
+    def is_silent(self, error: Exception) -> bool:
+        """Tell whether an error is not to be raised."""
+        return self.fail_silently and isinstance(error, AnymailError)
+
+
+class _Caller(Journey):
+    """The way of a caller's message, whose attempts are those of the mailers."""
+
+    def note_attempt(self, problem: str | None) -> None:
+        pass
+
+
+class Run:
+    """The messages of one ``send_messages()`` on their ways through mailers."""
+
+    def __init__(self, strategy: StrategyBackend, journeys: Iterable[Journey]) -> None:
+        self.strategy = strategy
+        self.options = strategy.options
+        self.pauses = Pauses()
+        self.is_ending = False
+        """Whether no other messages are started."""
+        self.outer: Run | None = None
+        """That of the strategy which has this one as a mailer."""
+        self._waiting = []
+        for journey in journeys:
+            if isinstance(journey, Attempt):
+                self.outer = journey.delivery.run
+            self._waiting.append(Delivery(self, journey))
+
+    def run(self) -> None:
+        """Take all messages to their ends."""
+        while self._waiting:
+            groups: dict[str, list[Delivery]] = {}
+            for delivery in self._waiting:
+                if not self._is_given_up(delivery) and (mailer := delivery.choose_mailer()):
+                    groups.setdefault(mailer, []).append(delivery)
+            self._waiting = []
+            for mailer, group in groups.items():
+                self._send_with(mailer, group)
+
+    def _is_given_up(self, delivery: Delivery) -> bool:
+        return self.is_ending and not delivery.attempts
+
+    def set_aside(self, delivery: Delivery) -> None:
+        """Have a message tried again, with the mailer that it will choose."""
+        self._waiting.append(delivery)
+
+    def _send_with(self, mailer: str, group: list[Delivery]) -> None:
+        attempts = self._attempts(mailer, group)
+        try:
+            if mailer in self._aliases():
+                raise strategy_error(
+                    f"The mailer {mailer!r} is one of its own 'mailers', by way of others.", mailer
+                )
+            target = self.strategy.target(mailer)
+        except Exception as error:  # noqa: BLE001 (whatever its backend raises)
+            for attempt in attempts:
+                fail_to_open(attempt, error, self.strategy)
+        else:
+            run_with(target, attempts)
+
+    def _aliases(self) -> set[str | None]:
+        """Return the aliases of the strategy, and of those that it is itself a mailer of."""
+        run: Run | None = self
+        aliases = set()
+        while run is not None:
+            aliases.add(run.strategy.alias)
+            run = run.outer
+        return aliases - {None}
+
+    def _attempts(self, mailer: str, group: list[Delivery]) -> Iterator[Attempt]:
+        for number, delivery in enumerate(group):
+            if self._is_given_up(delivery):
+                continue
+            # It may have been paused by the messages before. The first one has chosen it so.
+            if number and not delivery.can_use(mailer):
+                self.set_aside(delivery)
+                continue
+            yield delivery.start(mailer)
+
+
+class Delivery:
+    """A message on its way through mailers."""
+
+    def __init__(self, run: Run, journey: Journey) -> None:
+        self.run = run
+        self.journey = journey
+        self.message = copy_message(journey.message)
+        """What each attempt gets a copy of."""
+        self.domain = _from_domain(self.message)
+        self.duplicates = getattr(self.message, "duplicates", None) or run.options.duplicates
+        self.mailers_left = list(run.strategy.route(self.message))
+        self.attempts: list[tuple[str | None, Problem | None]] = []
+        self.failures: list[Failure] = []
+        self.errors: list[Exception] = []
+        self.accepted: dict[str, AnymailRecipientStatus] = {}
+        """The recipients for whom attempts were accepted that failed for others."""
+        self._tries: Counter[str] = Counter()
+        self._again: tuple[str, float] | None = None
+        self._probing: str | None = None
+        self._wait_left = run.options.max_wait
+        self._deadline = time.monotonic() + run.strategy.deadline
+
+    @property
+    def time_left(self) -> float:
+        """How many seconds are left for attempts."""
+        return max(self._deadline - time.monotonic(), 0)
+
+    # -- Which mailer -------------------------------------------------------------------------
+
+    def choose_mailer(self) -> str | None:
+        """Return the mailer to try next. None if there is none: the message has its error then."""
+        if self._again is not None:
+            mailer, wait = self._again
+            self._again = None
+            self._sleep(wait)
+            return mailer
+        if self.attempts and not self.time_left:
+            self.give_up()
+            return None
+        states = self.run.pauses.states(self.mailers_left, self.domain)
+        for mailer in self.mailers_left:
+            state = states[mailer]
+            if not state.is_paused and (not state.is_unproven or self._probe(mailer)):
+                return mailer
+        # All are paused, or somebody else is finding out. What nobody has named a time for is
+        # tried all the same: no message is refused without a try.
+        due = sorted(
+            self.mailers_left, key=lambda mailer: (states[mailer].is_named, states[mailer].rest)
+        )
+        mailer = due[0]
+        state = states[mailer]
+        if state.is_named:
+            if state.rest > min(self._wait_left, self.time_left):
+                self._fail_busy(state.rest)
+                return None
+            self._sleep(state.rest)
+        return mailer
+
+    def can_use(self, mailer: str) -> bool:
+        """Tell whether the mailer that it has chosen before isn't paused by now."""
+        state = self.run.pauses.states([mailer], self.domain)[mailer]
+        return not state.is_paused and (not state.is_unproven or self._probing == mailer)
+
+    def _probe(self, mailer: str) -> bool:
+        if self.run.pauses.probe(mailer, PROBE_SECONDS):
+            self._probing = mailer
+            return True
+        return False
+
+    def _sleep(self, seconds: float) -> None:
+        self._wait_left -= seconds
+        time.sleep(seconds)
+
+    # -- Attempts -----------------------------------------------------------------------------
+
+    def start(self, mailer: str) -> Attempt:
+        """Begin an attempt with a mailer."""
+        if mailer in self.mailers_left:
+            self.mailers_left.remove(mailer)
+        self._tries[mailer] += 1
+        return Attempt(self, mailer)
+
+    def note_success(self, attempt: Attempt, sent: bool) -> None:
+        """Note that a mailer has taken it, or that it's not to be sent at all."""
+        self._note_attempt(attempt, None)
+        # Otherwise the mailer has no pause, as far as is known.
+        if self._probing is not None or self._tries[attempt.mailer] > 1:
+            self._end_pause(attempt.mailer)
+        self._show_status(attempt)
+        self.journey.receivers_error = attempt.receivers_error
+        self.journey.succeed(sent)
+
+    def note_failure(self, attempt: Attempt, error: Exception) -> Verdict:
+        """Decide what comes after a failed attempt."""
+        failure = failure_of(error)
+        self.failures.append(failure)
+        self.errors.append(error)
+        self._note_attempt(attempt, failure.problem)
+        self._note_pause(attempt.mailer, failure)
+        self._note_accepted(attempt, error)
+        self._show_status(attempt)
+        return self._plan(attempt.mailer, failure) or self.give_up()
+
+    def _note_attempt(self, attempt: Attempt, problem: Problem | None) -> None:
+        # A strategy that was tried has made attempts of its own.
+        status = getattr(attempt.message, "anymail_status", None)
+        inner = status and status.attempts
+        self.attempts += inner or [(attempt.mailer, problem)]
+
+    def _note_pause(self, mailer: str, failure: Failure) -> None:
+        pause = decisions.pause_for(failure, self.run.options)
+        if pause is not None:
+            self.run.pauses.pause(mailer, pause, self.domain)
+        elif self._probing == mailer:
+            self._end_pause(mailer)  # It works: the message is the problem.
+        self._probing = None
+
+    def _end_pause(self, mailer: str) -> None:
+        self.run.pauses.end(mailer, self.domain)
+        self._probing = None
+
+    def _note_accepted(self, attempt: Attempt, error: Exception) -> None:
+        """If it was accepted for some recipients, leave only the others."""
+        unsent = getattr(error, "unsent", ())
+        if not unsent:
+            return
+        recipients = attempt.message.anymail_status.recipients  # type: ignore[attr-defined]
+        self.accepted |= {
+            addr_spec: status for addr_spec, status in recipients.items() if status.is_accepted
+        }
+        for field in ("to", "cc", "bcc"):
+            left = [email.address for email in _emails(self.message, field, unsent)]
+            setattr(self.message, field, left)
+
+    def _show_status(self, attempt: Attempt) -> None:
+        """Let the caller's message have the status of the last attempt, and nothing else."""
+        status = getattr(attempt.message, "anymail_status", None) or AnymailStatus()
+        if self.accepted:
+            status.set_recipient_status(self.accepted)
+        status.mailer = self.attempts[-1][0]
+        status.attempts = list(self.attempts)
+        self.journey.message.anymail_status = status  # type: ignore[attr-defined]
+
+    def _plan(self, mailer: str, failure: Failure) -> Verdict | None:
+        """Have it tried again, with the same mailer or another one, if that's right."""
+        is_first = self._tries[mailer] == 1
+        wait = decisions.wait_to_repeat(failure, 1) if is_first else None
+        if failure.problem is Problem.UNREACHABLE:
+            if wait is not None:
+                self.mailers_left.append(mailer)  # after the others
+        elif wait is not None and wait <= min(self._wait_left, self.time_left):
+            self._again = mailer, wait
+            return self._set_aside(wait)
+        if not self.mailers_left or not self.time_left:
+            return None
+        if not decisions.moves_on(failure, self.duplicates):
+            return None
+        logger.log(
+            logging.ERROR if failure.is_configuration else logging.WARNING,
+            "Mailer %r has not taken a message (problem: %s); next is %r",
+            mailer,
+            failure.problem or "configuration",
+            self.mailers_left[0],
+        )
+        return self._set_aside(0)
+
+    def _set_aside(self, wait: float) -> Verdict:
+        self.run.set_aside(self)
+        return Verdict(final=False, will_retry=wait)
+
+    # -- The end ------------------------------------------------------------------------------
+
+    def give_up(self) -> Verdict:
+        """Let the message have the error that speaks for all its attempts."""
+        index = decisions.spokesman(self.failures)
+        error = self.errors[index]
+        _chain(error, [other for number, other in enumerate(self.errors) if number != index])
+        if isinstance(error, AnymailError) and any(
+            failure.may_have_been_sent for failure in self.failures
+        ):
+            error.may_have_been_sent = True
+        verdict = self.journey.fail(error)
+        if verdict.final:
+            self.run.is_ending = self.journey.ends_sending and not self.run.strategy.is_silent(
+                error
+            )
+        return verdict
+
+    def _fail_busy(self, seconds: float) -> None:
+        """Fail without an attempt: all mailers are paused, for times that providers have named."""
+        error = AnymailAPIError(
+            f"All mailers of {self.run.strategy.alias or 'the strategy'!r} are busy: "
+            f"{', '.join(self.mailers_left)}",
+            email_message=self.journey.message,
+        )
+        error.problem = Problem.BUSY
+        error.retry_after = seconds
+        error.advice = ADVICE[Problem.BUSY]
+        self.failures.append(replace(failure_of(error), is_our_own=True))
+        self.errors.append(error)
+        verdict = self.give_up()
+        tell_failure(
+            self.journey, error, verdict, sender=type(self.run.strategy), esp_name="Anymail"
+        )
+
+
+class Attempt(Journey):
+    """An attempt to send a message with one of the mailers."""
+
+    ends_sending = False  # The others may be sent all the same: that is for the run to decide.
+
+    def __init__(self, delivery: Delivery, mailer: str) -> None:
+        super().__init__(
+            copy_message(delivery.message),
+            mailer=mailer,
+            attempt=len(delivery.attempts) + 1,
+            original=delivery.journey.original,
+        )
+        self.mailer: str = mailer
+        self.delivery = delivery
+
+    @property
+    def time_left(self) -> float:
+        return self.delivery.time_left
+
+    def fail(self, error: Exception) -> Verdict:
+        self.error = error
+        return self.delivery.note_failure(self, error)
+
+    def succeed(self, sent: bool) -> None:
+        self.sent = sent
+        self.delivery.note_success(self, sent)
+
+
+def failure_of(error: Exception) -> Failure:
+    """Return what is known about a failed attempt from its error."""
+    if isinstance(error, AnymailError):
+        unsent = bool(error.unsent)
+        return Failure(
+            error.problem,
+            # What was accepted is not sent again: only the rest counts.
+            may_have_been_sent=error.may_have_been_sent and not unsent,
+            retry_after=error.retry_after,
+            about_sender=error.about_sender,
+        )
+    if isinstance(error, ImproperlyConfigured):
+        return Failure(None, is_configuration=True)
+    problem = foreign_problem(error)
+    return Failure(problem, may_have_been_sent=problem is Problem.UNCLEAR)
+
+
+def _emails(message: EmailMessage, field: str, addr_specs: Iterable[str]) -> list[EmailAddress]:
+    wanted = set(addr_specs)
+    emails = parse_address_list(getattr(message, field), field=field)
+    return [email for email in emails if email.addr_spec in wanted]
+
+
+def _from_domain(message: EmailMessage) -> str:
+    address = str(message.from_email or "")
+    return address.rpartition("@")[2].strip(" >").lower()
+
+
+def _chain(error: BaseException, others: Iterable[Exception]) -> None:
+    """Have other errors shown as what happened before an error."""
+    for other in others:
+        last = error
+        seen = {id(last)}
+        while (before := last.__cause__ or last.__context__) is not None and id(before) not in seen:
+            seen.add(id(before))
+            last = before
+        if id(other) not in seen:
+            last.__context__ = other
