@@ -21,6 +21,9 @@ SHARED = {
     for kind in ("backends", "webhooks")
 }
 
+# Backends that send with others.
+STRATEGIES = {"failover", "mailers", "routed", "weighted"}
+
 
 def modules() -> Iterator[tuple[str, Path]]:
     """Yield (name in the package, path) of all modules, such as ("webhooks.base", ...)."""

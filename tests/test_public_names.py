@@ -15,7 +15,7 @@ from django.test import SimpleTestCase
 
 import anymail
 
-from .test_architecture import SHARED
+from .test_architecture import SHARED, STRATEGIES
 
 # What each module defines (without what it imports for its own use).
 DEFINED: dict[str, set[str]] = {
@@ -35,6 +35,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.backends.console": {"EmailBackend"},
     "anymail.backends.test": {"EmailBackend", "TestPayload"},
     "anymail.checks": {
+        "check_repeated_calls",
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
         "get_configured_email_backends",
     },
@@ -62,7 +63,7 @@ DEFINED: dict[str, set[str]] = {
     },
     "anymail.http": {
         *("DEFAULT_DOWNLOAD_CHUNK_SIZE", "get_request_basic_auth", "get_request_uri"),
-        *("no_netrc", "querydict_getfirst", "with_trailing_slash"),
+        *("is_html_page", "no_netrc", "no_redirect", "querydict_getfirst", "with_trailing_slash"),
     },
     "anymail.inbound": {
         *("AnymailInboundMessage", "CHUNK_SIZE", "DEFAULT_ATTACHMENT_NAME", "DEFAULT_CONTENT_TYPE"),
@@ -97,10 +98,14 @@ INTERNAL = {
         "anymail._version",
         "anymail.delivery",
         "anymail.delivery.decisions",
+        "anymail.delivery.foreign",
         "anymail.delivery.ledger",
+        "anymail.delivery.mailers",
         "anymail.delivery.memory",
         "anymail.delivery.pauses",
         "anymail.delivery.rate",
+        "anymail.delivery.snapshot",
+        "anymail.delivery.strategy",
         "anymail.sending",
         "anymail.sending.failures",
         "anymail.sending.journey",
@@ -146,7 +151,15 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.backends.base:AnymailBaseBackend": {
         *("build_message_payload", "close", "esp_name", "idna_encode", "is_open", "make_call"),
-        *("find_meaning", "open", "parse_recipient_status", "post_to_esp", "prepare_call"),
+        *(
+            "find_meaning",
+            "run_journeys",
+            "takes_alias",
+            "open",
+            "parse_recipient_status",
+            "post_to_esp",
+            "prepare_call",
+        ),
         *("raise_for_recipient_status", "raise_for_status", "run_post_send", "run_pre_send"),
         "send_messages",
     },
@@ -187,7 +200,9 @@ MEMBERS: dict[str, set[str]] = {
     "anymail.message:AnymailMessageMixin": {
         *("attach", "attach_inline_image", "attach_inline_image_file"),
     },
-    "anymail.message:AnymailStatus": {"is_accepted", "set_recipient_status"},
+    "anymail.message:AnymailStatus": {
+        *("attempts", "is_accepted", "mailer", "set_recipient_status"),
+    },
     "anymail.webhooks.base:AnymailCoreWebhookView": {
         *("as_view", "esp_name", "head", "http_method_names", "parse_events", "post"),
         *("run_validators", "signal", "validate_request", "check_freshness"),
@@ -265,7 +280,7 @@ class ModulesTests(SimpleTestCase):
         package = Path(anymail.__file__).parent
         modules = {f"anymail.{path.stem}" for path in package.glob("*.py")} - {"anymail.__init__"}
         for name in ["backends", "webhooks"]:
-            modules |= {f"anymail.{name}.{stem}" for stem in SHARED[name]}
+            modules |= {f"anymail.{name}.{stem}" for stem in SHARED[name] - STRATEGIES}
         for path in (package / "sending").glob("[!_]*.py"):
             modules.add(f"anymail.sending.{path.stem}")
         modules |= {"anymail", "anymail.backends", "anymail.inbound", "anymail.webhooks"}
@@ -281,7 +296,7 @@ class ModulesTests(SimpleTestCase):
                     self.assertTrue(hasattr(module, name))
 
     def test_all(self):
-        self.assertEqual(set(anymail.__all__), {"VERSION", "__version__"})
+        self.assertEqual(set(anymail.__all__), {"VERSION", "__version__", "mailers"})
         for module_name in ["anymail._idna", "anymail.inbound", "anymail.message", "anymail.utils"]:
             module = importlib.import_module(module_name)
             defined = DEFINED[module_name] | IMPORTED.get(module_name, set())
@@ -343,4 +358,5 @@ class ProvidersTests(SimpleTestCase):
                     if path.stem == "amazon_ses":  # needs boto3
                         continue
                     raise
-                self.assertIs(type(module.EmailBackend.esp_name), str)
+                if path.stem not in STRATEGIES:
+                    self.assertIs(type(module.EmailBackend.esp_name), str)

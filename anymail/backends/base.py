@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import django
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
@@ -100,6 +101,8 @@ class AnymailBaseBackend(BaseEmailBackend):
     """
 
     fail_silently: bool
+    takes_alias = True
+    """Whether the class knows the argument ``alias``, which Django has from 6.1 on."""
     _api_error_class: ClassVar[type[AnymailAPIError]] = AnymailAPIError
     _session_name: ClassVar[str] = "Session"
 
@@ -137,6 +140,11 @@ class AnymailBaseBackend(BaseEmailBackend):
                 stacklevel=2,
             )
         self.alias: str | None = kwargs.get("alias")
+        unknown = [name for name in kwargs if name != "alias"]
+        if unknown and self.alias is not None and django.VERSION < (6, 1):
+            # As later versions of Django do.
+            names = ", ".join(map(repr, unknown))
+            raise AnymailInvalidMailer(f"Unknown options {names}.", alias=self.alias)
         super().__init__(**kwargs)
         # After super: Django's own handling of fail_silently is deprecated.
         self.fail_silently = fail_silently
