@@ -229,7 +229,7 @@ WEBHOOKS = Group(
         Setting(
             "WEBHOOK_DEDUPE_CACHE",
             "Name of a cache in Django's :setting:`CACHES` that remembers which events were "
-            "handled. See :ref:`webhook-duplicates`.",
+            "handled: one that all processes share. See :ref:`webhook-duplicates`.",
             scope="webhooks",
             default=None,
             default_text="none",
@@ -245,7 +245,7 @@ WEBHOOKS = Group(
             "WEBHOOK_ISOLATE_EVENTS",
             "Whether all events of a call are sent to receivers even if a receiver raised an "
             "exception for one of them. (The call is answered with a 500 in the end, so that the "
-            "provider repeats it.)",
+            "provider repeats it. With ``ATOMIC_REQUESTS``, each event has its own transaction.)",
             scope="webhooks",
             default=False,
         ),

@@ -4,6 +4,7 @@ from django.apps import AppConfig
 from django.core import checks
 
 from .checks import (
+    check_dedupe_cache,
     check_deprecated_settings,
     check_insecure_settings,
     check_open_webhooks,
@@ -22,4 +23,5 @@ class AnymailBaseConfig(AppConfig):
         checks.register(check_deprecated_settings)
         checks.register(check_insecure_settings)
         checks.register(check_repeated_calls)
+        checks.register(check_dedupe_cache, checks.Tags.caches)
         checks.register(check_open_webhooks, checks.Tags.security, deploy=True)

@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
+from django.core.cache import BaseCache, InvalidCacheBackendError, caches
+from django.core.cache.backends.db import DatabaseCache
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error
 from django.urls import get_resolver
 
@@ -18,6 +23,9 @@ from .conf import get_anymail_setting, setting_name
 
 if TYPE_CHECKING:
     from .webhooks.base import AnymailCoreWebhookView
+
+_MANY_ENTRIES = 10_000
+"""The least that a cache must have room for to remember events for days."""
 
 _DEFAULT_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 
@@ -117,6 +125,50 @@ def _repeats_calls(client_params: Any) -> bool:
     if "total_max_attempts" in retries:
         return bool(retries["total_max_attempts"] != 1)
     return retries.get("max_attempts") != 0
+
+
+def check_dedupe_cache(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report a WEBHOOK_DEDUPE_CACHE that lets events through twice. (anymail.W006, anymail.E006)
+
+    In development, where there is just one process for a short time, only one that there isn't.
+    """
+    alias = get_anymail_setting("webhook_dedupe_cache", default=None)
+    if alias is None:
+        return []
+    docs = "securing_webhooks#webhook-duplicates"
+    try:
+        problem = _why_it_cannot_tell(caches[alias])
+    except InvalidCacheBackendError:
+        text = f"WEBHOOK_DEDUPE_CACHE is {alias!r}, but there is no such cache in CACHES."
+        hint = "Set it to the name of one that all of your processes share."
+        return [Error(text, hint=with_docs(hint, docs), id="anymail.E006")]
+    if problem is None or settings.DEBUG:
+        return []
+    return [
+        checks.Warning(
+            f"The cache {alias!r}, which WEBHOOK_DEDUPE_CACHE names, can't keep events of webhooks "
+            f"from being handled twice: {problem}.",
+            hint=with_docs(
+                "Use Redis, Memcached, or a database cache with a large MAX_ENTRIES.", docs
+            ),
+            id="anymail.W006",
+        )
+    ]
+
+
+def _why_it_cannot_tell(cache: BaseCache) -> str | None:
+    """Return why processes can't learn from a cache what the others have done; None if they can."""
+    if isinstance(cache, DummyCache):
+        return "it keeps nothing"
+    if isinstance(cache, LocMemCache):
+        return "each process has one of its own"
+    if isinstance(cache, FileBasedCache):
+        return "two processes can both add the same key"
+    if isinstance(cache, DatabaseCache) and cache._max_entries < _MANY_ENTRIES:
+        return f"it drops entries beyond its MAX_ENTRIES, {cache._max_entries}"
+    return None
 
 
 def check_open_webhooks(

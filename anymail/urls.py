@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern, path, re_path
 
 from .providers import PROVIDERS, Webhook
+from .transactions import mark_as_webhook
 
 View = Callable[..., HttpResponseBase]
 
@@ -36,10 +37,7 @@ def _view_on_first_request(view_path: str) -> View:
 
     view.__name__ = view.__qualname__ = class_name
     view.load_anymail_view = load  # type: ignore[attr-defined]  # for a system check
-    # What Django's middleware looks for, before the view is called. Providers can't log in.
-    view.csrf_exempt = True  # type: ignore[attr-defined]
-    view.login_required = False  # type: ignore[attr-defined]
-    return view
+    return mark_as_webhook(view)
 
 
 def _pattern(webhook: Webhook) -> URLPattern:

@@ -18,6 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.generic import View
 
 from anymail.checks import (
+    check_dedupe_cache,
     check_deprecated_settings,
     check_insecure_settings,
     check_open_webhooks,
@@ -147,6 +148,46 @@ class RepeatedCallsTests(SimpleTestCase):
         params = {"config": {"retries": {"mode": "adaptive"}}}
         with use_mailers(default={}, own={"OPTIONS": {"client_params": params}}):
             self.assertEqual(self.found(), ["MAILERS['own']['OPTIONS']['client_params']"])
+
+
+class DedupeCacheTests(SimpleTestCase):
+    def found(self, backend: str = "", options: Any = None, **settings: Any) -> list[Any]:
+        cache = {"BACKEND": f"django.core.cache.backends.{backend}", "OPTIONS": options or {}}
+        cache["LOCATION"] = "127.0.0.1"
+        with override_settings(
+            CACHES={"events": cache} if backend else {},
+            ANYMAIL={"WEBHOOK_DEDUPE_CACHE": "events"},
+            **settings,
+        ):
+            return check_dedupe_cache(None)
+
+    def test_nothing_to_report(self):
+        self.assertEqual(check_dedupe_cache(None), [])
+        many = {"MAX_ENTRIES": 10_000}
+        for backend, options in (("redis.RedisCache", None), ("db.DatabaseCache", many)):
+            self.assertEqual(self.found(backend, options), [])
+
+    def test_unsuitable(self):
+        for backend, options, problem in (
+            ("locmem.LocMemCache", None, "each process"),
+            ("dummy.DummyCache", None, "keeps nothing"),
+            ("filebased.FileBasedCache", None, "both add"),
+            ("db.DatabaseCache", None, "MAX_ENTRIES, 300"),
+            ("db.DatabaseCache", {"MAX_ENTRIES": 9_999}, "MAX_ENTRIES, 9999"),
+        ):
+            with self.subTest(backend):
+                [warning] = self.found(backend, options)
+                self.assertEqual((warning.id, warning.level), ("anymail.W006", checks.WARNING))
+                self.assertIn("'events'", warning.msg)
+                self.assertIn(problem, warning.msg)
+                self.assertIn("webhook-duplicates", warning.hint)
+                self.assertEqual(self.found(backend, options, DEBUG=True), [])
+
+    def test_no_such_cache(self):
+        for debug in (False, True):
+            [error] = self.found(DEBUG=debug)
+            self.assertEqual((error.id, error.level), ("anymail.E006", checks.ERROR))
+            self.assertIn("'events'", error.msg)
 
 
 class OpenWebhooksTests(SimpleTestCase):

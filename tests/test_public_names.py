@@ -37,7 +37,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.checks": {
         "check_repeated_calls",
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
-        "get_configured_email_backends",
+        *("check_dedupe_cache", "check_repeated_calls", "get_configured_email_backends"),
     },
     "anymail.conf": {"get_anymail_setting", "setting_name"},
     "anymail.datastructures": {
@@ -115,6 +115,7 @@ INTERNAL = {
         "anymail.sending.runners",
         "anymail.sending.steps",
         "anymail.providers",
+        "anymail.transactions",
     ),
 }
 # Packages that only import their names from modules of their own.

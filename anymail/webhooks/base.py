@@ -21,7 +21,8 @@ from ..datastructures import collect_all_methods
 from ..exceptions import AnymailInsecureWebhookWarning, AnymailWebhookValidationFailure
 from ..http import get_request_basic_auth
 from ..signals import AnymailEvent, inbound
-from .dedupe import CLAIM_SECONDS, EventInProgress, HandledEvents, event_identity
+from ..transactions import atomic, databases_to_begin, mark_as_webhook
+from .dedupe import LEASE_SECONDS, EventInProgress, HandledEvents
 from .signatures import matches_any
 
 logger = logging.getLogger("anymail.webhooks")
@@ -55,12 +56,8 @@ class AnymailCoreWebhookView(View):
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
-        view = super().as_view(**initkwargs)
-        # Providers know no CSRF tokens and can't log in; validate_request is what protects these
-        # views. (Not as decorators of dispatch: subclasses that override it would lose them.)
-        view.csrf_exempt = True  # type: ignore[attr-defined]
-        view.login_required = False  # type: ignore[attr-defined]
-        return view
+        # (Not with decorators of dispatch: subclasses that override it would lose them.)
+        return mark_as_webhook(super().as_view(**initkwargs))
 
     # -- For subclasses -----------------------------------------------------------------------
 
@@ -139,7 +136,7 @@ class AnymailCoreWebhookView(View):
             self.send_events(events)
         except EventInProgress:
             # It is not certain that the other call succeeds. Have the provider ask again.
-            return HttpResponse(status=503, headers={"Retry-After": str(CLAIM_SECONDS)})
+            return HttpResponse(status=503, headers={"Retry-After": str(LEASE_SECONDS)})
         return HttpResponse()
 
     @sensitive_variables()
@@ -154,37 +151,54 @@ class AnymailCoreWebhookView(View):
         """Send the signal for each event, except for those that were handled before.
 
         A receiver's exception ends it; most providers retry after the 500 that follows. With the
-        setting WEBHOOK_ISOLATE_EVENTS, the other events are sent first, and then the first
-        exception is raised. What was handled before is remembered in WEBHOOK_DEDUPE_CACHE, if set.
+        setting WEBHOOK_ISOLATE_EVENTS, the other events are sent first. Then the first exception is
+        raised; all others are logged. What was handled before is remembered in
+        WEBHOOK_DEDUPE_CACHE, if set: that is what receivers have done without an exception, and
+        what is committed where they have used databases.
+
+        Raises EventInProgress if another call has one of the events.
         """
         isolate = get_anymail_setting("webhook_isolate_events", default=False)
-        handled = HandledEvents(self.esp_name, "inbound" if self.signal is inbound else "tracking")
-        first_error: Exception | None = None
-        for event in events:
-            try:
-                self._send_event(event, handled)
-            except Exception as err:
-                if not isolate:
-                    raise
-                first_error = first_error or err
-        if first_error is not None:
-            raise first_error
+        handled = HandledEvents(
+            self.esp_name,
+            "inbound" if self.signal is inbound else "tracking",
+            id_is_unique=self.event_id_is_unique,
+        )
+        databases = databases_to_begin(self.request)
+        # Of what is done in one transaction, nothing counts before all of it does.
+        units = [list(events)] if databases and not isolate else ([event] for event in events)
+        errors: list[Exception] = []
+        with handled.renewed():
+            for unit in units:
+                try:
+                    self._send_unit(unit, handled, databases)
+                except Exception as err:
+                    if not isolate:
+                        raise
+                    errors.append(err)
+        # Another call's work is no reason to hide an error.
+        errors.sort(key=lambda error: isinstance(error, EventInProgress))
+        for error in errors[1:]:
+            if not isinstance(error, EventInProgress):
+                logger.error(
+                    "Another event in %s webhook call failed", self.esp_name, exc_info=error
+                )
+        if errors:
+            raise errors[0]
 
-    def _send_event(self, event: AnymailEvent, handled: HandledEvents) -> None:
+    def _send_unit(
+        self, events: Iterable[AnymailEvent], handled: HandledEvents, databases: list[str]
+    ) -> None:
+        """Send the signals for events that are handled together, or not at all."""
         assert self.signal is not None
-        if handled.cache is None:
-            # Without looking at the event, which takes a while for a large received message.
-            self.signal.send(sender=self.__class__, event=event, esp_name=self.esp_name)
-            return
-        identity = event_identity(event, id_is_unique=self.event_id_is_unique)
-        if not handled.claim(identity):
-            return
-        try:
-            self.signal.send(sender=self.__class__, event=event, esp_name=self.esp_name)
-        except BaseException:
-            handled.give_back(identity)
-            raise
-        handled.finish(identity)
+        with handled.unfinished_given_back():
+            claims = [
+                (event, claim) for event in events if (claim := handled.claim(event)) is not None
+            ]
+            with atomic(databases):
+                for event, claim in claims:
+                    self.signal.send(sender=self.__class__, event=event, esp_name=self.esp_name)
+                    handled.finish(claim)
 
 
 class AnymailBasicAuthMixin(AnymailCoreWebhookView):

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
-from django.core.cache import caches
+from django.core.cache import BaseCache, caches
+from django.db import connections
 
 from ..conf import get_anymail_setting
 from ..signals import AnymailEvent
+from ..transactions import call_when_committed, is_in_transaction
 
 if TYPE_CHECKING:
     from ..inbound import AnymailInboundMessage
 
+logger = logging.getLogger("anymail.webhooks")
+
 DEFAULT_SECONDS = 3 * 24 * 60 * 60
 """How long events are remembered: longer than any provider goes on repeating its calls."""
 
-CLAIM_SECONDS = 5 * 60
-"""How long an event can be in the works before it is taken for abandoned (by a killed process)."""
+LEASE_SECONDS = 15
+"""How long an event stays with a call that has taken it on, but does not renew that, because its
+process was killed. Amazon SNS, the first to give up, tries again three times, 20 seconds apart."""
 
-_CLAIMED, _HANDLED = "claimed", "handled"
+RENEWAL_SECONDS = LEASE_SECONDS / 3
+
+_HANDLED = "handled"
 
 
 class EventInProgress(Exception):
@@ -30,40 +43,117 @@ class EventInProgress(Exception):
 class HandledEvents:
     """The events that receivers have handled, in the cache that WEBHOOK_DEDUPE_CACHE names.
 
-    WEBHOOK_DEDUPE_SECONDS is how long they are remembered. Without a cache, every event is new.
+    An instance is for one call. WEBHOOK_DEDUPE_SECONDS is how long events are remembered. Without a
+    cache, every event is new.
     """
 
-    def __init__(self, esp_name: str, kind: str) -> None:
+    def __init__(self, esp_name: str, kind: str, *, id_is_unique: bool) -> None:
         self.prefix = f"anymail:{esp_name}:{kind}:"
-        alias = get_anymail_setting("webhook_dedupe_cache", default=None)
+        self.id_is_unique = id_is_unique
+        self.alias = get_anymail_setting("webhook_dedupe_cache", default=None)
         self.seconds = get_anymail_setting("webhook_dedupe_seconds", default=DEFAULT_SECONDS)
-        self.cache = None if alias is None else caches[alias]
+        self.cache = None if self.alias is None else caches[self.alias]
+        self.owner = f"claimed by {uuid.uuid4().hex}"
+        self._claims: set[str] = set()
+        # A renewal must not replace what finish() has just noted.
+        self._lock = Lock()
 
-    def claim(self, identity: tuple[Any, ...]) -> bool:
-        """Return whether an event is new, and take it on.
+    def claim(self, event: AnymailEvent) -> str | None:
+        """Take on an event. Return what finish() needs for it; None if it's not new.
 
         Raises EventInProgress if another call has taken it on, and not finished or given it back.
         """
-        if self.cache is None or self.cache.add(self._key(identity), _CLAIMED, CLAIM_SECONDS):
-            return True
-        if self.cache.get(self._key(identity)) == _HANDLED:
-            return False
+        if self.cache is None:
+            # Without looking at the event, which takes a while for a large received message.
+            return ""
+        claim = self._key(event_identity(event, id_is_unique=self.id_is_unique))
+        if self.cache.add(claim, self.owner, LEASE_SECONDS):
+            with self._lock:
+                self._claims.add(claim)
+            return claim
+        if self.cache.get(claim) in (_HANDLED, self.owner):
+            return None
         raise EventInProgress
 
-    def finish(self, identity: tuple[Any, ...]) -> None:
-        """Note that all receivers have handled an event."""
-        if self.cache is not None:
-            self.cache.set(self._key(identity), _HANDLED, self.seconds)
+    def finish(self, claim: str) -> None:
+        """Note that an event was handled, as soon as all of what was done up to now is committed.
 
-    def give_back(self, identity: tuple[Any, ...]) -> None:
-        """Note that an event is still to be handled."""
+        Errors are only logged: for the provider to repeat the event would not help the cache.
+        """
         if self.cache is not None:
-            self.cache.delete(self._key(identity))
+            call_when_committed(partial(self._note_handled, self.cache, claim))
+
+    def _note_handled(self, cache: BaseCache, claim: str) -> None:
+        with self._lock, _errors_logged("Cannot note that an event was handled"):
+            self._claims.discard(claim)
+            cache.set(claim, _HANDLED, self.seconds)
+
+    @contextmanager
+    def unfinished_given_back(self) -> Iterator[None]:
+        """Have events be free for other calls, at the end of the with block, if not finished."""
+        try:
+            yield
+        except BaseException:
+            self._give_back()
+            raise
+        # A transaction can be rolled back without an exception.
+        if not is_in_transaction():
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self.cache is None:
+            return
+        with self._lock:
+            while self._claims:
+                claim = self._claims.pop()
+                # What has kept the event from being handled is more important than errors here.
+                with _errors_logged("Cannot note that an event was not handled"):
+                    # It's another call's if this one was late to renew it.
+                    if self.cache.get(claim) == self.owner:
+                        self.cache.delete(claim)
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Keep the events that this call has taken on while the with block runs."""
+        if self.cache is None:
+            yield
+            return
+        ended = Event()
+        with suppress(RuntimeError):  # The system has no thread left.
+            Thread(target=self._renew_until, args=[ended], daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def _renew_until(self, ended: Event) -> None:
+        try:
+            while not ended.wait(RENEWAL_SECONDS):
+                with _errors_logged("Cannot renew the claim to events in the works"):
+                    self._renew(caches[self.alias])
+        finally:
+            # Those of this thread: the cache can be in a database.
+            caches.close_all()
+            connections.close_all()
+
+    def _renew(self, cache: BaseCache) -> None:
+        with self._lock:
+            found = cache.get_many(list(self._claims))
+            own = [key for key, value in found.items() if value == self.owner]
+            cache.set_many(dict.fromkeys(own, self.owner), LEASE_SECONDS)
 
     def _key(self, identity: tuple[Any, ...]) -> str:
         # Ids come from outside: hashed, they fit any cache's rules for keys.
         text = json.dumps(identity, default=repr, sort_keys=True)
         return self.prefix.replace(" ", "_") + hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def _errors_logged(text: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        logger.exception("%s in WEBHOOK_DEDUPE_CACHE", text)
 
 
 def event_identity(event: AnymailEvent, *, id_is_unique: bool) -> tuple[Any, ...]:

@@ -84,6 +84,7 @@ class ExampleProjectTests(SimpleTestCase):
         cls.addClassCleanup(cls.sandbox.stop)
         cls.project = Project(project, SANDBOX_URL=cls.sandbox.base_url)
         cls.project.manage("migrate", "--verbosity=0")
+        cls.project.manage("createcachetable", "--verbosity=0")
         cls.project.start_server()
         cls.addClassCleanup(cls.project.stop_server)
         cls.sandbox.webhook_url = f"{cls.project.url}/anymail/"

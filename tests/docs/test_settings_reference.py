@@ -78,7 +78,8 @@ def providers_of(module: str) -> set[str]:
 
 def scopes_of(module: str) -> set[str]:
     kind = module.partition(".")[0]
-    return {"backends": {"sending"}, "webhooks": {"webhooks"}}.get(kind, {"sending", "webhooks"})
+    of_webhooks = {kind: {"webhooks"} for kind in ("webhooks", "transactions")}
+    return {"backends": {"sending"}, **of_webhooks}.get(kind, {"sending", "webhooks"})
 
 
 class Reader(ast.NodeVisitor):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from unittest.mock import patch
 
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from django.test import RequestFactory, SimpleTestCase, override_settings
 from django.utils.module_loading import import_string
 
 from anymail.exceptions import AnymailInsecureWebhookWarning, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent, AnymailTrackingEvent, inbound, tracking
-from anymail.webhooks import base
+from anymail.webhooks import base, dedupe
 from anymail.webhooks.base import AnymailBaseWebhookView, as_keys
-from anymail.webhooks.dedupe import event_identity
+from anymail.webhooks.dedupe import HandledEvents, event_identity
 from anymail.webhooks.resend import ResendTrackingWebhookView
 
 CACHES = {
@@ -181,6 +184,10 @@ class DedupeTests(TrustTestCase):
             self.call(tracking_event(event_id="1"))
         self.assertEqual(len(self.handled), 2)
 
+    def test_same_event_twice_in_a_call(self):
+        self.call(tracking_event(event_id="1"), tracking_event(event_id="1"))
+        self.assertEqual(len(self.handled), 1)
+
     def test_any_id_makes_a_key(self):
         for event_id in ("ü x" * 500, "\ud800", "a\nb"):
             self.assertEqual(self.call(tracking_event(event_id=event_id)).status_code, 200)
@@ -191,6 +198,131 @@ class DedupeTests(TrustTestCase):
             event_identity(event, id_is_unique=True), event_identity(event, id_is_unique=False)
         )
         self.assertEqual(self.call(event).status_code, 200)
+
+
+@override_settings(CACHES=CACHES, ANYMAIL={"WEBHOOK_DEDUPE_CACHE": "default"})
+class LeaseTests(TrustTestCase):
+    """How long a call has an event for itself"""
+
+    def setUp(self):
+        super().setUp()
+        self.event = tracking_event(event_id="1")
+        self.pauses = []
+        tracking.connect(self.pause)
+        self.addCleanup(tracking.disconnect, self.pause)
+        self.pool = ThreadPoolExecutor()
+        self.addCleanup(self.pool.shutdown)
+
+    def pause(self, sender, event, esp_name, **kwargs):
+        if self.pauses:
+            started, end, error = self.pauses.pop()
+            started.set()
+            end.wait(5)
+            if error:
+                raise error
+
+    def status(self):
+        return self.call(self.event).status_code
+
+    def begin_call(self, error=None):
+        """Make a call, and return a function that lets it end and returns its status or error."""
+        started, end = threading.Event(), threading.Event()
+        self.pauses.append((started, end, error))
+        future = self.pool.submit(self.status)
+        self.assertTrue(started.wait(5))
+
+        def end_call():
+            end.set()
+            return future.exception(5) or future.result()
+
+        return end_call
+
+    def test_killed_process(self):
+        # Amazon SNS tries again after 20 seconds, and only three times.
+        self.assertLess(dedupe.LEASE_SECONDS, 20)
+        with patch.object(dedupe, "LEASE_SECONDS", 0.2):
+            handled = HandledEvents(View.esp_name, "tracking", id_is_unique=True)
+            self.assertIsNotNone(handled.claim(self.event))
+        self.assertEqual(self.status(), 503)
+        time.sleep(0.3)
+        self.assertEqual(self.status(), 200)
+        self.assertEqual(len(self.handled), 1)
+
+    def test_slow_receiver(self):
+        with patch.multiple(dedupe, LEASE_SECONDS=0.4, RENEWAL_SECONDS=0.1):
+            end_call = self.begin_call()
+            time.sleep(0.8)
+            self.assertEqual(self.status(), 503)
+            self.assertEqual(end_call(), 200)
+        self.assertEqual(self.status(), 200)
+        self.assertEqual(len(self.handled), 1)
+
+    def test_late_failure(self):
+        """It frees the event only if no other call has taken it on, or has handled it."""
+        for is_first in (True, False):
+            with self.subTest(is_first=is_first):
+                self.handled.clear()
+                cache.clear()
+                late = RuntimeError("late")
+                with patch.object(dedupe, "LEASE_SECONDS", 0.1):
+                    end_late_call = self.begin_call(late)
+                time.sleep(0.2)
+                end_second_call = self.begin_call()
+                if is_first:
+                    self.assertIs(end_late_call(), late)
+                    self.assertEqual(self.status(), 503)
+                self.assertEqual(end_second_call(), 200)
+                self.assertIs(end_late_call(), late)
+                self.assertEqual(self.status(), 200)
+                self.assertEqual(len(self.handled), 2)
+
+    def test_late_renewal(self):
+        """It neither takes the event from another call, nor forgets that it was handled."""
+        handled = HandledEvents(View.esp_name, "tracking", id_is_unique=True)
+        with patch.object(dedupe, "LEASE_SECONDS", 0.1):
+            handled.claim(self.event)
+        time.sleep(0.2)
+        end_call = self.begin_call()
+        handled._renew(cache)
+        self.assertEqual(end_call(), 200)
+        with patch.object(dedupe, "LEASE_SECONDS", 0):
+            handled._renew(cache)
+        self.assertEqual(self.status(), 200)
+        self.assertEqual(len(self.handled), 1)
+
+    def test_renewals_end_with_the_call(self):
+        before = threading.active_count()
+        with patch.object(dedupe, "RENEWAL_SECONDS", 0.01):
+            self.call(self.event)
+            time.sleep(0.1)
+        self.assertEqual(threading.active_count(), before)
+
+    def test_no_thread_for_renewals(self):
+        with patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start")):
+            self.assertEqual(self.status(), 200)
+        self.assertEqual(len(self.handled), 1)
+
+    def test_cache_fails_after_receiver(self):
+        """The receiver's error is what is raised."""
+        self.errors = {"a@example.com": RuntimeError("from the receiver")}
+        for method in ("get", "delete"):
+            with (
+                self.subTest(method),
+                patch.object(type(caches["default"]), method, side_effect=OSError("cache is away")),
+                self.assertLogs("anymail.webhooks", "ERROR") as logs,
+                self.assertRaisesMessage(RuntimeError, "from the receiver") as raised,
+            ):
+                self.status()
+            self.assertIsNone(raised.exception.__context__)
+            self.assertIn("cache is away", logs.output[0])
+            cache.clear()
+
+    def test_cache_fails_when_handled(self):
+        with (
+            patch.object(type(caches["default"]), "set", side_effect=OSError("cache is away")),
+            self.assertLogs("anymail.webhooks", "ERROR"),
+        ):
+            self.assertEqual(self.status(), 200)
 
 
 class IsolationTests(TrustTestCase):
@@ -206,9 +338,30 @@ class IsolationTests(TrustTestCase):
 
     @override_settings(ANYMAIL={"WEBHOOK_ISOLATE_EVENTS": True})
     def test_isolated(self):
-        with self.assertRaisesMessage(RuntimeError, "first"):
+        """The first exception is raised, and all further ones are logged."""
+        self.errors["2@example.com"] = KeyError("third")
+        with (
+            self.assertLogs("anymail.webhooks", "ERROR") as logs,
+            self.assertRaisesMessage(RuntimeError, "first"),
+        ):
             self.call(*self.batch)
         self.assertEqual(self.handled, ["0@example.com", "1@example.com", "2@example.com"])
+        further = [record.exc_info[1] for record in logs.records]
+        self.assertEqual(further, [self.errors["1@example.com"], self.errors["2@example.com"]])
+        self.assertIn("Test ESP", logs.records[0].getMessage())
+
+    @override_settings(
+        CACHES=CACHES,
+        ANYMAIL={"WEBHOOK_ISOLATE_EVENTS": True, "WEBHOOK_DEDUPE_CACHE": "default"},
+    )
+    def test_event_in_progress_hides_no_error(self):
+        claimed, failing = (tracking_event(event_id=text, recipient=text) for text in ("c", "f"))
+        HandledEvents(View.esp_name, "tracking", id_is_unique=True).claim(claimed)
+        self.assertEqual(self.call(claimed).status_code, 503)
+        self.errors = {"f": RuntimeError("receiver")}
+        for events in ((claimed, failing), (failing, claimed)):
+            with self.assertNoLogs("anymail.webhooks"), self.assertRaises(RuntimeError):
+                self.call(*events)
 
 
 class RequireAuthTests(TrustTestCase):
