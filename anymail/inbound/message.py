@@ -22,6 +22,14 @@ from .addresses import parse_mailbox, split_mailboxes
 from .charsets import find_charset
 from .parsing import CHUNK_SIZE, check_header, parse_message, read_chunks
 from .policy import policy_for
+from .structure import (
+    content_id,
+    explicit_disposition,
+    find_bodies,
+    find_files,
+    implied_disposition,
+    subparts,
+)
 from .text import (
     LONE_SURROGATE,
     base_name,
@@ -61,6 +69,9 @@ class AnymailInboundMessage(EmailMessage):
     stripped_html: str | None
     spam_detected: bool | None
     spam_score: float | None
+
+    _implied_disposition: str | None = None
+    """What a file is that has no Content-Disposition: "attachment" or "inline"."""
 
     _headers: list[tuple[str, Any]]  # of the base class
     _payload: Any  # of the base class: 8-bit text in it is in surrogate escapes
@@ -147,65 +158,80 @@ class AnymailInboundMessage(EmailMessage):
         if header is None:
             return None
         parsed: str | None = getattr(header, "content_disposition", None)
-        return parsed or str(header).partition(";")[0].strip().lower()
+        return (parsed or str(header).partition(";")[0]).strip(" \t\"'").lower()
 
     def is_attachment(self) -> bool:
-        """Tell whether this part has Content-Disposition attachment."""
-        return self.get_content_disposition() == "attachment"
+        """Tell whether this part is an attachment.
+
+        Its Content-Disposition decides: any but "inline" means yes. Without one, it is what it was
+        found to be when the message was parsed. See :attr:`attachments`.
+        """
+        return self._get_disposition() == "attachment"
 
     def is_inline(self) -> bool:
-        """Tell whether this part has Content-Disposition inline, such as an image in HTML."""
-        return self.get_content_disposition() == "inline"
+        """Tell whether this part is inline, such as an image in HTML.
+
+        See :meth:`is_attachment`, and :attr:`inlines`.
+        """
+        return self._get_disposition() == "inline"
+
+    def _get_disposition(self) -> str | None:
+        return explicit_disposition(self) or self._implied_disposition
 
     # Bodies and attachments
 
     @property
     def text(self) -> str | None:
-        r"""The plain text body, with ``\n`` line ends. None if there is none."""
+        r"""The plain text body, with ``\n`` line ends. None if there is none.
+
+        If there are pictures or files between several texts, it has them all, on lines of their
+        own.
+        """
         return self._get_body_text("text/plain")
 
     @property
     def html(self) -> str | None:
-        r"""The HTML body, with ``\n`` line ends. None if there is none."""
+        r"""The HTML body, with ``\n`` line ends. None if there is none.
+
+        As with text, it can be several.
+        """
         return self._get_body_text("text/html")
 
     def _get_body_text(self, content_type: str) -> str | None:
-        """Return the text of the first such part, attachments and what is in them left aside."""
-        pending = [self]
-        while pending:
-            part = pending.pop()
-            if part.is_multipart():
-                # Within a message, another message is attached, whatever its disposition.
-                is_attached = part.is_attachment() or part.get_content_maintype() == "message"
-                if part is self or not is_attached:
-                    pending.extend(reversed(part._subparts()))
-            elif part.get_content_type() == content_type and not part.is_attachment():
-                return part.get_content_text()
-        return None
+        bodies = [part for part, found in find_bodies(self) if found == content_type]
+        texts = [text for part in bodies if (text := part._get_text()) is not None]
+        return "\n".join(texts) if texts else None
 
-    def _subparts(self) -> list[Self]:
-        """Return the parts of a multipart, or the message(s) in a message/* part."""
-        payload: Any = self.get_payload()
-        return payload if isinstance(payload, list) else []
+    def _get_text(self) -> str | None:
+        """Return the text of a body, which can be what should have been a multipart."""
+        if self.get_content_maintype() != "multipart":
+            return self.get_content_text()
+        text = clean_text(self._payload or "")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
 
     @property
     def attachments(self) -> list[Self]:
-        """All parts with Content-Disposition attachment, those of attached messages included."""
-        return [part for part in self.walk() if part.is_attachment()]
+        """All attachments, those of attached messages included.
+
+        They are the parts that are neither inline nor part of a body. Attached messages
+        (message/rfc822) are attachments, too. Other versions of a body, signatures and delivery
+        reports are only if their Content-Disposition says so.
+        """
+        return [part for part, disposition in find_files(self) if disposition == "attachment"]
 
     @property
     def inlines(self) -> list[Self]:
-        """All parts with Content-Disposition inline, those of attached messages included."""
-        return [part for part in self.walk() if part.is_inline()]
+        """All inline parts, those of attached messages included.
+
+        They have Content-Disposition inline, but are not part of a body; or they have none at all,
+        but a Content-ID that the HTML refers to. (Any Content-ID will do if there is no HTML.)
+        """
+        return [part for part, disposition in find_files(self) if disposition == "inline"]
 
     @property
     def content_id_map(self) -> dict[str, Self]:
         """The inline parts that have a Content-ID, by that ID without its angle brackets."""
-        return {
-            str(part["Content-ID"]).strip().removeprefix("<").removesuffix(">").strip(): part
-            for part in self.inlines
-            if "Content-ID" in part
-        }
+        return {content_id(part): part for part in self.inlines if "Content-ID" in part}
 
     @property
     def inline_attachments(self) -> dict[str, Self]:
@@ -249,15 +275,11 @@ class AnymailInboundMessage(EmailMessage):
             return self._get_attached_bytes()
         if self._payload is None:
             return None
-        try:
-            content: Any = self.get_payload(decode=True)
-        except ValueError:  # malformed uuencode, which Python 3.10 does not always catch
-            content = self._payload.encode("ascii", "surrogateescape")
-        return bytes(content)
+        return bytes(self.get_payload(decode=True))
 
     def _get_attached_bytes(self) -> bytes:
         """Serialize the message(s) in a message/* part, without this part's own headers."""
-        attached = [part._as_sent() for part in self._subparts()]
+        attached = [part._as_sent() for part in subparts(self)]
         if self.get_content_type() == "message/delivery-status":
             # Blocks of headers, separated by an empty line (RFC 3464, section 2.1).
             return b"\n".join(block.removesuffix(b"\n") for block in attached)
@@ -300,10 +322,10 @@ class AnymailInboundMessage(EmailMessage):
         """Return an attachment as a Django SimpleUploadedFile.
 
         Its name is the last component of the filename that was sent, or "attachment" if nothing
-        is left of that. The content type is what the sender claims it is. Returns None if the
-        part has no Content-Disposition.
+        is left of that. The content type is what the sender claims it is. Returns None for
+        a part that is no file, such as a body, unless it has a Content-Disposition.
         """
-        if "Content-Disposition" not in self:
+        if "Content-Disposition" not in self and self._implied_disposition is None:
             return None
         if self.get_content_maintype() == "multipart":
             content: bytes | None = self._as_sent()
@@ -323,7 +345,11 @@ class AnymailInboundMessage(EmailMessage):
             content = decode_base64(self._payload) if encoding == "base64" else None
             if content is not None:
                 return content
-        payload = super().get_payload(i, decode)  # type: ignore[call-overload]  # i and decode
+        try:
+            payload = super().get_payload(i, decode)  # type: ignore[call-overload]  # i and decode
+        except ValueError:
+            # The charset has a NUL in its name; or it's malformed uuencode, in Python 3.10.
+            return to_bytes(self._payload) if decode else clean_text(self._payload)
         if isinstance(payload, str) and self.get_content_maintype() == "multipart":
             # That is one without boundaries. If there are 8-bit characters, those would have been
             # decoded here, and the generator would then fail to write them.
@@ -451,7 +477,10 @@ class AnymailInboundMessage(EmailMessage):
             alternative.attach(cls._construct_text("plain", text, text_charset))
         if html is not None:
             alternative.attach(cls._construct_text("html", html, html_charset))
+        html_bodies = [] if html is None else [html]
         for attachment in attachments or ():
+            if "Content-Disposition" not in attachment:
+                attachment._set_disposition(implied_disposition(attachment, html_bodies))
             parent = related if attachment.is_inline() else message
             parent.attach(attachment)  # type: ignore[arg-type]  # parsing can be a subclass's
         return message
@@ -510,6 +539,7 @@ class AnymailInboundMessage(EmailMessage):
         filename: str | None = None,
         content_id: str | None = None,
         base64: bool = False,
+        disposition: str | None = None,
     ) -> Self:
         """Build an attachment for :meth:`construct`.
 
@@ -517,7 +547,10 @@ class AnymailInboundMessage(EmailMessage):
         - content: the attachment's bytes, or text; with ``base64``, encoded in base64
         - charset: of the content; for str content UTF-8 unless given here or in content_type
         - filename: as it was sent, except that line breaks become spaces
-        - content_id: with or without angle brackets. If not None, the attachment is inline
+        - content_id: with or without angle brackets
+        - disposition: "attachment" or "inline", as it was sent. If the ESP does not tell, "": then
+          :meth:`construct` decides, by whether the HTML refers to the content_id. By default, the
+          attachment is inline if it has a content_id (that is not None)
 
         The content of message/* types is parsed as a message.
 
@@ -532,9 +565,10 @@ class AnymailInboundMessage(EmailMessage):
         if charset:
             part.set_param("charset", clean_text(single_line(charset)))
 
-        part["Content-Disposition"] = "attachment" if content_id is None else "inline"
-        if filename:
-            part.set_param("filename", filename, header="Content-Disposition")
+        if disposition is None:
+            disposition = "attachment" if content_id is None else "inline"
+        if disposition:
+            part._set_disposition("inline" if disposition.lower() == "inline" else "attachment")
         if content_id is not None:
             part["Content-ID"] = angle_wrap(single_line(content_id).strip())
 
@@ -549,6 +583,11 @@ class AnymailInboundMessage(EmailMessage):
         else:
             part._set_content_bytes(bytes(content))
         return part
+
+    def _set_disposition(self, disposition: str) -> None:
+        self["Content-Disposition"] = disposition
+        if filename := self.get_filename():  # of the Content-Type
+            self.set_param("filename", filename, header="Content-Disposition")
 
     def _attach_message(self, content: str | bytes) -> None:
         content = to_bytes(content) if isinstance(content, str) else bytes(content)

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from ..exceptions import AnymailInboundLimitExceeded
 from .policy import policy_for
+from .structure import settle_dispositions
 from .text import to_bytes
 from .transfer_encodings import Base64Lines
 
@@ -76,6 +77,7 @@ def parse_message(message_class: type[Message], chunks: Iterable[bytes | bytearr
             parser.feed(base64_lines.set_aside(text))
     message: Message = parser.close()
     base64_lines.put_back(message)
+    settle_dispositions(message)
     return message
 
 

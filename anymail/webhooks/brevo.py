@@ -226,7 +226,8 @@ class BrevoInboundWebhookView(BrevoBaseWebhookView):
             content_type=content_type or as_str(attachment.get("ContentType")),
             content=content,
             filename=as_str(attachment.get("Name")),
-            content_id=as_str(attachment.get("ContentID")) or None,
+            content_id=as_text(attachment.get("ContentID")),
+            disposition="",
         )
 
 

@@ -440,6 +440,8 @@ def _attachments(request: HttpRequest, raw_form: dict[str, bytes]) -> list[Anyma
             charset=upload.charset,
             filename=upload.filename,
             content_id=content_ids.get(upload.field),
+            # The map has all Content-IDs; and "" for inline files without one.
+            disposition="inline" if content_ids.get(upload.field) == "" else "",
         )
         for upload in read_uploads(request, raw_form, _ATTACHMENT_FIELD)
     ]

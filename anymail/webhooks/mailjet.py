@@ -206,6 +206,7 @@ def _construct_attachment(esp_event: dict[str, Any], part: dict[str, Any]) -> An
         content=decode_base64(esp_event[field], "Mailjet attachment"),
         charset=described.get_content_charset(),
         filename=described.get_filename(),
-        # Mailjet calls attachments inline that aren't.
         content_id=headers.get("content-id") or None,
+        # Mailjet itself calls attachments inline that aren't.
+        disposition=described.get_content_disposition() or "",
     )

@@ -229,7 +229,8 @@ def _construct_attachment(attachment: dict[str, Any]) -> AnymailInboundMessage:
             attachment.get("Content") or attachment.get("Data"), "Postmark attachment"
         ),
         filename=as_str(attachment.get("Name")),
-        content_id=as_str(attachment.get("ContentID")) or None,
+        content_id=as_text(attachment.get("ContentID")),
+        disposition="",
     )
 
 

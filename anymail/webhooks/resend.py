@@ -438,7 +438,8 @@ def _download_attachment(downloads: Downloads, attachment: dict[str, Any]) -> An
         content_type=content_type or as_str(attachment.get("content_type")),
         content=content,
         filename=as_str(attachment.get("filename")),
-        content_id=as_str(attachment.get("content_id")) or None,
+        content_id=as_text(attachment.get("content_id")),
+        disposition=as_str(attachment.get("content_disposition")) or "",
     )
 
 

@@ -38,6 +38,7 @@ from .decoding import (
     as_key,
     as_str,
     as_tags,
+    as_text,
     as_unix_time,
     form_data,
     get_list,
@@ -349,7 +350,8 @@ def _construct_attachment(upload: Upload, info: dict[str, Any]) -> AnymailInboun
         content=upload.content,
         charset=upload.charset,
         filename=as_str(info.get("filename")) or upload.filename,
-        content_id=as_str(info.get("content-id")) or None,
+        content_id=as_text(info.get("content-id")),
+        disposition="",
     )
 
 

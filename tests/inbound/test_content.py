@@ -110,7 +110,9 @@ class UploadedFileTests(SimpleTestCase):
         self.assertEqual(file.read(), SAMPLE_IMAGE)
 
     def test_as_uploaded_file_without_disposition(self):
-        self.assertIsNone(parse("Content-Type: image/png; name=x.png\n\nx").as_uploaded_file())
+        self.assertIsNone(parse("Content-Type: text/plain\n\nx").as_uploaded_file())
+        file = parse("Content-Type: image/png; name=x.png\n\nx").as_uploaded_file()
+        self.assertEqual((file.name, file.read()), ("x.png", b"x"))
 
     def test_as_uploaded_file_without_payload(self):
         part = AnymailInboundMessage()

@@ -78,7 +78,7 @@ class PartTests(SimpleTestCase):
             More text
             --B--
             """)
-        self.assertEqual(message.text, "Inline text")
+        self.assertEqual(message.text, "Inline text\nMore text")
         self.assertIsNone(message.html)
         message = parse("Content-Disposition: attachment\nContent-Type: text/plain\n\nx\n")
         self.assertIsNone(message.text)
@@ -136,7 +136,7 @@ class PartTests(SimpleTestCase):
             footer
             --B--
             """)
-        self.assertEqual(message.text, "deep")
+        self.assertEqual(message.text, "deep\nfooter")
 
     def test_attachments(self):
         message = parse("""\
@@ -166,11 +166,10 @@ class PartTests(SimpleTestCase):
 
             --B--
             """)
-        self.assertEqual(
-            [part.get_filename() for part in message.attachments], ["one.png", "four.png"]
-        )
-        self.assertEqual([part.get_filename() for part in message.inlines], ["two.gif"])
-        self.assertEqual(message.content_id_map, {})
+        _, one, two, three, four, form_data = message.get_payload()
+        self.assertEqual(message.attachments, [one, four, form_data])
+        self.assertEqual(message.inlines, [two, three])
+        self.assertEqual(message.content_id_map, {"three": three})
         dispositions = [part.get_content_disposition() for part in message.get_payload()]
         self.assertEqual(
             dispositions, [None, "attachment", "inline", None, "attachment", "form-data"]

@@ -100,6 +100,16 @@ class PropertyTests(SimpleTestCase):
             if part.get_content_maintype() != "multipart":
                 self.assertIsInstance(part.get_content_bytes(), bytes)
                 found.append(part.get_content_text())
+            else:
+                for read in (part.get_content_bytes, part.get_content_text):
+                    with self.assertRaisesRegex(ValueError, "use as_"):
+                        read()
+            part.get_payload()
+            found += [getattr(part, name) for name in ("text", "html", "subject")]
+            for name in ("from_email", "to", "cc", "bcc", "date", "attachments", "inlines"):
+                getattr(part, name)
+            found += part.content_id_map
+            self.assertLessEqual(part.is_attachment() + part.is_inline(), 1)
             found += [part.get_filename(), part.get_content_charset(), *part.values()]
             file = part.as_uploaded_file()
             if file is not None:
@@ -110,6 +120,7 @@ class PropertyTests(SimpleTestCase):
 
     @examples(600)
     @given(source=MESSAGES)
+    @example(source=b"Content-Type: text/plain; charset=\0\n\n\x80")
     def test_nothing_raises_on_arbitrary_bytes(self, source):
         message = AnymailInboundMessage.parse_raw_mime_bytes(source)
         for text in self.read_everything(message):
@@ -118,6 +129,8 @@ class PropertyTests(SimpleTestCase):
         copy.deepcopy(message).as_string().encode()
         duplicate = pickle.loads(pickle.dumps(message))
         self.assertEqual(describe(duplicate), describe(message))
+        for part, copied in zip(message.walk(), duplicate.walk(), strict=True):
+            self.assertEqual(copied.is_attachment(), part.is_attachment())
 
     @examples(300)
     @given(
