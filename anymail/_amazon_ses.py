@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from ._docs import docs_of_setting
-from ._quiet import mask_urls_in_error
 from ._version import __version__
 from .conf import get_anymail_setting, setting_name
 from .exceptions import AnymailConfigurationError, AnymailImproperlyInstalled
+from .masking import mask_urls_in_error
 
 INSTALL_EXTRA = "amazon-ses"
 

@@ -41,13 +41,7 @@ from requests import Response
 from requests.exceptions import HTTPError, RequestException
 
 from ._docs import with_docs
-from ._quiet import (
-    find_content,
-    find_error_texts,
-    mask_content,
-    mask_credentials,
-    mask_urls,
-)
+from .masking import MASK, find_error_texts, mask_credentials, mask_message, mask_urls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,13 +72,25 @@ MAX_DESCRIPTION = 4096
 
 _MAX_ESP_MESSAGE = 1000
 
-_MIN_CREDENTIAL = 8  # Shorter ones are no secrets, but could be ordinary words.
+
+def _shortened(text: str, mask: Callable[[str], str]) -> str:
+    """Return the start of a text, masked, and how much there is."""
+    shown = _start(text, MAX_DESCRIPTION + 1, mask)
+    if len(text) <= 4 * MAX_DESCRIPTION and len(shown) <= MAX_DESCRIPTION:
+        return shown
+    shown = shown[:MAX_DESCRIPTION]
+    return f"{shown}... (the first {len(shown)} of {len(text)} characters)"
 
 
-def _shortened(text: str) -> str:
-    if len(text) <= MAX_DESCRIPTION:
-        return text
-    return f"{text[:MAX_DESCRIPTION]}... (the first {MAX_DESCRIPTION} of {len(text)} characters)"
+def _start(text: str, length: int, mask: Callable[[str], str]) -> str:
+    """Return the start of a text, masked."""
+    # What comes later is not shown, and would take a while.
+    start = text[: 4 * length]
+    masked = mask(start)
+    if len(start) < len(text) and len(masked) <= length:
+        # Much was masked, so that the end shows. That can be a part of something secret.
+        masked = masked[: masked.rfind(MASK) + len(MASK)]
+    return masked[:length]
 
 
 class Problem(str, Enum):
@@ -202,10 +208,15 @@ class AnymailError(Exception):
         return self._quiet(super().__repr__())
 
     def _quiet(self, text: str) -> str:
-        """Return text without the backend's credentials, and those in URLs."""
+        """Return text without the backend's credentials, and those in URLs.
+
+        Of errors that can repeat a provider's words, also without what that repeats of the message.
+        """
         get_credentials = getattr(self.backend, "_credentials", list)
-        credentials = [text for text in get_credentials() if len(text) >= _MIN_CREDENTIAL]
-        return mask_urls(mask_credentials(text, credentials))
+        text = mask_urls(mask_credentials(text, get_credentials()))
+        if self.response is None and not isinstance(self, AnymailAPIError):
+            return text
+        return mask_message(text, self.email_message)
 
     @_kept
     def describe_cause(self) -> str | None:
@@ -213,7 +224,7 @@ class AnymailError(Exception):
         cause = self.__cause__
         if cause is None:
             return None
-        text = _shortened(self._quiet(str(cause)))
+        text = _shortened(str(cause), self._quiet)
         return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
 
     def _describe_accepted(self) -> str | None:
@@ -227,7 +238,8 @@ class AnymailError(Exception):
         """Return the status and body of the provider's answer, or None without a status.
 
         At most MAX_DESCRIPTION characters of the body, and what it repeats of the message's
-        subject, body and merge data is masked. It is all there in ``response``.
+        content, headers and metadata, and of recipients' names, is masked. It is all there in
+        ``response``.
         """
         if self.status_code is None or self.response is None:
             return None
@@ -239,7 +251,7 @@ class AnymailError(Exception):
             except UnicodeDecodeError:
                 reason = reason.decode("iso-8859-1")
         if reason:
-            description += f" ({_shortened(self._quiet(str(reason)))})"
+            description += f" ({_shortened(str(reason), self._quiet)})"
         try:
             body = json.dumps(self.response.json(), indent=2, ensure_ascii=False)
             # JSON can have escapes for what is not a character, and could not be printed.
@@ -248,15 +260,9 @@ class AnymailError(Exception):
             text = getattr(self.response, "text", None)
             if not text:
                 return description
-            return f"{description}: {_shortened(repr(self._quiet_answer(str(text))))}"
-        return f"{description}:\n{_shortened(self._quiet_answer(body))}"
-
-    def _quiet_answer(self, text: str) -> str:
-        """Return text of the provider's without credentials and what it repeats of the message."""
-        text = self._quiet(text)
-        # More is not shown, and would take a while.
-        shown, rest = text[: 4 * MAX_DESCRIPTION], text[4 * MAX_DESCRIPTION :]
-        return mask_content(shown, find_content(self.email_message)) + "*" * len(rest)
+            shown = _shortened(str(text), lambda text: repr(self._quiet(text)))
+            return f"{description}: {shown}"
+        return f"{description}:\n{_shortened(body, self._quiet)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The backend and payload hold connections and locks; the request, credentials. Leave them
@@ -313,7 +319,7 @@ class AnymailAPIError(AnymailError):
             except (AttributeError, TypeError, ValueError, RecursionError):
                 return None
         texts = "; ".join(dict.fromkeys(find_error_texts(answer)))
-        return self._quiet_answer(texts)[:_MAX_ESP_MESSAGE] or None
+        return _start(texts, _MAX_ESP_MESSAGE, self._quiet) or None
 
 
 class AnymailRequestsAPIError(AnymailAPIError, HTTPError):

@@ -13,7 +13,6 @@ from django.utils.module_loading import import_string
 from requests.structures import CaseInsensitiveDict
 
 from .. import _idna
-from .._quiet import find_credentials
 from ..addresses import EmailAddress, IdnaEncoder, parse_address_list, parse_single_address
 from ..attachments import Attachment
 from ..conf import _get_number_setting, get_anymail_setting
@@ -41,6 +40,7 @@ from ..exceptions import (
     AnymailSerializationError,
     AnymailUnsupportedFeature,
 )
+from ..masking import find_credentials
 from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.failures import report_failure
 from ..sending.journey import Journey, journey_of, on_journey

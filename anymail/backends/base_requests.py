@@ -12,11 +12,11 @@ from django.core.mail import EmailMessage
 from requests.utils import default_user_agent
 
 from .._connections import SharedConnectionsAdapter
-from .._quiet import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
 from .._version import __version__
 from ..conf import _get_number_setting, get_anymail_setting, setting_name
 from ..exceptions import AnymailRequestsAPIError
 from ..http import is_html_page, no_netrc, no_redirect
+from ..masking import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
 from ..message import AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall

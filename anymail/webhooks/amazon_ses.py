@@ -31,7 +31,6 @@ from .._amazon_ses import (
     configuration_errors,
     missing_package,
 )
-from .._quiet import drop_tracebacks
 from ..conf import get_anymail_setting, setting_name
 from ..exceptions import (
     AnymailAPIError,
@@ -41,6 +40,7 @@ from ..exceptions import (
 from ..headers import rfc2047_decode, unfold
 from ..http import DEFAULT_DOWNLOAD_CHUNK_SIZE
 from ..inbound import AnymailInboundMessage
+from ..masking import drop_tracebacks
 from ..signals import (
     AnymailInboundEvent,
     AnymailTrackingEvent,

@@ -20,7 +20,6 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse, HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
 
-from .._quiet import drop_tracebacks, mask_urls_in_error
 from ..conf import get_anymail_setting
 from ..exceptions import (
     AnymailAPIError,
@@ -28,6 +27,7 @@ from ..exceptions import (
     AnymailWebhookValidationFailure,
 )
 from ..http import DEFAULT_DOWNLOAD_CHUNK_SIZE, no_netrc
+from ..masking import drop_tracebacks, mask_urls_in_error
 from .decoding import parse_json
 
 DEFAULT_MAX_BYTES = 50 * 1024 * 1024

@@ -10,16 +10,15 @@ Mandrill signs its calls: the URL, and the form fields that have the events.
 from __future__ import annotations
 
 import base64
-import re
 from typing import Any
 
 from django.http import HttpRequest
 
-from .._quiet import MASK
 from ..conf import get_anymail_setting
 from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from ..http import get_request_uri
 from ..inbound import AnymailInboundMessage
+from ..masking import MASK
 from ..signals import (
     AnymailEvent,
     AnymailInboundEvent,
@@ -117,7 +116,8 @@ class MandrillSignatureMixin(AnymailCoreWebhookView):
 
 def _without_credentials(url: str) -> str:
     """Return the URL with its user and password masked. Neither is necessarily quoted."""
-    return re.sub(r"//.*@", f"//{MASK}@", url, count=1, flags=re.DOTALL)
+    start, end = url.find("//") + 2, url.rfind("@")
+    return f"{url[:start]}{MASK}{url[end:]}" if 2 <= start <= end else url
 
 
 class MandrillCombinedWebhookView(MandrillSignatureMixin, AnymailBaseWebhookView):

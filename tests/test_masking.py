@@ -13,18 +13,33 @@ import pickle
 import traceback
 import warnings
 from collections.abc import Iterator
+from email.mime.text import MIMEText
 from typing import TYPE_CHECKING, Any, ClassVar
 from unittest.mock import patch
+from urllib.parse import quote_plus
 
 import requests
 from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.mail import EmailMessage
 from django.http import HttpRequest
 from django.test import RequestFactory, SimpleTestCase, override_settings, tag
 from django.utils.module_loading import import_string
 from django.views.debug import ExceptionReporter
 
-from anymail._quiet import find_credentials, mask_urls, mask_urls_in_error
-from anymail.exceptions import MAX_DESCRIPTION, AnymailAPIError, AnymailError
+from anymail.exceptions import (
+    MAX_DESCRIPTION,
+    AnymailAPIError,
+    AnymailError,
+    AnymailRequestsAPIError,
+)
+from anymail.headers import rfc2047_encode
+from anymail.masking import (
+    find_credentials,
+    mask_credentials,
+    mask_message,
+    mask_urls,
+    mask_urls_in_error,
+)
 
 from .aws import aws_environment
 from .backends.cases import CASES as BACKEND_CASES
@@ -274,11 +289,13 @@ class BackendQuiet(QuietTestCase if TYPE_CHECKING else object):  # type: ignore[
                 continue
             with self.subTest(answer.__name__):
                 self.transport.answer = answer
-                error = self.send(self.attrs())
-                self.assertIsInstance(error, AnymailAPIError)
-                assert error is not None
-                self.assert_quiet_error(error, CREDENTIAL, CONTENT)
-                self.assertIn("*****", str(error))
+                for features in self.sends():
+                    attrs = {**self.attrs(*features), "to": [f"To {CONTENT} <to@example.com>"]}
+                    error = self.send(attrs)
+                    self.assertIsInstance(error, AnymailAPIError)
+                    assert error is not None
+                    self.assert_quiet_error(error, CREDENTIAL, CONTENT)
+                    self.assertIn("*****", str(error))
 
     @over_http
     def test_network_errors(self):
@@ -306,7 +323,8 @@ class BackendQuiet(QuietTestCase if TYPE_CHECKING else object):  # type: ignore[
         url = (
             f"https://user:{requests.utils.quote(CREDENTIAL, '')}@email.eu-central-1.amazonaws.com/"
         )
-        text = f"Not allowed for {self.options['client_params']['aws_access_key_id']}"
+        text = f"Not allowed for {self.options['client_params']['aws_access_key_id']}: a header "
+        text += f"'custom header {CONTENT}', a subject 'Subject {CONTENT}'"
         for cause in (
             EndpointConnectionError(endpoint_url="https://email.eu-central-1.amazonaws.com/"),
             ClientError({"Error": {"Code": "400", "Message": "no"}}, "SendEmail"),
@@ -327,9 +345,9 @@ class BackendQuiet(QuietTestCase if TYPE_CHECKING else object):  # type: ignore[
             ClientError({"Error": {"Code": "400", "Message": text}}, "SendEmail"),
         ):
             self.transport.answer = cause
-            error = self.send(self.attrs())
+            error = self.send(self.attrs("extra_headers"))
             self.assertIsInstance(error, AnymailAPIError)
-            self.assert_quiet(f"{error} {error!r}", CREDENTIAL)
+            self.assert_quiet(f"{error} {error!r}", CREDENTIAL, CONTENT)
 
     @only_if(lambda case: case.is_http and case.reads_answers)
     def test_malformed_answers(self):
@@ -804,6 +822,9 @@ class MaskTests(SimpleTestCase):
             ("/a?api_key=K1&b=2", "/a?api_key=*****&b=2"),
             ("/a?b=2&X-Amz-Signature=S1 (Caused", "/a?b=2&X-Amz-Signature=***** (Caused"),
             ("/a?b=2&access_token=S1#x", "/a?b=2&access_token=*****#x"),
+            ("/a?to=https://b.example/?key=K&c=d", "/a?to=https://b.example/?key=*****&c=d"),
+            ("/a?key=K?token=T&key=", "/a?key=*****&key="),
+            ("https://user:p@ss@example.com", "https://*****@example.com"),
             ("https://example.com/a@b?c=d", "https://example.com/a@b?c=d"),
             ("mail to ann@example.com", "mail to ann@example.com"),
         ]:
@@ -818,6 +839,78 @@ class MaskTests(SimpleTestCase):
         mask_urls_in_error(error)
         self.assertEqual(error.args, ("https://*****@x.example",))
         self.assertEqual(cause.args, ("/x?token=*****", 5))
+
+    def test_short_credentials_stand_alone(self):
+        for text, credential, expected in [
+            ("abcdef-abcdefgh", "abcdef", "*****-*****gh"),
+            (
+                '{"key": "t", "text": "t", "at": 1}',
+                "t",
+                '{"key": "*****", "text": "*****", "at": 1}',
+            ),
+            ("Key: t\nt=t&x=tt\nb't'", "t", "Key: *****\n*****=*****&x=tt\nb'*****'"),
+            ("don't, don’t, T-shirt, shirt-t", "t", "don't, don’t, T-shirt, shirt-t"),
+            (r'"a\tb\t"', "t", r'"a\tb\t"'),
+            ("abcde abcdef", "abcde", "***** abcdef"),
+            ("nothing", "", "nothing"),
+        ]:
+            with self.subTest(text):
+                self.assertEqual(mask_credentials(text, [credential]), expected)
+
+    def test_the_longest_credential_first(self):
+        self.assertEqual(mask_credentials("abcdefgh abcdef", ["abcdef", "abcdefgh"]), "***** *****")
+
+    def test_mask_message(self):
+        content = base64.b64encode(b"A confidential report. " * 9).decode()
+        attached = EmailMessage("Forwarded subject", "Forwarded body", "a@b.c", ["d@e.f"])
+        message = make_message(
+            to=[
+                "Bo <bo@example.com>",
+                "Zoë Müller <zoe@example.com>",
+                "=?utf-8?q?Jos=C3=A9?= <a@b.c>",
+            ],
+            attachments=[
+                ("secret plan.txt", "Text of an attachment\r\nSecond line of it", "text/plain"),
+                ("report.pdf", b"A confidential report. " * 9, "application/pdf"),
+                (None, attached, "message/rfc822"),
+            ],
+            headers={"X-Header": "value of a header"},
+            metadata={"card": 4111111111111111, "nested": [{"a": "nested metadata"}]},
+            merge_metadata={"bo@example.com": {"a": "merge metadata"}},
+            merge_headers={"bo@example.com": {"a": "merge header"}},
+            tags=["name of a tag"],
+        )
+        message.attachments.append(MIMEText("Größenwahn überall", "plain", "iso-8859-1"))
+        for text in [
+            "Text of an attachment",
+            "Second line of it",
+            "Größenwahn überall",
+            "secret plan.txt",
+            content,
+            content[:50],
+            content[7:99],
+            "\n".join(content[start : start + 76] for start in range(0, len(content), 76)),
+            "Forwarded subject",
+            "Forwarded body",
+            "value of a header",
+            "4111111111111111",
+            "nested metadata",
+            "merge metadata",
+            "merge header",
+            "name of a tag",
+            "Bo",
+            "Zoë Müller",
+            "José",
+            rfc2047_encode("Zoë Müller"),
+        ]:
+            as_json = json.dumps(text)[1:-1]
+            for written in (text, as_json, as_json.replace("/", r"\/"), quote_plus(text)):
+                with self.subTest(written):
+                    self.assertEqual(
+                        mask_message(f"'{written}' bo@example.com", message),
+                        "'*****' bo@example.com",
+                    )
+        self.assertEqual(mask_message("Body: a Border's error", message), "Body: a Border's error")
 
     def test_find_credentials(self):
         options = {"api_key": "1", "nested": {"aws_secret_access_key": "2", "region": "x"}}
@@ -860,6 +953,16 @@ class LengthTests(SimpleTestCase):
             error.__cause__ = ValueError(body.decode())
             self.assertNotIn("abcd", str(error))
 
+    def test_a_text_that_is_mostly_masked_is_not_cut(self):
+        lines = [f"{number} is a line of the body" for number in range(2000)]
+        message = make_message(body="\n".join(lines))
+        for body in (" ".join(lines), "x" + " ".join(lines), "xy" + " ".join(lines)):
+            for answer in (body.encode(), json.dumps({"error": body}).encode()):
+                error = AnymailRequestsAPIError(
+                    response=make_response(400, body=answer), email_message=message
+                )
+                self.assertNotRegex(f"{error} {error.esp_message}", r"\d is|of the")
+
     def test_other_texts(self):
         """A subclass's, for example."""
 
@@ -869,9 +972,9 @@ class LengthTests(SimpleTestCase):
             def _credentials(self):
                 return ["abcdefghijkl", "short"]
 
-        error = AnymailAPIError("short abcdefghijkl https://u:p@example.com", backend=Backend())
-        self.assertEqual(str(error), "short ***** https://*****@example.com")
-        self.assertEqual(repr(error), "AnymailAPIError('short ***** https://*****@example.com')")
+        error = AnymailAPIError("shorts abcdefghijkl https://u:p@example.com", backend=Backend())
+        self.assertEqual(str(error), "shorts ***** https://*****@example.com")
+        self.assertEqual(repr(error), "AnymailAPIError('shorts ***** https://*****@example.com')")
 
 
 @tag("exhaustive")  # The same with each Python and Django.
