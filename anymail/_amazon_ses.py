@@ -9,7 +9,7 @@ from typing import Any
 
 from ._docs import docs_of_setting
 from ._version import __version__
-from .conf import get_anymail_setting, setting_name
+from .conf import get_anymail_setting, setting, setting_name
 from .exceptions import AnymailConfigurationError, AnymailImproperlyInstalled
 from .masking import mask_urls_in_error
 
@@ -21,15 +21,48 @@ def missing_package(package: str) -> AnymailImproperlyInstalled:
     return AnymailImproperlyInstalled(package, install_extra=INSTALL_EXTRA, feature="Amazon SES")
 
 
+class CallsAWS:
+    """Declares the settings that the backend and the webhook views have in common."""
+
+    esp_name: str
+
+    client_params: dict[str, Any] = setting(
+        "Dict of arguments for boto3's ``Session.client()``, such as ``region_name``, "
+        '``aws_access_key_id`` and ``aws_secret_access_key``. Its ``"config"`` can be a botocore '
+        "``Config``, or a dict of arguments for one. The option replaces the setting. See "
+        ":ref:`amazon-ses-credentials`.",
+        default_of=lambda _: {},
+        default_text="``{}``",
+    )
+    session_params: dict[str, Any] = setting(
+        "Dict of arguments for ``boto3.session.Session()``, such as ``profile_name``.",
+        default_of=lambda _: {},
+        default_text="``{}``",
+    )
+
+
 def _get_anymail_boto3_params(
     esp_name: str = "Amazon SES", kwargs: MutableMapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the keyword arguments of ``boto3.session.Session()`` and of its ``client()``.
 
     From the SESSION_PARAMS and CLIENT_PARAMS settings, or ``session_params`` and
-    ``client_params`` in kwargs, which are taken out of them. The latter always have a "config",
-    which tells AWS that Anymail is calling; what the settings have in it, as a botocore Config or
-    a dict of arguments for one, takes precedence.
+    ``client_params`` in kwargs, which are taken out of them. See boto3_params.
+    """
+    session_params, client_params = (
+        get_anymail_setting(name, esp_name=esp_name, kwargs=kwargs, default={})
+        for name in ("session_params", "client_params")
+    )
+    return boto3_params(esp_name, session_params, client_params)
+
+
+def boto3_params(
+    esp_name: str, session_params: dict[str, Any], client_params: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the keyword arguments of ``boto3.session.Session()`` and of its ``client()``.
+
+    The latter always have a "config", which tells AWS that Anymail is calling; what the settings
+    have in it, as a botocore Config or a dict of arguments for one, takes precedence.
 
     Raises AnymailImproperlyInstalled without boto3; AnymailConfigurationError for a "config" that
     botocore doesn't take.
@@ -40,13 +73,6 @@ def _get_anymail_boto3_params(
         from botocore.config import Config
     except ImportError as err:
         raise missing_package("boto3") from err
-
-    session_params = get_anymail_setting(
-        "session_params", esp_name=esp_name, kwargs=kwargs, default={}
-    )
-    client_params = get_anymail_setting(
-        "client_params", esp_name=esp_name, kwargs=kwargs, default={}
-    )
 
     config = Config(
         user_agent_extra=f"django-anymail/{__version__}-{esp_name.lower().replace(' ', '-')}"
@@ -80,9 +106,9 @@ def configuration_errors(esp_name: str) -> Iterator[None]:
         raise
     except (boto.BotoCoreError, AttributeError, TypeError, ValueError) as err:
         mask_urls_in_error(err)
-        setting = setting_name("client_params", esp_name)
+        name = setting_name("client_params", esp_name)
         raise AnymailConfigurationError(
-            f"boto3 can't be used with your {setting}, "
+            f"boto3 can't be used with your {name}, "
             f"{setting_name('session_params', esp_name)} and its other configuration: {err}",
-            docs=docs_of_setting(setting),
+            docs=docs_of_setting(name),
         ) from err

@@ -12,10 +12,10 @@ def with_docs(text: str, docs: str | None) -> str:
 
 
 def docs_of_setting(setting: str) -> str:
-    """Return where the docs describe a setting; for those of other packages, settings at all."""
+    """Return where the docs describe a provider's setting; for other packages', settings at all."""
     # Only needed for errors.
-    from ._settings import all_names
+    from .providers import PROVIDERS
 
-    if setting in all_names():
+    if any(setting.startswith(f"{item.settings_prefix}_") for item in PROVIDERS.values()):
         return f"settings#setting-{setting}"
     return "installation#setting-styles"

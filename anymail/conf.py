@@ -1,14 +1,17 @@
-"""Settings lookup."""
+"""Settings: how classes declare those that they use, and where their values are looked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from typing import Any, Literal, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
 from ._docs import docs_of_setting
 from .datastructures import UNSET
+
+T = TypeVar("T")
 
 # Django before 6.1 passes these as None from send_mail, which must not hide a setting.
 _NONE_MEANS_NOT_GIVEN = frozenset({"username", "password"})
@@ -38,61 +41,275 @@ def get_anymail_setting(
     AnymailInvalidMailer naming the option if kwargs come from Django's ``MAILERS`` (recognized by
     the mailer's "alias" in them).
     """
-    if kwargs is not None and name in kwargs:
-        value = kwargs.pop(name)
-        if value is not None or name not in _NONE_MEANS_NOT_GIVEN:
-            return value
-
     setting = setting_name(name, esp_name)
-    prefixed = f"ANYMAIL_{setting}"
+    value = _take_option((name,), kwargs)
+    if value is UNSET:
+        value = _find_setting(setting, allow_bare)
+    if value is UNSET:
+        value = default
+    if value is UNSET:
+        raise _missing(name, setting, kwargs, allow_bare, docs_of_setting(setting))
+    return value
+
+
+def _take_option(options: Iterable[str], kwargs: MutableMapping[str, Any] | None) -> Any:
+    """Remove options from kwargs, and return the first of them; UNSET if there is none."""
+    found: Any = UNSET
+    for name in options:
+        value = UNSET if kwargs is None else kwargs.pop(name, UNSET)
+        if value is None and name in _NONE_MEANS_NOT_GIVEN:
+            continue
+        if found is UNSET:
+            found = value
+    return found
+
+
+def _find_setting(setting: str, allow_bare: bool) -> Any:
+    """Return a setting; UNSET if there is none."""
     anymail_settings = getattr(settings, "ANYMAIL", None) or {}
     if setting in anymail_settings:
         return anymail_settings[setting]
-    if hasattr(settings, prefixed):
-        return getattr(settings, prefixed)
-    if allow_bare and hasattr(settings, setting):
-        return getattr(settings, setting)
-    if default is not UNSET:
-        return default
+    value = getattr(settings, f"ANYMAIL_{setting}", UNSET)
+    if value is UNSET and allow_bare:
+        return getattr(settings, setting, UNSET)
+    return value
 
+
+def _missing(
+    option: str, setting: str, kwargs: Mapping[str, Any] | None, allow_bare: bool, docs: str
+) -> Exception:
     if kwargs is not None and "alias" in kwargs:
-        raise _configuration_error(f"OPTIONS must define '{name}'.", setting, kwargs)
-    choices = f"ANYMAIL = {{'{setting}': ...}} or {prefixed}"
+        return configuration_error(f"OPTIONS must define '{option}'.", docs, kwargs)
+    choices = f"ANYMAIL = {{'{setting}': ...}} or ANYMAIL_{setting}"
     if allow_bare:
         choices += f" or {setting}"
-    raise _configuration_error(f"You must set {choices} in your Django settings.", setting)
+    return configuration_error(f"You must set {choices} in your Django settings.", docs, kwargs)
 
 
-def _get_number_setting(
-    name: str,
-    kwargs: MutableMapping[str, Any] | None = None,
-    *,
-    default: float,
-    minimum: float = 0,
-    integer: bool = False,
-) -> Any:
-    """Return an option that must be a number, and at least ``minimum``.
-
-    Raises AnymailConfigurationError naming the setting if it is anything else.
-    """
-    value = get_anymail_setting(name, default=default, kwargs=kwargs)
-    kind = int if integer else (int, float)
-    if isinstance(value, kind) and not isinstance(value, bool) and value >= minimum:
-        return value
-    what = "a whole number" if integer else "a number"
-    setting = setting_name(name)
-    text = f"{setting} must be {what} of at least {minimum:g}, not {value!r:.100}."
-    raise _configuration_error(text, setting, kwargs)
-
-
-def _configuration_error(
-    text: str, setting: str, kwargs: Mapping[str, Any] | None = None
-) -> Exception:
+def configuration_error(text: str, docs: str, kwargs: Mapping[str, Any] | None = None) -> Exception:
     """Return the exception for a mistake in a setting, or in the MAILERS entry kwargs are from."""
     # Imported when needed: exceptions pull in the HTTP library, and reading settings should not.
     from .exceptions import AnymailConfigurationError, AnymailInvalidMailer
 
-    docs = docs_of_setting(setting)
     if kwargs is not None and "alias" in kwargs:
         return AnymailInvalidMailer(text, alias=kwargs["alias"], docs=docs)
     return AnymailConfigurationError(text, docs=docs)
+
+
+# -- Declarations -----------------------------------------------------------------------------
+
+
+class Setting:
+    """A setting that a class declares with :func:`setting`, as an attribute.
+
+    Checks and documentation are made of what :func:`declared_settings` finds; looked up in the
+    class, it is the default. In instances, :func:`read_settings` puts the value in its place. A
+    subclass can have a plain value, which counts unless there is an option, or it is empty.
+    """
+
+    def __init__(
+        self,
+        help: str,  # noqa: A002 (as in argparse and Django's models)
+        *,
+        name: str = "",
+        default: Any = UNSET,
+        default_of: Callable[[Any], Any] | None = None,
+        default_text: str = "",
+        required: bool | Literal["later"] = False,
+        kind: Callable[[Any], Any] | None = None,
+        bare: bool = False,
+        general: bool = False,
+        options: Sequence[str] | None = None,
+    ) -> None:
+        self.help = help
+        self.name = name
+        self.default = default
+        self.default_of = default_of
+        self.default_text = default_text
+        self.required = required
+        self.kind = kind
+        self.bare = bare
+        self.general = general
+        self._options = options
+        self.attribute = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
+        self.name = self.name or name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return None if self.default is UNSET else self.default
+        # Without read_settings (or before it), so without options.
+        value = vars(instance)[self.attribute] = self.read(instance)
+        return value
+
+    @property
+    def options(self) -> Sequence[str]:
+        """The names of the option; those of keyword arguments. The first one counts."""
+        return (self.attribute,) if self._options is None else self._options
+
+    def full_name(self, owner: Any) -> str:
+        """Return the key in ``settings.ANYMAIL``. The owner is an instance or class."""
+        return setting_name(self.name, None if self.general else owner.esp_name)
+
+    def docs(self, owner: Any) -> str:
+        """Return where the documentation describes it."""
+        full_name = self.full_name(owner)
+        return f"settings#setting-{full_name}" if self.general else docs_of_setting(full_name)
+
+    def read(
+        self, owner: Any, kwargs: MutableMapping[str, Any] | None = None, override: Any = UNSET
+    ) -> Any:
+        """Return the value for an instance, from kwargs (which lose it), ``override`` or settings.
+
+        Raises AnymailConfigurationError or AnymailInvalidMailer naming the setting or option if it
+        is required and missing, or not as it must be.
+        """
+        full_name = self.full_name(owner)
+        value = _take_option(self.options, kwargs)
+        if value is UNSET:
+            value = override
+        if value is UNSET:
+            value = _find_setting(full_name, self.bare)
+        if self.required is True and _is_empty(value):
+            option = self.options[0] if self.options else full_name
+            raise _missing(option, full_name, kwargs, self.bare, self.docs(owner))
+        if value is UNSET:
+            value = self.default if self.default_of is None else self.default_of(owner)
+        if value is None or self.kind is None:
+            return value
+        try:
+            return self.kind(value)
+        except ValueError as error:
+            # Not from the error: its traceback has the value.
+            raise configuration_error(f"{full_name} {error}.", self.docs(owner), kwargs) from None
+
+
+@overload
+def setting(help: str, *, kind: Callable[[Any], T], **details: Any) -> T: ...
+@overload
+def setting(help: str, *, default: T, **details: Any) -> T: ...
+@overload
+def setting(help: str, **details: Any) -> Any: ...
+def setting(help: str, **details: Any) -> Any:  # noqa: A002
+    """Declare a setting of a backend or webhook view, as an attribute of the class::
+
+        api_key: str = setting("An API key.", kind=credential, required=True)
+
+    This is MY_ESP_API_KEY in ``settings.ANYMAIL`` for the ``esp_name`` "My ESP"; the keyword
+    argument ``api_key`` of the class, and so an option in MAILERS or an argument of ``as_view()``;
+    and the attribute ``api_key`` of instances.
+
+    ``help`` is a sentence in reStructuredText for the documentation. Details can be:
+
+    - ``default``; or ``default_of``, a function that gets the instance; or ``required``. An empty
+      string or None for a required setting is the same error as none at all. ("later": the class
+      itself looks at it when it needs it.)
+    - ``default_text``: what to say about the default, if its value doesn't tell.
+    - ``kind``: a function that checks and converts the value, unless it is None, and raises
+      ValueError with the end of a sentence that begins with the setting's name. It must not
+      repeat the value of a secret. There are :func:`credential`, :func:`credentials`,
+      :func:`base_url`, :func:`number` and :func:`as_list`.
+    - ``bare``: whether ``settings.MY_ESP_API_KEY`` is read, too.
+    - ``general``: whether it's a setting for all providers, without the provider's name.
+    - ``name``: the setting's, if not that of the attribute.
+    - ``options``: names of the keyword argument, if not just that of the attribute.
+    """
+    return Setting(help, **details)
+
+
+def declared_settings(cls: type) -> dict[str, Setting]:
+    """Return the settings that a class and its bases declare, by the names of the attributes."""
+    declared: dict[str, Setting] = {}
+    for base in cls.__mro__:
+        for name, value in vars(base).items():
+            if isinstance(value, Setting):
+                declared.setdefault(name, value)
+    return declared
+
+
+_reading_orders: WeakKeyDictionary[type, list[Setting]] = WeakKeyDictionary()
+
+
+def _reading_order(cls: type) -> list[Setting]:
+    # Those whose default depends on others come last; missing ones are complained about late.
+    def order(item: Setting) -> tuple[bool, bool]:
+        return item.default_of is not None, item.required is True
+
+    if cls not in _reading_orders:
+        _reading_orders[cls] = sorted(declared_settings(cls).values(), key=order)
+    return _reading_orders[cls]
+
+
+def read_settings(instance: Any, kwargs: MutableMapping[str, Any]) -> None:
+    """Give an instance the values of the settings that its class declares.
+
+    They are taken from kwargs, if they are there. Otherwise what the instance has already stays.
+    Raises AnymailConfigurationError or AnymailInvalidMailer.
+    """
+    for declared in _reading_order(type(instance)):
+        override = _plain_value(type(instance), declared.attribute)
+        if hasattr(override, "__get__"):  # a property or method of a subclass
+            continue
+        is_option = any(name in kwargs for name in declared.options)
+        if is_option or declared.attribute not in vars(instance):
+            vars(instance)[declared.attribute] = declared.read(instance, kwargs, override)
+
+
+def _plain_value(cls: type, attribute: str) -> Any:
+    """Return what a subclass has in place of a declaration; UNSET if there is nothing."""
+    for base in cls.__mro__:
+        if attribute in vars(base):
+            value = vars(base)[attribute]
+            return UNSET if _is_empty(value) or isinstance(value, Setting) else value
+    raise AssertionError(attribute)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is UNSET or value is None or (isinstance(value, (str, list, tuple)) and not value)
+
+
+# -- Kinds of settings ------------------------------------------------------------------------
+
+
+def credential(value: Any) -> Any:
+    """Return a key or password. ValueError: it has white space at an end, as from a file."""
+    if isinstance(value, (str, bytes)) and value != value.strip():
+        raise ValueError(
+            "has white space at its beginning or end (perhaps the line break of a file)"
+        )
+    return value
+
+
+def credentials(value: Any) -> list[Any]:
+    """Return the keys in a setting, which can be one or several, without empty ones."""
+    return [credential(item) for item in as_list(value) if item]
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return the value of a setting that can be a single text or several of them, as a list."""
+    if not value:
+        return []
+    is_single = isinstance(value, (str, bytes)) or not isinstance(value, Iterable)
+    return [value] if is_single else list(value)
+
+
+def base_url(value: Any) -> str:
+    """Return a base URL with the "/" at its end that joining it with an endpoint needs."""
+    if not isinstance(value, str):
+        raise ValueError(f"must be a URL, not {value!r:.100}")  # noqa: TRY004
+    return value if value.endswith("/") else f"{value}/"
+
+
+def number(*, minimum: float = 0, integer: bool = False) -> Callable[[Any], Any]:
+    """Return a kind: a number, and at least ``minimum``."""
+
+    def check(value: Any) -> Any:
+        kind = int if integer else (int, float)
+        if isinstance(value, kind) and not isinstance(value, bool) and value >= minimum:
+            return value
+        what = "a whole number" if integer else "a number"
+        raise ValueError(f"must be {what} of at least {minimum:g}, not {value!r:.100}")
+
+    return check

@@ -34,6 +34,11 @@ class Webhook:
     view: str = "{module}:{name}{Kind}WebhookView"
     """Module and class in anymail.webhooks."""
 
+    @property
+    def view_path(self) -> str:
+        """Dotted path of the view's class."""
+        return f"anymail.webhooks.{self.view.replace(':', '.')}"
+
     def of(self, module: str, esp_name: str) -> Webhook:
         """Return it with the names of a provider filled in."""
         names = {
@@ -102,9 +107,21 @@ class Provider:
             for webhook in self.webhooks:
                 yield webhook.of(module, esp_name)
 
+    def webhook_views(self, kind: str | None = None) -> list[Webhook]:
+        """Return one of the URLs for each view, without those with former names.
+
+        All views, or those that report "tracking" or "inbound".
+        """
+        views: dict[str, Webhook] = {}
+        for item in self.webhooks:
+            if kind in (None, item.kind) or item.kind == "combined":
+                webhook = item.of(self.module, self.esp_name)
+                views.setdefault(webhook.view, webhook)
+        return list(views.values())
+
     def reports(self, kind: str) -> bool:
         """Whether it has a webhook for "tracking" or "inbound"."""
-        return any(webhook.kind in (kind, "combined") for webhook in self.webhooks)
+        return bool(self.webhook_views(kind))
 
 
 PROVIDERS: dict[str, Provider] = {

@@ -5,7 +5,17 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.test import SimpleTestCase, override_settings
 
-from anymail.conf import get_anymail_setting, setting_name
+from anymail.conf import (
+    base_url,
+    credential,
+    credentials,
+    declared_settings,
+    get_anymail_setting,
+    number,
+    read_settings,
+    setting,
+    setting_name,
+)
 from anymail.exceptions import AnymailConfigurationError, AnymailError, AnymailInvalidMailer
 
 
@@ -134,3 +144,151 @@ class MissingSettingTests(SimpleTestCase):
             value = get_anymail_setting("api_key", esp_name="My ESP", kwargs=kwargs)
         self.assertEqual(value, "secret")
         self.assertEqual(kwargs, {"alias": "marketing"})
+
+
+class Account:
+    """What a backend or view looks like to read_settings."""
+
+    esp_name = "My ESP"
+
+    api_key: str = setting("A key.", kind=credential, required=True, bare=True)
+    region: str = setting("The region.", default="eu")
+    api_url: str = setting(
+        "Base URL.", kind=base_url, default_of=lambda account: f"https://{account.region}.example"
+    )
+    timeout: float | None = setting(
+        "Seconds.",
+        name="requests_timeout",
+        general=True,
+        default=30,
+        kind=number(minimum=1),
+        options=("timeout", "requests_timeout"),
+    )
+    keys: list[str] | None = setting("Keys.", kind=credentials, default=None)
+    later: str | None = setting("Whatever.", required="later", default=None)
+    _hidden: int = setting("No option.", name="hidden", default=0, options=())
+
+    def __init__(self, **kwargs: Any) -> None:
+        read_settings(self, kwargs)
+        self.unknown = kwargs
+
+
+class DeclaredSettingsTests(SimpleTestCase):
+    def read(self, account: type[Account] = Account, /, **options: Any) -> Account:
+        return account(**{"api_key": "key", **options})
+
+    def test_defaults(self):
+        account = self.read()
+        self.assertEqual(
+            vars(account),
+            {
+                "api_key": "key",
+                "region": "eu",
+                "api_url": "https://eu.example/",
+                "timeout": 30,
+                "keys": None,
+                "later": None,
+                "_hidden": 0,
+                "unknown": {},
+            },
+        )
+
+    def test_class_attributes_are_defaults(self):
+        """For as_view(), which wants class attributes."""
+        self.assertEqual((Account.region, Account.api_key, Account.api_url), ("eu", None, None))
+
+    @override_settings(
+        ANYMAIL={"MY_ESP_REGION": "dict", "REQUESTS_TIMEOUT": 1, "MY_ESP_HIDDEN": 2},
+        ANYMAIL_MY_ESP_REGION="prefixed",
+        ANYMAIL_MY_ESP_KEYS=["a", "", "b"],
+        MY_ESP_API_KEY="bare",
+        MY_ESP_LATER="not bare",
+    )
+    def test_settings(self):
+        account = Account()
+        self.assertEqual((account.region, account.api_key, account.later), ("dict", "bare", None))
+        self.assertEqual((account.timeout, account.keys, account._hidden), (1, ["a", "b"], 2))
+
+    @override_settings(ANYMAIL={"MY_ESP_REGION": "dict", "REQUESTS_TIMEOUT": 1})
+    def test_options(self):
+        account = self.read(region="option", requests_timeout=3, timeout=2, hidden=1, other=4)
+        self.assertEqual((account.region, account.timeout), ("option", 2))
+        self.assertEqual(account.api_url, "https://option.example/")
+        self.assertEqual(account.unknown, {"hidden": 1, "other": 4})
+        self.assertIsNone(self.read(timeout=None).timeout)
+        self.assertIsNone(self.read(region=None).region)
+
+    @override_settings(ANYMAIL={"MY_ESP_REGION": "setting", "MY_ESP_API_URL": "https://setting/"})
+    def test_subclasses(self):
+        class Plain(Account):
+            region = "plain"
+            api_url = "https://plain"
+            keys = None  # says nothing
+
+        class Tenant(Account):
+            @property
+            def region(self) -> str:  # type: ignore[override]
+                return "tenant"
+
+        class Redeclared(Plain):
+            region: str = setting("Again.", name="zone", default="zone")
+
+        class Early(Account):
+            def __init__(self, **kwargs: Any) -> None:
+                self.region = "early"
+                super().__init__(**kwargs)
+
+        self.assertEqual(self.read(Plain).region, "plain")
+        self.assertEqual(self.read(Plain).api_url, "https://plain/")
+        self.assertEqual(self.read(Plain, region="option").region, "option")
+        self.assertEqual(self.read(Tenant).region, "tenant")
+        self.assertEqual(self.read(Redeclared).region, "zone")
+        self.assertEqual(self.read(Early).region, "early")
+        self.assertEqual(self.read(Early, region="option").region, "option")
+        self.assertEqual(declared_settings(Redeclared)["region"].help, "Again.")
+
+    @override_settings(ANYMAIL={"MY_ESP_REGION": "setting"})
+    def test_without_reading(self):
+        account = Account.__new__(Account)
+        self.assertEqual((account.region, account.timeout), ("setting", 30))
+        with override_settings(ANYMAIL={}):
+            self.assertEqual(account.region, "setting")  # once
+
+    def test_missing(self):
+        for value in ({}, {"api_key": ""}, {"api_key": None}, {"api_key": []}):
+            with (
+                self.subTest(value),
+                self.assertRaisesRegex(
+                    AnymailConfigurationError,
+                    r"'MY_ESP_API_KEY'.*\bANYMAIL_MY_ESP_API_KEY or MY_ESP_API_KEY\b",
+                ),
+                override_settings(ANYMAIL={"MY_ESP_API_KEY": "another account's"} if value else {}),
+            ):
+                Account(**value)
+        with self.assertRaisesRegex(AnymailInvalidMailer, r"OPTIONS must define 'api_key'"):
+            Account(alias="other")
+
+    def test_invalid(self):
+        for option, value, problem in (
+            ("api_key", "sécret\n", "MY_ESP_API_KEY has white space at its beginning or end"),
+            ("keys", ["a", "sécret "], "MY_ESP_KEYS has white space at its beginning or end"),
+            ("api_url", 5, "MY_ESP_API_URL must be a URL, not 5"),
+            ("timeout", 0, "REQUESTS_TIMEOUT must be a number of at least 1, not 0"),
+            ("timeout", "5", "REQUESTS_TIMEOUT must be a number of at least 1, not '5'"),
+            ("timeout", True, "REQUESTS_TIMEOUT must be a number of at least 1, not True"),
+        ):
+            with self.subTest(option, value=value):
+                with self.assertRaisesMessage(AnymailConfigurationError, problem) as caught:
+                    self.read(**{option: value})
+                self.assertNotIn("sécret", str(caught.exception))
+                self.assertIsNone(caught.exception.__cause__)
+                with self.assertRaisesMessage(AnymailInvalidMailer, problem):
+                    self.read(**{option: value, "alias": "other"})
+
+    def test_where_the_docs_are(self):
+        for option, docs in (
+            ({"timeout": 0}, "settings.html#setting-REQUESTS_TIMEOUT"),
+            ({"api_url": 5}, "installation.html#setting-styles"),  # another package's
+        ):
+            with self.assertRaisesRegex(AnymailConfigurationError, rf"\nDocs: {docs}\Z"):
+                self.read(**option)

@@ -30,7 +30,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.backends": set(),
     "anymail.backends.base": {"AnymailBaseBackend", "DEFAULT_IDNA_ENCODER"},
     "anymail.backends.base_requests": {
-        *("AnymailRequestsBackend", "RequestsPayload"),
+        *("AnymailRequestsBackend", "DEFAULT_TIMEOUT", "RequestsPayload"),
     },
     "anymail.backends.console": {"EmailBackend"},
     "anymail.backends.test": {"EmailBackend", "TestPayload"},
@@ -39,7 +39,11 @@ DEFINED: dict[str, set[str]] = {
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
         *("check_dedupe_cache", "check_repeated_calls", "get_configured_email_backends"),
     },
-    "anymail.conf": {"get_anymail_setting", "setting_name"},
+    "anymail.conf": {
+        *("Setting", "T", "as_list", "base_url", "configuration_error", "credential"),
+        *("credentials", "declared_settings", "get_anymail_setting", "number"),
+        *("read_settings", "setting", "setting_name"),
+    },
     "anymail.datastructures": {
         *("UNSET", "Unset", "collect_all_methods", "concat_lists", "force_non_lazy"),
         *("force_non_lazy_dict", "force_non_lazy_list", "getfirst", "is_lazy", "last"),
@@ -83,7 +87,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.webhooks": set(),
     "anymail.webhooks.base": {
         *("AnymailBaseWebhookView", "AnymailBasicAuthMixin", "AnymailCoreWebhookView"),
-        *("as_keys", "as_list", "logger"),
+        *("as_keys", "basic_auth_secrets", "logger"),
     },
 }
 
@@ -93,7 +97,6 @@ INTERNAL = {
         "anymail._amazon_ses",
         "anymail._connections",
         "anymail._docs",
-        "anymail._settings",
         "anymail._version",
         "anymail.masking",
         "anymail.delivery",
@@ -114,6 +117,7 @@ INTERNAL = {
         "anymail.sending.results",
         "anymail.sending.runners",
         "anymail.sending.steps",
+        "anymail.known_settings",
         "anymail.providers",
         "anymail.transactions",
     ),
@@ -126,7 +130,7 @@ INTERNAL |= {f"anymail.webhooks.{name}" for name in SHARED["webhooks"] - {"base"
 IMPORTED = {
     "anymail.message": {"UNSET"},
     "anymail.exceptions": {"_LazyError"},
-    "anymail.webhooks.base": {"get_anymail_setting"},
+    "anymail.webhooks.base": {"as_list", "get_anymail_setting"},
     "anymail.backends.base": {
         *("BasePayload", "Combiner", "Converter", "MessageAttr", "get_anymail_setting"),
         *("AnymailCancelSend", "AnymailError", "AnymailRecipientsRefused"),
@@ -162,7 +166,8 @@ MEMBERS: dict[str, set[str]] = {
             "prepare_call",
         ),
         *("raise_for_recipient_status", "raise_for_status", "run_post_send", "run_pre_send"),
-        "send_messages",
+        *("debug_api_requests", "idna_encoder", "ignore_recipient_status"),
+        *("ignore_unsupported_features", "send_concurrency", "send_defaults", "send_messages"),
     },
     "anymail.backends.base:BasePayload": {
         *("base_message_attrs", "anymail_message_attrs", "esp_message_attrs", "batch_attrs"),
@@ -180,15 +185,8 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.backends.base_requests:AnymailRequestsBackend": {
         *("close", "create_session", "deserialize_json_response", "invalid_response_format"),
-        *(
-            "checked_statuses",
-            "is_open",
-            "make_call",
-            "open",
-            "prepare_call",
-            "raise_for_status",
-            "response_error",
-        ),
+        *("checked_statuses", "connection_max_idle", "is_open", "make_call", "open"),
+        *("prepare_call", "raise_for_status", "response_error", "timeout"),
     },
     "anymail.backends.base_requests:RequestsPayload": {
         *("get_api_endpoint", "get_request_params", "serialize_data"),
@@ -208,6 +206,7 @@ MEMBERS: dict[str, set[str]] = {
         *("as_view", "esp_name", "head", "http_method_names", "parse_events", "post"),
         *("run_validators", "signal", "validate_request", "check_freshness"),
         *("event_id_is_unique", "is_protected", "send_events", "signature_setting"),
+        *("require_webhook_auth", "webhook_isolate_events", "webhook_max_age"),
     },
     "anymail.webhooks.base:AnymailBasicAuthMixin": {
         *("basic_auth", "is_protected", "validate_request", "warn_if_no_basic_auth"),

@@ -29,10 +29,10 @@ import django.core.mail
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from .._amazon_ses import _get_anymail_boto3_params, configuration_errors, missing_package
+from .._amazon_ses import CallsAWS, boto3_params, configuration_errors, missing_package
 from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..attachments import Attachment, unpack_alternative
-from ..conf import get_anymail_setting
+from ..conf import setting
 from ..datastructures import UNSET, force_non_lazy
 from ..exceptions import AnymailAPIError, AnymailConfigurationError, AnymailInvalidHeader
 from ..headers import has_control_chars, quote_string, rfc2047_encode
@@ -63,26 +63,30 @@ _EmailAlternative: Any = getattr(django.core.mail, "EmailAlternative", lambda *v
 _SAFE_HEADER = re.compile(rb"[^\r\n\0]+\n(?:[ \t][^\r\n\0]*\n)*")
 
 
-class EmailBackend(AnymailBaseBackend):
-    """Sends with Amazon SES, through boto3.
-
-    Keyword arguments: ``client_params``, ``session_params``, ``configuration_set_name``,
-    ``message_tag_name``; see the settings of those names.
-    """
+class EmailBackend(CallsAWS, AnymailBaseBackend):
+    """Sends with Amazon SES, through boto3."""
 
     esp_name = "Amazon SES"
     _session_name = "boto3 Session"
 
+    configuration_set_name: str | None = setting(
+        "Name of the configuration set to send with. For one message: "
+        '``esp_extra = {"ConfigurationSetName": ...}``.',
+        default=None,
+        default_text="that of the identity",
+    )
+    message_tag_name: str | None = setting(
+        "Name of an SES message tag to send a message's (only) tag as, too. See "
+        ":ref:`amazon-ses-tags`.",
+        default=None,
+        default_text="none",
+    )
+
     def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        self.session_params, self.client_params = _get_anymail_boto3_params(esp_name, kwargs)
-        self.configuration_set_name = get_anymail_setting(
-            "configuration_set_name", esp_name=esp_name, kwargs=kwargs, default=None
-        )
-        self.message_tag_name = get_anymail_setting(
-            "message_tag_name", esp_name=esp_name, kwargs=kwargs, default=None
-        )
         super().__init__(**kwargs)
+        self.session_params, self.client_params = boto3_params(
+            self.esp_name, self.session_params, self.client_params
+        )
         self.client: Any = None
 
     def open(self) -> bool | None:

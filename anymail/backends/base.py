@@ -15,7 +15,7 @@ from requests.structures import CaseInsensitiveDict
 from .. import _idna
 from ..addresses import EmailAddress, IdnaEncoder, parse_address_list, parse_single_address
 from ..attachments import Attachment
-from ..conf import _get_number_setting, get_anymail_setting
+from ..conf import configuration_error, get_anymail_setting, number, read_settings, setting
 from ..datastructures import (
     UNSET,
     concat_lists,
@@ -31,7 +31,6 @@ from ..datastructures import (
 from ..exceptions import (
     AnymailAPIError,
     AnymailCancelSend,
-    AnymailConfigurationError,
     AnymailError,
     AnymailInvalidAddress,
     AnymailInvalidHeader,
@@ -94,10 +93,9 @@ class AnymailBaseBackend(BaseEmailBackend):
     Subclasses set ``esp_name`` and implement :meth:`build_message_payload`, :meth:`post_to_esp`
     and :meth:`parse_recipient_status`.
 
-    Keyword arguments (and Django's MAILERS OPTIONS): ``ignore_unsupported_features``,
-    ``ignore_recipient_status``, ``debug_api_requests``, ``send_concurrency``, ``send_defaults``
-    and ``idna_encoder``; where one isn't given, the setting of that name applies. All others go to
-    Django's base class, which knows what to do with unknown options.
+    Settings that a class declares (:func:`anymail.conf.setting`) are keyword arguments, and so are
+    OPTIONS in Django's MAILERS. All other arguments go to Django's base class, which knows what to
+    do with unknown options.
     """
 
     fail_silently: bool
@@ -106,31 +104,63 @@ class AnymailBaseBackend(BaseEmailBackend):
     _api_error_class: ClassVar[type[AnymailAPIError]] = AnymailAPIError
     _session_name: ClassVar[str] = "Session"
 
+    ignore_unsupported_features: bool = setting(
+        "Whether to send messages without what the provider does not support, instead of raising "
+        ":exc:`~anymail.exceptions.AnymailUnsupportedFeature`. See :ref:`unsupported-features`.",
+        general=True,
+        default=False,
+    )
+    ignore_recipient_status: bool = setting(
+        "Whether not to raise :exc:`~anymail.exceptions.AnymailRecipientsRefused` when the "
+        "provider has refused all recipients. See :ref:`recipients-refused`.",
+        general=True,
+        default=False,
+    )
+    _general_send_defaults: dict[str, Any] | None = setting(
+        "Values for messages' attributes. See :ref:`send-defaults`.",
+        name="send_defaults",
+        general=True,
+        default=None,
+        default_text="``{}``",
+        options=(),
+    )
+    send_defaults: dict[str, Any] = setting(
+        "As :setting:`SEND_DEFAULTS`, for one provider; its keys replace those of "
+        ":setting:`SEND_DEFAULTS`.",
+        default=None,
+        default_text="``{}``",
+    )
+    send_concurrency: int = setting(
+        "How many calls of the provider's API can be under way at a time, if one "
+        "``send_messages()`` sends several messages.",
+        general=True,
+        default=1,
+        kind=number(minimum=1, integer=True),
+    )
+    _general_idna_encoder: Any = setting(
+        'How non-ASCII domains in addresses are encoded: ``"idna2008"``, ``"uts46"``, '
+        '``"idna2003"``, ``"none"``, a function, or its dotted path. See :ref:`idna-encoder`.',
+        name="idna_encoder",
+        general=True,
+        default=DEFAULT_IDNA_ENCODER,
+        options=(),
+    )
+    idna_encoder: Any = setting(
+        "As :setting:`IDNA_ENCODER`, for one provider.",
+        default=None,
+        default_text="what :setting:`IDNA_ENCODER` says",
+    )
+    debug_api_requests: bool = setting(
+        "Whether to print API calls and their answers, for use in development. Credentials are "
+        "masked, but addresses and content are not. Not for Amazon SES.",
+        general=True,
+        default=False,
+    )
+
     def __init__(self, fail_silently: bool = False, **kwargs: Any) -> None:
-        self.ignore_unsupported_features = get_anymail_setting(
-            "ignore_unsupported_features", kwargs=kwargs, default=False
-        )
-        self.ignore_recipient_status = get_anymail_setting(
-            "ignore_recipient_status", kwargs=kwargs, default=False
-        )
-        self.debug_api_requests = get_anymail_setting(
-            "debug_api_requests", kwargs=kwargs, default=False
-        )
-        self.send_concurrency = _get_number_setting(
-            "send_concurrency", kwargs, default=1, minimum=1, integer=True
-        )
-        self.send_defaults: dict[str, Any] = {
-            **(get_anymail_setting("send_defaults", default=None) or {}),
-            **(
-                get_anymail_setting(
-                    "send_defaults", esp_name=self.esp_name, kwargs=kwargs, default=None
-                )
-                or {}
-            ),
-        }
-        self.idna_encoder = get_anymail_setting(
-            "idna_encoder", esp_name=self.esp_name, kwargs=kwargs, default=None
-        ) or get_anymail_setting("idna_encoder", default=DEFAULT_IDNA_ENCODER)
+        read_settings(self, kwargs)
+        self.send_defaults = {**(self._general_send_defaults or {}), **(self.send_defaults or {})}
+        self.idna_encoder = self.idna_encoder or self._general_idna_encoder
         self._idna_encoder = _resolve_idna_encoder(self.idna_encoder, kwargs)
 
         if fail_silently:
@@ -389,8 +419,4 @@ def _resolve_idna_encoder(encoder: Any, kwargs: Mapping[str, Any]) -> IdnaEncode
         return found  # type: ignore[no-any-return]
     except (ImportError, TypeError, ValueError) as err:
         text = f"Cannot use IDNA_ENCODER={encoder!r}: {err}"
-        if "alias" in kwargs:
-            raise AnymailInvalidMailer(
-                text, alias=kwargs["alias"], docs="settings#idna-encoder"
-            ) from err
-        raise AnymailConfigurationError(text, docs="settings#idna-encoder") from err
+        raise configuration_error(text, "settings#idna-encoder", kwargs) from err

@@ -13,7 +13,8 @@ from requests.utils import default_user_agent
 
 from .._connections import SharedConnectionsAdapter
 from .._version import __version__
-from ..conf import _get_number_setting, get_anymail_setting, setting_name
+from ..conf import declared_settings, get_anymail_setting, number, setting, setting_name
+from ..datastructures import UNSET
 from ..exceptions import AnymailRequestsAPIError
 from ..http import is_html_page, no_netrc, no_redirect
 from ..masking import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
@@ -22,6 +23,19 @@ from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall
 from .base import AnymailBaseBackend, BasePayload
 
+DEFAULT_TIMEOUT = 30
+"""Seconds, without a REQUESTS_TIMEOUT setting."""
+
+# Other packages import these from here, too.
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "AnymailBaseBackend",
+    "AnymailRequestsBackend",
+    "BasePayload",
+    "RequestsPayload",
+    "get_anymail_setting",
+]
+
 # Nearly all calls of a backend have the same URL.
 _join_url = lru_cache(urljoin)
 
@@ -29,22 +43,38 @@ _join_url = lru_cache(urljoin)
 class AnymailRequestsBackend(AnymailBaseBackend):
     """Base of the email backends that call an HTTP API.
 
-    ``api_url`` is the base URL of the API: end it with a "/". The keyword arguments ``timeout``
-    and ``requests_timeout``, and the REQUESTS_TIMEOUT setting, are what requests accepts:
-    seconds, a (connect, read) tuple, or None for no limit. Default 30.
-
-    ``connection_max_idle``, and the setting of that name, is how many seconds a connection to the
-    provider is kept without use, for later backends as well; 0 to keep none beyond ``close()``.
-    Default 30. Raises AnymailConfigurationError if it is no number, or negative.
+    ``api_url`` is the base URL of the API, with a "/" at its end. A class can declare it as a
+    setting (:func:`anymail.conf.base_url` sees to the "/"), or give it to this one's ``__init__``.
     """
 
     _api_error_class = AnymailRequestsAPIError
 
-    def __init__(self, api_url: str, **kwargs: Any) -> None:
-        self.api_url = api_url
-        requests_timeout = get_anymail_setting("requests_timeout", kwargs=kwargs, default=30)
-        self.timeout = kwargs.pop("timeout", requests_timeout)
-        self.connection_max_idle = _get_number_setting("connection_max_idle", kwargs, default=30)
+    api_url: str
+
+    timeout: Any = setting(
+        "For calls of the provider's API: seconds, a (connect, read) tuple of seconds, or ``None`` "
+        "for no limit. Not for sending with Amazon SES.",
+        name="requests_timeout",
+        general=True,
+        default=DEFAULT_TIMEOUT,
+        options=("timeout", "requests_timeout"),
+    )
+    connection_max_idle: float = setting(
+        "How many seconds a connection to the provider is kept without use, for messages that are "
+        "sent later; ``0`` to keep none. Not for Amazon SES.",
+        general=True,
+        default=30,
+        kind=number(),
+    )
+
+    def __init__(self, api_url: Any = UNSET, **kwargs: Any) -> None:
+        if "api_url" in declared_settings(type(self)):
+            if api_url is not UNSET:
+                kwargs["api_url"] = api_url
+        elif api_url is not UNSET:
+            self.api_url = api_url
+        elif not hasattr(self, "api_url"):
+            raise TypeError(f"{type(self).__qualname__} must have an api_url")
         super().__init__(**kwargs)
         self.session: requests.Session | None = None
 

@@ -19,9 +19,8 @@ from requests.structures import CaseInsensitiveDict
 from .._docs import with_docs
 from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
-from ..conf import get_anymail_setting, setting_name
+from ..conf import base_url, credential, setting, setting_name
 from ..headers import has_specials, rfc2047_encode
-from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -40,34 +39,36 @@ _UNICODE_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u")
 
 
 class EmailBackend(AnymailRequestsBackend):
-    """Sends with Brevo's transactional email API.
-
-    Keyword arguments: ``api_key``, ``api_url``, ``html_from_text``; see the settings of those
-    names. The arguments
-    ``workaround_display_name_bugs`` and ``prevent_header_encoding_bugs`` (default True) are for
-    the day when Brevo has fixed what they are about.
-    """
+    """Sends with Brevo's transactional email API."""
 
     esp_name = "Brevo"
 
-    def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        self.api_key = get_anymail_setting(
-            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        self.workaround_display_name_bugs = get_anymail_setting(
-            "workaround_display_name_bugs", esp_name=esp_name, kwargs=kwargs, default=True
-        )
-        self.prevent_header_encoding_bugs = get_anymail_setting(
-            "prevent_header_encoding_bugs", esp_name=esp_name, kwargs=kwargs, default=True
-        )
-        self.html_from_text: bool = get_anymail_setting(
-            "html_from_text", esp_name=esp_name, kwargs=kwargs, default=False
-        )
-        api_url = get_anymail_setting(
-            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
-        )
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    api_key: str = setting(
+        "A v3 API key, which starts with ``xkeysib-``: find it in your Brevo account under "
+        "*SMTP & API*, *API keys*. (The SMTP key is another.)",
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Base URL of the API.",
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
+    html_from_text: bool = setting(
+        "Whether to make HTML of the text of messages that have nothing else, which Brevo refuses. "
+        "See :ref:`brevo-html`.",
+        default=False,
+    )
+    workaround_display_name_bugs: bool = setting(
+        "Whether to encode display names that Brevo would lose. See :ref:`brevo-quirks`.",
+        default=True,
+    )
+    prevent_header_encoding_bugs: bool = setting(
+        "Whether to refuse non-ASCII characters in headers and metadata, which Brevo does "
+        "not encode.",
+        default=True,
+    )
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

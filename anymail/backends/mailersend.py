@@ -17,10 +17,9 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import base_url, credential, setting
 from ..datastructures import update_deep
 from ..exceptions import AnymailUnsupportedFeature
-from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
 from ..sending.results import UNKNOWN, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -38,26 +37,29 @@ BULK_PRECEDENCES = frozenset({"bulk", "junk", "list"})
 
 
 class EmailBackend(AnymailRequestsBackend):
-    """Sends with MailerSend's email and bulk-email APIs.
-
-    Keyword arguments: ``api_token``, ``batch_send_mode`` ("use-bulk-email", "expose-to-list" or
-    None), ``api_url``; see the settings of those names.
-    """
+    """Sends with MailerSend's email and bulk-email APIs."""
 
     esp_name = "MailerSend"
 
-    def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        self.api_token = get_anymail_setting(
-            "api_token", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        self.batch_send_mode = get_anymail_setting(
-            "batch_send_mode", esp_name=esp_name, kwargs=kwargs, default=None
-        )
-        api_url = get_anymail_setting(
-            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
-        )
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    api_token: str = setting(
+        "An API token of the domain that you send from; sending is all that it must be "
+        'allowed to do. For one message: ``esp_extra = {"api_token": ...}``.',
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Base URL of the API.",
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
+    batch_send_mode: str | None = setting(
+        'How to send batches: ``"use-bulk-email"`` or ``"expose-to-list"``. See '
+        ':ref:`mailersend-templates`. For one message: ``esp_extra = {"batch_send_mode": '
+        "...}``.",
+        default=None,
+        default_text="not at all to several recipients",
+    )
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

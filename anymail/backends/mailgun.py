@@ -17,11 +17,10 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import base_url, credential, setting
 from ..datastructures import force_non_lazy
 from ..exceptions import AnymailError
 from ..headers import rfc2822date
-from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -29,26 +28,29 @@ DEFAULT_API_URL = "https://api.mailgun.net/v3"
 
 
 class EmailBackend(AnymailRequestsBackend):
-    """Email backend for Mailgun.
-
-    Keyword arguments, in addition to those of the base class: ``api_key``, ``sender_domain`` (by
-    default, the domain of each message's from_email) and ``api_url`` (without domain and
-    "/messages"). The settings are MAILGUN_API_KEY, MAILGUN_SENDER_DOMAIN and MAILGUN_API_URL.
-    """
+    """Email backend for Mailgun."""
 
     esp_name = "Mailgun"
 
-    def __init__(self, **kwargs: Any) -> None:
-        self.api_key: str = get_anymail_setting(
-            "api_key", esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
-        )
-        self.sender_domain: str | None = get_anymail_setting(
-            "sender_domain", default=None, esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
-        )
-        api_url: str = get_anymail_setting(
-            "api_url", default=DEFAULT_API_URL, esp_name=self.esp_name, kwargs=kwargs
-        )
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    api_key: str = setting(
+        "One of your domain's *sending keys*, which can do nothing but send. (An API key "
+        "of the whole account works, too.)",
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Base URL of the API. Without a domain, and without ``/messages``. For domains in "
+        'Mailgun\'s EU region, use ``"https://api.eu.mailgun.net/v3"``.',
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
+    sender_domain: str | None = setting(
+        "The Mailgun domain to send from. See :ref:`mailgun-sender-domain`.",
+        default=None,
+        default_text="the domain of each message's ``from_email``",
+        bare=True,
+    )
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

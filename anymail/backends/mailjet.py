@@ -16,9 +16,8 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import base_url, credential, setting
 from ..datastructures import update_deep
-from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
 from ..sending.results import FAILED, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -30,25 +29,27 @@ STATUSES = {"success": "sent"}
 
 
 class EmailBackend(AnymailRequestsBackend):
-    """Sends with Mailjet's Send API v3.1.
-
-    Keyword arguments: ``api_key``, ``secret_key``, ``api_url``; see the settings of those names.
-    """
+    """Sends with Mailjet's Send API v3.1."""
 
     esp_name = "Mailjet"
 
-    def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        self.api_key = get_anymail_setting(
-            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        self.secret_key = get_anymail_setting(
-            "secret_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        api_url = get_anymail_setting(
-            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
-        )
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    api_key: str = setting(
+        "The API key: find it in your Mailjet account under *REST API*, *API key management*.",
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    secret_key: str = setting(
+        "The secret key that belongs to it. Some pages of Mailjet's call it the private key.",
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    api_url: str = setting(
+        'Base URL of the API. For accounts in the US it is ``"https://api.us.mailjet.com/v3.1/"``.',
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

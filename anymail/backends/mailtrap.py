@@ -18,40 +18,45 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import base_url, credential, setting
 from ..datastructures import update_deep
-from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 
 class EmailBackend(AnymailRequestsBackend):
-    """Sends with Mailtrap's API, or with a sandbox id, to a test inbox.
-
-    Keyword arguments: ``api_token``, ``sandbox_id``, ``api_url``; see the settings of those names.
-    """
+    """Sends with Mailtrap's API, or with a sandbox id, to a test inbox."""
 
     DEFAULT_API_URL = "https://send.api.mailtrap.io/api/"
     DEFAULT_SANDBOX_API_URL = "https://sandbox.api.mailtrap.io/api/"
 
     esp_name = "Mailtrap"
 
-    def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        self.api_token = get_anymail_setting(
-            "api_token", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        self.sandbox_id = get_anymail_setting(
-            "sandbox_id", esp_name=esp_name, kwargs=kwargs, default=None
-        )
-        api_url = get_anymail_setting(
-            "api_url",
-            esp_name=esp_name,
-            kwargs=kwargs,
-            default=self.DEFAULT_SANDBOX_API_URL if self.sandbox_id else self.DEFAULT_API_URL,
-        )
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    api_token: str = setting(
+        "An API token with access to your sending domain or sandbox.",
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    sandbox_id: int | str | None = setting(
+        "The number of one of your sandboxes, to have messages land there rather than be "
+        "sent. See :ref:`mailtrap-sandbox`.",
+        default=None,
+        default_text="none",
+    )
+    api_url: str = setting(
+        "Base URL of the API for sending. For the bulk stream, use "
+        '``"https://bulk.api.mailtrap.io/api/"``.',
+        default_of=lambda backend: (
+            backend.DEFAULT_SANDBOX_API_URL if backend.sandbox_id else backend.DEFAULT_API_URL
+        ),
+        default_text=(
+            '``"https://send.api.mailtrap.io/api/"``, or with a sandbox id '
+            '``"https://sandbox.api.mailtrap.io/api/"``'
+        ),
+        kind=base_url,
+    )
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

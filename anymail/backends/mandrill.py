@@ -17,9 +17,8 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress, RecipientMap, parse_single_address
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import base_url, credential, setting
 from ..exceptions import AnymailInvalidAddress
-from ..http import with_trailing_slash
 from ..message import ANYMAIL_STATUSES, AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -28,22 +27,22 @@ DEFAULT_API_URL = "https://mandrillapp.com/api/1.0"
 
 
 class EmailBackend(AnymailRequestsBackend):
-    """Sends with Mandrill's messages API.
-
-    Keyword arguments: ``api_key``, ``api_url``; see the settings of those names.
-    """
+    """Sends with Mandrill's messages API."""
 
     esp_name = "Mandrill"
 
-    def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        self.api_key = get_anymail_setting(
-            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        api_url = get_anymail_setting(
-            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
-        )
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    api_key: str = setting(
+        "An API key: make one in Mandrill under *Settings*, *SMTP & API Info*. For one "
+        'message: ``esp_extra = {"key": ...}``.',
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Base URL of the API.",
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

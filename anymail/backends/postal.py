@@ -15,28 +15,29 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
-from ..http import with_trailing_slash
+from ..conf import base_url, credential, setting
 from ..message import AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 
 class EmailBackend(AnymailRequestsBackend):
-    """Sends with the API of a Postal installation.
-
-    Keyword arguments: ``api_key``, ``api_url``; see the settings of those names.
-    """
+    """Sends with the API of a Postal installation."""
 
     esp_name = "Postal"
 
-    def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        self.api_key = get_anymail_setting(
-            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        api_url = get_anymail_setting("api_url", esp_name=esp_name, kwargs=kwargs)
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    api_key: str = setting(
+        "The key of an *API credential* of one of your Postal mail servers.",
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    api_url: str = setting(
+        'URL of your Postal installation, such as ``"https://postal.example.com"``, '
+        "without ``/api/v1``.",
+        kind=base_url,
+        required=True,
+    )
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

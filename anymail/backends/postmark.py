@@ -19,9 +19,8 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import base_url, credential, setting
 from ..exceptions import AnymailInvalidAddress
-from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
 from ..sending.results import UNKNOWN, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -44,32 +43,37 @@ _INVALID_RECIPIENTS = re.compile(
 
 
 class EmailBackend(AnymailRequestsBackend):
-    """Sends with Postmark's API.
-
-    Keyword arguments: ``server_token``, ``message_stream``, ``use_bulk_api``,
-    ``generate_message_id``, ``api_url``; see the settings of those names.
-    """
+    """Sends with Postmark's API."""
 
     esp_name = "Postmark"
 
-    def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        self.server_token = get_anymail_setting(
-            "server_token", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        self.message_stream = get_anymail_setting(
-            "message_stream", esp_name=esp_name, kwargs=kwargs, default=None
-        )
-        self.use_bulk_api = get_anymail_setting(
-            "use_bulk_api", esp_name=esp_name, kwargs=kwargs, default=False
-        )
-        self.generate_message_id = get_anymail_setting(
-            "generate_message_id", esp_name=esp_name, kwargs=kwargs, default=self.use_bulk_api
-        )
-        api_url = get_anymail_setting(
-            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
-        )
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    server_token: str = setting(
+        "The API token of one of your Postmark servers: find it in the server's *API "
+        'Tokens* tab. For one message: ``esp_extra = {"server_token": ...}``.',
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Base URL of the API.",
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
+    message_stream: str | None = setting(
+        'ID of the message stream to send through, such as ``"broadcasts"``. For one '
+        'message: ``esp_extra = {"MessageStream": ...}``.',
+        default=None,
+        default_text="Postmark's own default, the transactional stream",
+    )
+    use_bulk_api: bool = setting(
+        "Whether to send everything with the bulk API. See :ref:`postmark-bulk`.",
+        default=False,
+    )
+    generate_message_id: bool = setting(
+        "Whether Anymail makes up message ids when it uses the bulk API.",
+        default_of=lambda backend: backend.use_bulk_api,
+        default_text="the value of :setting:`POSTMARK_USE_BULK_API`",
+    )
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

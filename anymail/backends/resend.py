@@ -18,9 +18,8 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import base_url, credential, setting
 from ..headers import CaseInsensitiveCasePreservingDict
-from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -33,26 +32,28 @@ TAGS_HEADER = "X-Tags"
 
 
 class EmailBackend(AnymailRequestsBackend):
-    """Sends with Resend's API.
-
-    Keyword arguments: ``api_key``, ``api_url``, ``verify_attachment_extensions``; see the
-    settings of those names.
-    """
+    """Sends with Resend's API."""
 
     esp_name = "Resend"
 
-    def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        self.api_key: str = get_anymail_setting(
-            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        self.verify_attachment_extensions: bool = get_anymail_setting(
-            "verify_attachment_extensions", esp_name=esp_name, kwargs=kwargs, default=True
-        )
-        api_url: str = get_anymail_setting(
-            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
-        )
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    api_key: str = setting(
+        "An API key. One with *sending access* will do for sending. To have a key that can do "
+        "nothing else, give that to the backend in ``MAILERS``, and put one with full access into "
+        "``ANYMAIL``.",
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Base URL of the API.",
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
+    verify_attachment_extensions: bool = setting(
+        "Whether to refuse attachments whose names don't fit their types. See "
+        ":ref:`resend-quirks`.",
+        default=True,
+    )
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

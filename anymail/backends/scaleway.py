@@ -15,9 +15,8 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import base_url, credential, setting
 from ..exceptions import AnymailConfigurationError
-from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -36,35 +35,42 @@ STATUSES = {
 
 
 class EmailBackend(AnymailRequestsBackend):
-    """Sends with Scaleway's API.
-
-    Keyword arguments: ``secret_key``, ``project_id``, ``region``, ``api_url``; see the settings of
-    those names.
-    """
+    """Sends with Scaleway's API."""
 
     esp_name = "Scaleway"
 
+    secret_key: str = setting(
+        "The secret key (not the access key) of an IAM API key that may send for the project.",
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    project_id: str = setting(
+        "The project that your domain belongs to. For one message: ``esp_extra = "
+        '{"project_id": ...}``.',
+        required=True,
+    )
+    region: str = setting(
+        "The region. The default is the only one that offers the service so far.",
+        default=DEFAULT_REGION,
+    )
+    api_url: str = setting(
+        "Base URL of the API. ``{region}`` in it is replaced by the region.",
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
+
     def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        self.secret_key = get_anymail_setting(
-            "secret_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        self.project_id = get_anymail_setting("project_id", esp_name=esp_name, kwargs=kwargs)
-        region = get_anymail_setting(
-            "region", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_REGION
-        )
-        template = get_anymail_setting(
-            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
-        )
+        super().__init__(**kwargs)
+        template = self.api_url
         try:
-            api_url = template.format(region=quote(region, safe=""))
+            self.api_url = template.format(region=quote(self.region, safe=""))
         except (IndexError, KeyError, ValueError) as err:
             raise AnymailConfigurationError(
                 f"Invalid SCALEWAY_API_URL {template!r}: it must have no placeholder in braces "
                 "except for {region}",
                 docs="settings#setting-SCALEWAY_API_URL",
             ) from err
-        super().__init__(with_trailing_slash(api_url), **kwargs)
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

@@ -23,7 +23,7 @@ from requests.structures import CaseInsensitiveDict
 from .._docs import with_docs
 from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import base_url, credential, setting
 from ..datastructures import force_non_lazy_dict, update_deep
 from ..exceptions import (
     AnymailConfigurationError,
@@ -31,7 +31,6 @@ from ..exceptions import (
     AnymailSerializationError,
     AnymailWarning,
 )
-from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -41,41 +40,56 @@ DYNAMIC_TEMPLATE_PREFIX = "d-"
 """Of the ids of dynamic templates. Those of legacy templates are plain UUIDs."""
 
 
-class EmailBackend(AnymailRequestsBackend):
-    """Sends with SendGrid's v3 API.
+def _refuse(value: Any) -> None:
+    if value:
+        raise AnymailConfigurationError(
+            "SendGrid v3 API doesn't support username/password auth; Please change to API key.",
+            docs="settings#setting-SENDGRID_API_KEY",
+        )
 
-    Keyword arguments: ``api_key``, ``api_url``, ``generate_message_id`` and
-    ``merge_field_format``; see the settings of those names.
-    """
+
+class EmailBackend(AnymailRequestsBackend):
+    """Sends with SendGrid's v3 API."""
 
     esp_name = "SendGrid"
 
-    def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        username = get_anymail_setting(
-            "username", esp_name=esp_name, kwargs=kwargs, default=None, allow_bare=True
-        )
-        password = get_anymail_setting(
-            "password", esp_name=esp_name, kwargs=kwargs, default=None, allow_bare=True
-        )
-        if username or password:
-            raise AnymailConfigurationError(
-                "SendGrid v3 API doesn't support username/password auth; Please change to API key.",
-                docs="settings#setting-SENDGRID_API_KEY",
-            )
-        self.api_key: str = get_anymail_setting(
-            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        self.generate_message_id: bool = get_anymail_setting(
-            "generate_message_id", esp_name=esp_name, kwargs=kwargs, default=True
-        )
-        self.merge_field_format: str | None = get_anymail_setting(
-            "merge_field_format", esp_name=esp_name, kwargs=kwargs, default=None
-        )
-        api_url: str = get_anymail_setting(
-            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
-        )
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    api_key: str = setting(
+        "An API key with *Mail Send* access.",
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Base URL of the API. For subusers in SendGrid's EU region, use "
+        '``"https://api.eu.sendgrid.com/v3/"``.',
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
+    generate_message_id: bool = setting(
+        "Whether Anymail gives each message an id of its own. See :ref:`sendgrid-message-id`.",
+        default=True,
+    )
+    merge_field_format: str | None = setting(
+        'How merge fields are written in legacy templates, such as ``"-{}-"``. See '
+        ":ref:`sendgrid-legacy-templates`. For one message: ``esp_extra = "
+        '{"merge_field_format": ...}``.',
+        default=None,
+        default_text="as they are in ``merge_data``",
+    )
+    username: None = setting(
+        "Must not be set: SendGrid's API does not take user names and passwords.",
+        default=None,
+        default_text="none",
+        kind=_refuse,
+        bare=True,
+    )
+    password: None = setting(
+        "Must not be set, either.",
+        default=None,
+        default_text="none",
+        kind=_refuse,
+        bare=True,
+    )
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

@@ -20,10 +20,9 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import base_url, credential, setting
 from ..datastructures import force_non_lazy_dict, update_deep
 from ..exceptions import AnymailInvalidAddress
-from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -47,26 +46,28 @@ _NOT_IN_VARIABLE_NAME = re.compile(r"\W", re.ASCII)
 
 
 class EmailBackend(AnymailRequestsBackend):
-    """Sends with SparkPost's Transmissions API.
-
-    Keyword arguments: ``api_key``, ``subaccount`` and ``api_url``; see the settings of those
-    names.
-    """
+    """Sends with SparkPost's Transmissions API."""
 
     esp_name = "SparkPost"
 
-    def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        self.api_key: str = get_anymail_setting(
-            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        self.subaccount: int | str | None = get_anymail_setting(
-            "subaccount", esp_name=esp_name, kwargs=kwargs, default=None
-        )
-        api_url: str = get_anymail_setting(
-            "api_url", esp_name=esp_name, kwargs=kwargs, default=DEFAULT_API_URL
-        )
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    api_key: str = setting(
+        "An API key that has at least *Transmissions: Read/Write*. It is not read from the "
+        "environment.",
+        kind=credential,
+        required=True,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Base URL of the API. It includes the version. For accounts in SparkPost's EU "
+        'region, which are separate, use ``"https://api.eu.sparkpost.com/api/v1/"``.',
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
+    subaccount: int | str | None = setting(
+        "Number of the subaccount to send from.",
+        default=None,
+        default_text="none",
+    )
 
     def create_session(self) -> requests.Session:
         session = super().create_session()

@@ -17,10 +17,9 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
-from ..conf import get_anymail_setting
+from ..conf import base_url, credentials, setting
 from ..datastructures import update_deep
 from ..headers import has_specials, rfc2047_encode
-from ..http import with_trailing_slash
 from ..message import AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -39,33 +38,40 @@ LIST_UNSUBSCRIBE = "List-Unsubscribe"
 LIST_UNSUBSCRIBE_SUBSTITUTION = "Header__List_Unsubscribe"
 
 
-class EmailBackend(AnymailRequestsBackend):
-    """Sends with Unisender Go's API.
+def _first(value: Any) -> Any:
+    # The webhook can use several keys.
+    return credentials(value)[0]
 
-    Keyword arguments: ``api_key``, ``api_url``, ``generate_message_id``; see the settings of those
-    names. ``workaround_display_name_bugs`` (default True) is for the day when Unisender Go has
-    fixed what it is about.
-    """
+
+class EmailBackend(AnymailRequestsBackend):
+    """Sends with Unisender Go's API."""
 
     esp_name = "Unisender Go"
 
-    def __init__(self, **kwargs: Any) -> None:
-        esp_name = self.esp_name
-        api_key: Any = get_anymail_setting(
-            "api_key", esp_name=esp_name, kwargs=kwargs, allow_bare=True
-        )
-        # The webhook can use several.
-        is_list = isinstance(api_key, (list, tuple)) and api_key
-        self.api_key: str = api_key[0] if is_list else api_key
-        self.generate_message_id: bool = get_anymail_setting(
-            "generate_message_id", esp_name=esp_name, kwargs=kwargs, default=True
-        )
-        self.workaround_display_name_bugs: bool = get_anymail_setting(
-            "workaround_display_name_bugs", esp_name=esp_name, kwargs=kwargs, default=True
-        )
-        # It depends on the account's data center.
-        api_url: str = get_anymail_setting("api_url", esp_name=esp_name, kwargs=kwargs)
-        super().__init__(with_trailing_slash(api_url), **kwargs)
+    api_key: str = setting(
+        "The API key of your account, or of a project. If it is a list, the first one is used to "
+        "send.",
+        kind=_first,
+        required=True,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Base URL of the API, for the data center that your account is in: "
+        '``"https://go1.unisender.ru/ru/transactional/api/v1/"`` or '
+        '``"https://go2.unisender.ru/ru/transactional/api/v1/"``.',
+        kind=base_url,
+        required=True,
+    )
+    generate_message_id: bool = setting(
+        "Whether Anymail gives each recipient an id of its own. See "
+        ":ref:`unisender-go-message-id`.",
+        default=True,
+    )
+    workaround_display_name_bugs: bool = setting(
+        "Whether to encode display names that Unisender Go would get wrong. See "
+        ":ref:`unisender-go-quirks`.",
+        default=True,
+    )
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]

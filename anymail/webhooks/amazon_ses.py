@@ -27,11 +27,13 @@ from typing import Any
 
 from .._amazon_ses import (
     INSTALL_EXTRA,
-    _get_anymail_boto3_params,
+    CallsAWS,
+    _get_anymail_boto3_params,  # noqa: F401 (others import it from here)
+    boto3_params,
     configuration_errors,
     missing_package,
 )
-from ..conf import get_anymail_setting, setting_name
+from ..conf import read_settings, setting, setting_name
 from ..exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
@@ -185,7 +187,7 @@ def _at_module_level(cls: type[AnymailAPIError]) -> type[AnymailAPIError]:
 # -- SNS --------------------------------------------------------------------------------------
 
 
-class AmazonSESBaseWebhookView(SNSBaseWebhookView):
+class AmazonSESBaseWebhookView(CallsAWS, SNSBaseWebhookView):
     """Handles the SNS messages that SES events come in.
 
     Raises AnymailImproperlyInstalled without boto3, or without cryptography if signatures are to
@@ -198,22 +200,23 @@ class AmazonSESBaseWebhookView(SNSBaseWebhookView):
     certificate_url = CERTIFICATE_URL
     not_events = frozenset({TOPIC_VALIDATED})
 
-    # What as_view() accepts
-    session_params: dict[str, Any] | None = None
-    client_params: dict[str, Any] | None = None
-    verify_sns_signature: bool | None = None
+    verify_sns_signature: bool | None = setting(
+        "Whether the webhooks verify SNS's signatures. See :ref:`amazon-ses-signatures`.",
+        default=None,
+        default_text="if :setting:`REQUIRE_WEBHOOK_AUTH` is ``True``",
+    )
 
     def __init__(self, **kwargs: Any) -> None:
-        self.session_params, self.client_params = _get_anymail_boto3_params(self.esp_name, kwargs)
-        self.verify_sns_signature = get_anymail_setting(
-            "verify_sns_signature", esp_name=self.esp_name, kwargs=kwargs, default=None
+        read_settings(self, kwargs)
+        self.session_params, self.client_params = boto3_params(
+            self.esp_name, self.session_params, self.client_params
         )
         super().__init__(**kwargs)
 
     @property
     def verifies_signatures(self) -> bool:
         if self.verify_sns_signature is None:
-            return bool(get_anymail_setting("require_webhook_auth", default=False))
+            return bool(self.require_webhook_auth)
         return bool(self.verify_sns_signature)
 
     @property
@@ -249,7 +252,7 @@ class AmazonSESBaseWebhookView(SNSBaseWebhookView):
         """
         from botocore.config import Config
 
-        timeout = get_anymail_setting("requests_timeout", default=30)
+        timeout = Downloads(self.esp_name).timeout
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
         client_params = {**(self.client_params or {}), **params}
         config = Config(connect_timeout=connect, read_timeout=read)
@@ -401,21 +404,16 @@ class AmazonSESInboundWebhookView(AmazonSESBaseWebhookView):
 
     signal = inbound
 
-    # What as_view() accepts
-    inbound_kms_key_id: str | None = None
-    download_chunk_size: int = DEFAULT_DOWNLOAD_CHUNK_SIZE
-
-    def __init__(self, **kwargs: Any) -> None:
-        self.inbound_kms_key_id = get_anymail_setting(
-            "inbound_kms_key_id", esp_name=self.esp_name, kwargs=kwargs, default=None
-        )
-        self.download_chunk_size = get_anymail_setting(
-            "download_chunk_size",
-            esp_name=self.esp_name,
-            kwargs=kwargs,
-            default=DEFAULT_DOWNLOAD_CHUNK_SIZE,
-        )
-        super().__init__(**kwargs)
+    inbound_kms_key_id: str | None = setting(
+        "Id, ARN or alias of the KMS key that received messages are encrypted with. See "
+        ":ref:`amazon-ses-encryption`.",
+        default=None,
+        default_text="they are not encrypted",
+    )
+    download_chunk_size: int = setting(
+        "How many bytes of a received message are read from S3 at a time.",
+        default=DEFAULT_DOWNLOAD_CHUNK_SIZE,
+    )
 
     def esp_to_anymail_events(
         self, ses_event: dict[str, Any], sns_message: dict[str, Any]

@@ -16,7 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.generic import View
 
 from .._docs import with_docs
-from ..conf import get_anymail_setting
+from ..conf import as_list, credential, get_anymail_setting, read_settings, setting
 from ..datastructures import collect_all_methods
 from ..exceptions import AnymailInsecureWebhookWarning, AnymailWebhookValidationFailure
 from ..http import get_request_basic_auth
@@ -24,6 +24,17 @@ from ..signals import AnymailEvent, inbound
 from ..transactions import atomic, databases_to_begin, mark_as_webhook
 from .dedupe import LEASE_SECONDS, EventInProgress, HandledEvents
 from .signatures import matches_any
+
+# Other packages import these from here, too.
+__all__ = [
+    "AnymailBaseWebhookView",
+    "AnymailBasicAuthMixin",
+    "AnymailCoreWebhookView",
+    "as_keys",
+    "as_list",
+    "basic_auth_secrets",
+    "get_anymail_setting",
+]
 
 logger = logging.getLogger("anymail.webhooks")
 
@@ -43,7 +54,32 @@ class AnymailCoreWebhookView(View):
     event_id_is_unique = True
     """Whether each event has an id of its own. False if events of one call share it."""
 
+    require_webhook_auth: bool = setting(
+        "Whether webhooks that anyone could call refuse all calls. New projects should "
+        "set it to ``True``.",
+        general=True,
+        default=False,
+    )
+    webhook_max_age: float | None = setting(
+        "How many seconds a call's timestamp can be away from now, in either direction; "
+        "``None`` for any number. Only where a timestamp is signed: see :ref:`the table "
+        "<webhook-protection>`. Providers repeat failed calls for hours, some of them "
+        "with the first timestamp: those would be refused, so prefer "
+        ":setting:`WEBHOOK_DEDUPE_CACHE` against replays.",
+        general=True,
+        default=None,
+    )
+    webhook_isolate_events: bool = setting(
+        "Whether all events of a call are sent to receivers even if a receiver raised an "
+        "exception for one of them. (The call is answered with a 500 in the end, so that "
+        "the provider repeats it. With ``ATOMIC_REQUESTS``, each event has its own transaction.)",
+        general=True,
+        default=False,
+        options=(),
+    )
+
     def __init__(self, **kwargs: Any) -> None:
+        read_settings(self, kwargs)
         super().__init__(**kwargs)
         self.validators = collect_all_methods(self.__class__, "validate_request")
 
@@ -98,7 +134,7 @@ class AnymailCoreWebhookView(View):
         ``timestamp`` is an aware datetime that the call's signature covers; ``max_age`` how many
         seconds it can be away, by default the WEBHOOK_MAX_AGE setting (None for any number).
         """
-        limit = get_anymail_setting("webhook_max_age", default=None)
+        limit = self.webhook_max_age
         if max_age is not None:
             limit = max_age if limit is None else min(limit, max_age)
         if limit is None:
@@ -126,7 +162,7 @@ class AnymailCoreWebhookView(View):
 
         See send_events for what happens if a receiver raises an exception.
         """
-        if not self.is_protected and get_anymail_setting("require_webhook_auth", default=False):
+        if not self.is_protected and self.require_webhook_auth:
             _log_unprotected(f"{type(self).__module__}.{type(self).__qualname__}", self.esp_name)
             return HttpResponseForbidden()
         # Error reports show nothing of the body, whichever receiver fails.
@@ -158,7 +194,7 @@ class AnymailCoreWebhookView(View):
 
         Raises EventInProgress if another call has one of the events.
         """
-        isolate = get_anymail_setting("webhook_isolate_events", default=False)
+        isolate = self.webhook_isolate_events
         handled = HandledEvents(
             self.esp_name,
             "inbound" if self.signal is inbound else "tracking",
@@ -201,24 +237,39 @@ class AnymailCoreWebhookView(View):
                     handled.finish(claim)
 
 
+def basic_auth_secrets(value: Any) -> list[str]:
+    """Return the secrets for basic auth in a setting, which can be one or several."""
+    secrets: list[str] = as_list(value)
+    for secret in secrets:
+        if not isinstance(secret, str) or ":" not in credential(secret):
+            raise ValueError('must be "user:password", or a list of such')
+    return secrets
+
+
 class AnymailBasicAuthMixin(AnymailCoreWebhookView):
     """Checks HTTP basic auth against the WEBHOOK_SECRET setting."""
 
     warn_if_no_basic_auth = True
     """Whether basic auth is all that protects the view. False where calls are signed."""
 
-    basic_auth: Any = None
-    """Allowed "user:password" strings, or a single one; by default, from WEBHOOK_SECRET."""
+    basic_auth: Any = setting(
+        'The ``"user:password"`` for basic auth of all webhooks, or a list of several '
+        "that are valid. See :ref:`securing-webhooks`.",
+        name="webhook_secret",
+        general=True,
+        default=None,
+        default_text="none",
+        options=("basic_auth", "webhook_secret"),
+        kind=basic_auth_secrets,
+    )
 
     def __init__(self, **kwargs: Any) -> None:
-        secrets = get_anymail_setting("webhook_secret", default=[], kwargs=kwargs)
-        kwargs["basic_auth"] = as_list(kwargs.get("basic_auth") or self.basic_auth or secrets)
+        if not kwargs.get("basic_auth"):
+            # WEBHOOK_SECRET protects also where somebody has given nothing.
+            kwargs.pop("basic_auth", None)
         super().__init__(**kwargs)
-        if (
-            self.warn_if_no_basic_auth
-            and not self.basic_auth
-            and not get_anymail_setting("require_webhook_auth", default=False)
-        ):
+        self.basic_auth = self.basic_auth or []
+        if self.warn_if_no_basic_auth and not self.basic_auth and not self.require_webhook_auth:
             warnings.warn(
                 with_docs(
                     "Your Anymail webhooks are insecure: anyone could post made-up "
@@ -258,14 +309,6 @@ def _log_unprotected(view: str, esp_name: str) -> None:
         esp_name,
         view,
     )
-
-
-def as_list(value: str | Iterable[str] | None) -> list[str]:
-    """Return the value of a setting that can be a single secret or several of them, as a list."""
-    if not value:
-        return []
-    is_single = isinstance(value, (str, bytes)) or not isinstance(value, Iterable)
-    return [value] if is_single else list(value)  # type: ignore[list-item]
 
 
 def as_keys(value: str | Iterable[str] | None) -> list[str]:

@@ -15,10 +15,9 @@ from urllib.parse import quote, urljoin
 import requests  # noqa: F401 (where projects' tests replace it)
 from django.http import HttpRequest
 
-from ..conf import get_anymail_setting
+from ..conf import base_url, credential, setting
 from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from ..headers import has_control_chars, unfold
-from ..http import with_trailing_slash
 from ..inbound import AnymailInboundMessage
 from ..signals import (
     AnymailEvent,
@@ -149,21 +148,22 @@ def _parse_metadata(custom: Any) -> dict[str, Any]:
 class BrevoInboundWebhookView(BrevoBaseWebhookView):
     """Brevo's webhook for received messages. It fetches the attachments from Brevo's API.
 
-    The settings are BREVO_API_KEY and BREVO_API_URL. Raises AnymailConfigurationError if there
-    is no key.
+    Raises AnymailConfigurationError if there is no API key.
     """
 
     signal = inbound
 
-    def __init__(self, **kwargs: Any) -> None:
-        self.api_key = get_anymail_setting(
-            "api_key", esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
-        )
-        api_url = get_anymail_setting(
-            "api_url", esp_name=self.esp_name, kwargs=kwargs, default=DEFAULT_API_URL
-        )
-        self.api_url = with_trailing_slash(api_url)
-        super().__init__(**kwargs)
+    api_key: str = setting(
+        "Attachments are fetched with it.",
+        required=True,
+        kind=credential,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Attachments of inbound messages come from there, too.",
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
 
     def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
         calls = self.json_objects(request)

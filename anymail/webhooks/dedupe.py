@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.cache import BaseCache, caches
 from django.db import connections
 
-from ..conf import get_anymail_setting
+from ..conf import setting
 from ..signals import AnymailEvent
 from ..transactions import call_when_committed, is_in_transaction
 
@@ -47,11 +47,25 @@ class HandledEvents:
     cache, every event is new.
     """
 
+    alias: Any = setting(
+        "Name of a cache in Django's :setting:`CACHES` that remembers which events were "
+        "handled: one that all processes share. See :ref:`webhook-duplicates`.",
+        name="webhook_dedupe_cache",
+        general=True,
+        default=None,
+        default_text="none",
+    )
+    seconds: float = setting(
+        "How many seconds :setting:`WEBHOOK_DEDUPE_CACHE` remembers an event.",
+        name="webhook_dedupe_seconds",
+        general=True,
+        default=DEFAULT_SECONDS,
+        default_text="three days",
+    )
+
     def __init__(self, esp_name: str, kind: str, *, id_is_unique: bool) -> None:
         self.prefix = f"anymail:{esp_name}:{kind}:"
         self.id_is_unique = id_is_unique
-        self.alias = get_anymail_setting("webhook_dedupe_cache", default=None)
-        self.seconds = get_anymail_setting("webhook_dedupe_seconds", default=DEFAULT_SECONDS)
         self.cache = None if self.alias is None else caches[self.alias]
         self.owner = f"claimed by {uuid.uuid4().hex}"
         self._claims: set[str] = set()

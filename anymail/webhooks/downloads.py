@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse, HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
 
-from ..conf import get_anymail_setting
+from ..conf import as_list, setting
 from ..exceptions import (
     AnymailAPIError,
     AnymailRequestsAPIError,
@@ -30,6 +30,8 @@ from ..http import DEFAULT_DOWNLOAD_CHUNK_SIZE, no_netrc
 from ..masking import drop_tracebacks, mask_urls_in_error
 from .decoding import parse_json
 
+# Which hosts providers keep messages and attachments at is not documented.
+DEFAULT_DOWNLOAD_HOSTS = ("*",)
 DEFAULT_MAX_BYTES = 50 * 1024 * 1024
 MAX_ERROR_BYTES = 2048
 DEADLINE = 60.0
@@ -37,6 +39,23 @@ DEADLINE = 60.0
 
 # IPv4 addresses as those who have only IPv6 reach them: https://www.rfc-editor.org/rfc/rfc6052
 _NAT64 = IPv6Network("64:ff9b::/96")
+
+
+class DownloadSettings:
+    """Declares what views have in common that download received messages."""
+
+    download_hosts: list[str] = setting(
+        "Names of the hosts that received messages are downloaded from: one, or a list. "
+        "``*`` in one stands for any characters (as in Python's :mod:`fnmatch`). What "
+        "matches only because of that must have a public address.",
+        default=DEFAULT_DOWNLOAD_HOSTS,
+        default_text="any host",
+        kind=as_list,
+    )
+    download_chunk_size: int = setting(
+        "How many bytes of a received message are read at a time.",
+        default=DEFAULT_DOWNLOAD_CHUNK_SIZE,
+    )
 
 
 class Downloads:
@@ -54,12 +73,25 @@ class Downloads:
     AnymailRequestsAPIError if the provider answers with an error or not at all.
     """
 
+    timeout: Any = setting(
+        "The setting, but not the option, also holds for what webhooks call.",
+        name="requests_timeout",
+        general=True,
+        default=30,
+    )
+    max_bytes: int | None = setting(
+        "Limit of what is downloaded for one received message, where the provider's "
+        "webhook only refers to it; ``None`` for no limit.",
+        name="inbound_max_bytes",
+        general=True,
+        default=DEFAULT_MAX_BYTES,
+        default_text="50 MiB",
+    )
+
     def __init__(self, esp_name: str, api_url: str = "", hosts: Iterable[str] = ()) -> None:
         self.esp_name = esp_name
         self.api_origin = _origin(api_url)
         self.hosts = [host.lower() for host in hosts]
-        self.timeout = get_anymail_setting("requests_timeout", default=30)
-        self.max_bytes = get_anymail_setting("inbound_max_bytes", default=DEFAULT_MAX_BYTES)
         self._bytes_read = 0
         self._end_time = time.monotonic() + DEADLINE
 

@@ -13,7 +13,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from .._docs import docs_of_setting
-from ..conf import get_anymail_setting, setting_name
+from ..conf import credentials, setting, setting_name
 from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from ..inbound import AnymailInboundMessage
 from ..signals import (
@@ -25,7 +25,7 @@ from ..signals import (
     inbound,
     tracking,
 )
-from .base import AnymailBaseWebhookView, as_keys
+from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_iso_time,
@@ -94,9 +94,9 @@ class MailerSendBaseWebhookView(AnymailBaseWebhookView):
     """In an instance: the first secret, bytes."""
 
     def __init__(self, **kwargs: Any) -> None:
-        secret = get_anymail_setting(self.secret_option, esp_name=self.esp_name, kwargs=kwargs)
         super().__init__(**kwargs)
-        self._secrets = [ascii_key(key, self._secret_setting) for key in as_keys(secret)]
+        secrets = getattr(self, self.secret_option)
+        self._secrets = [ascii_key(key, self._secret_setting) for key in secrets]
         if not self._secrets:
             raise AnymailConfigurationError(
                 f"{self._secret_setting} must not be empty.",
@@ -156,8 +156,12 @@ class MailerSendTrackingWebhookView(MailerSendBaseWebhookView):
     signal = tracking
     secret_option = "signing_secret"  # noqa: S105 (not a secret)
 
-    signing_secret: Any = None
-    """Argument of ``as_view()``: str or list of str. In an instance: bytes of the first."""
+    signing_secret: Any = setting(
+        "The *signing secret* of the tracking webhook, or a list of several that are all "
+        "valid, while you change it.",
+        required=True,
+        kind=credentials,
+    )
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         if esp_event.get("type") == INBOUND_TYPE:
@@ -229,8 +233,11 @@ class MailerSendInboundWebhookView(MailerSendBaseWebhookView):
     signal = inbound
     secret_option = "inbound_secret"  # noqa: S105 (not a secret)
 
-    inbound_secret: Any = None
-    """Argument of ``as_view()``: str or list of str."""
+    inbound_secret: Any = setting(
+        "The *secret* of the inbound route, which is another one; or a list of several.",
+        required=True,
+        kind=credentials,
+    )
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailInboundEvent:
         esp_type = esp_event.get("type")

@@ -17,7 +17,7 @@ from django.http import HttpRequest, QueryDict
 
 from .._docs import docs_of_setting
 from ..addresses import parse_single_address
-from ..conf import get_anymail_setting
+from ..conf import credentials, setting
 from ..exceptions import (
     AnymailConfigurationError,
     AnymailInvalidAddress,
@@ -33,7 +33,7 @@ from ..signals import (
     inbound,
     tracking,
 )
-from .base import AnymailBaseWebhookView, as_keys
+from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_float,
@@ -136,20 +136,28 @@ class MailgunBaseWebhookView(AnymailBaseWebhookView):
     esp_name = "Mailgun"
     warn_if_no_basic_auth = False
 
-    webhook_signing_key: Any = None
-    """Argument of ``as_view()``: str or list of str. In an instance: bytes of the first."""
-    api_key: Any = None
-    """Argument of ``as_view()``: str. Only used if there is no webhook_signing_key."""
+    webhook_signing_key: Any = setting(
+        "The account's *HTTP webhook signing key*, from Mailgun's dashboard. This is not "
+        "an API key. Without it, Anymail checks signatures with "
+        ":setting:`MAILGUN_API_KEY`. It can be a list of keys that are all valid, while "
+        "you change it. For the webhooks of a subaccount, the key of the primary account "
+        "does as well.",
+        required="later",
+        default=None,
+        default_text="the value of :setting:`MAILGUN_API_KEY`",
+        kind=credentials,
+    )
+    api_key: Any = setting(
+        "Without :setting:`MAILGUN_WEBHOOK_SIGNING_KEY`, it verifies webhooks' signatures.",
+        default=None,
+        kind=credentials,
+        bare=True,
+    )
 
     def __init__(self, **kwargs: Any) -> None:
-        signing_key = get_anymail_setting(
-            "webhook_signing_key", default=None, esp_name=self.esp_name, kwargs=kwargs
-        )
-        api_key = get_anymail_setting(
-            "api_key", default=None, esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
-        )
         super().__init__(**kwargs)
-        keys = as_keys(signing_key) or as_keys(api_key)
+        signing_key = self.webhook_signing_key
+        keys = signing_key or self.api_key
         if not keys:
             raise AnymailConfigurationError(
                 "You must set ANYMAIL['MAILGUN_WEBHOOK_SIGNING_KEY'] in your Django settings to "

@@ -16,13 +16,12 @@ from urllib.parse import quote, urljoin
 import requests  # noqa: F401 (where projects' tests replace it)
 from django.http import HttpRequest
 
-from ..conf import get_anymail_setting, setting_name
+from ..conf import base_url, credential, credentials, read_settings, setting, setting_name
 from ..exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
     AnymailWebhookValidationFailure,
 )
-from ..http import DEFAULT_DOWNLOAD_CHUNK_SIZE, with_trailing_slash
 from ..inbound import AnymailInboundMessage
 from ..signals import (
     AnymailEvent,
@@ -33,7 +32,7 @@ from ..signals import (
     inbound,
     tracking,
 )
-from .base import AnymailBaseWebhookView, as_keys, as_list
+from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_key,
@@ -45,15 +44,12 @@ from .decoding import (
     json_object,
     parse_json,
 )
-from .downloads import Downloads
+from .downloads import Downloads, DownloadSettings
 from .signatures import hmac_signature, matches_any
 
 logger = logging.getLogger("anymail.webhooks")
 
 DEFAULT_INBOUND_API_URL = "https://mailtrap.io/api/"
-
-# Messages are downloaded from a storage provider. Which hosts it has is not documented.
-DEFAULT_DOWNLOAD_HOSTS = ("*",)
 
 SIGNATURE_HEADER = "Mailtrap-Signature"
 
@@ -89,16 +85,12 @@ class MailtrapWebhookView(AnymailBaseWebhookView):
     can be a list of several secrets that are valid; in instances, the attribute is the first."""
 
     def __init__(self, **kwargs: Any) -> None:
-        setting: Any = get_anymail_setting(
-            self.secret_setting, esp_name=self.esp_name, kwargs=kwargs, default=None
-        )
-        first: str | None = None
-        self._secrets: list[str] | None = None
-        if setting is not None:
-            self._secrets = as_keys(setting)
-            first = self._secrets[0] if self._secrets else ""
+        read_settings(self, kwargs)
+        self._secrets: list[str] | None = getattr(self, self.secret_setting)
+        if self._secrets is not None:
+            setattr(self, self.secret_setting, self._secrets[0] if self._secrets else "")
             self.warn_if_no_basic_auth = False
-        super().__init__(**{**kwargs, self.secret_setting: first})
+        super().__init__(**kwargs)
 
     @property
     def is_protected(self) -> bool:
@@ -169,8 +161,15 @@ class MailtrapTrackingWebhookView(MailtrapWebhookView):
     signal = tracking
     secret_setting = "tracking_secret"  # noqa: S105 (not a secret)
 
-    tracking_secret: Any = None
-    """Argument of ``as_view()``: str or list of str."""
+    tracking_secret: Any = setting(
+        "The *signing secret* of your webhook for sent messages. See "
+        ":ref:`mailtrap-tracking`. It can be a list of several that are all valid. "
+        "That's how to reset a secret, or to have several webhooks, without losing "
+        "calls: Mailtrap itself stops using the old one at once.",
+        default=None,
+        default_text="signatures are not verified",
+        kind=credentials,
+    )
 
     def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
         return [self.esp_to_anymail_event(esp_event) for esp_event in self.esp_events(request)]
@@ -202,48 +201,37 @@ class MailtrapTrackingWebhookView(MailtrapWebhookView):
         )
 
 
-class MailtrapInboundWebhookView(MailtrapWebhookView):
+class MailtrapInboundWebhookView(DownloadSettings, MailtrapWebhookView):
     """Mailtrap's webhook for received messages. It fetches them from Mailtrap's API.
 
-    The settings are MAILTRAP_INBOUND_SECRET (the webhook's secret), MAILTRAP_API_TOKEN,
-    MAILTRAP_INBOUND_API_URL, MAILTRAP_DOWNLOAD_HOSTS and MAILTRAP_DOWNLOAD_CHUNK_SIZE (in bytes).
     Raises AnymailConfigurationError if there is no token.
     """
 
     signal = inbound
     secret_setting = "inbound_secret"  # noqa: S105 (not a secret)
 
-    # What as_view() accepts
-    inbound_secret: Any = None
-    api_token: str | None = None
-    api_url: str | None = None
-    download_hosts: Any = DEFAULT_DOWNLOAD_HOSTS
-    """Names, or patterns for names, of the hosts that Mailtrap's API refers to."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        self.api_token = get_anymail_setting(
-            "api_token", esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
-        )
-        # MAILTRAP_API_URL is another host's: that of the API for sending.
-        api_url: str = kwargs.pop("api_url", None) or get_anymail_setting(
-            "inbound_api_url", esp_name=self.esp_name, default=DEFAULT_INBOUND_API_URL
-        )
-        self.api_url = with_trailing_slash(api_url)
-        self.download_hosts = as_list(
-            get_anymail_setting(
-                "download_hosts",
-                esp_name=self.esp_name,
-                kwargs=kwargs,
-                default=DEFAULT_DOWNLOAD_HOSTS,
-            )
-        )
-        self.download_chunk_size: int = get_anymail_setting(
-            "download_chunk_size",
-            esp_name=self.esp_name,
-            kwargs=kwargs,
-            default=DEFAULT_DOWNLOAD_CHUNK_SIZE,
-        )
-        super().__init__(**kwargs)
+    inbound_secret: Any = setting(
+        "The *signing secret* of your webhook for received messages, or a list of "
+        "several. See :ref:`mailtrap-inbound`.",
+        default=None,
+        default_text="signatures are not verified",
+        kind=credentials,
+    )
+    api_token: str = setting(
+        "For received messages also, with access to the inbox.",
+        required=True,
+        kind=credential,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Base URL of the API from which received messages are fetched. "
+        "(:setting:`MAILTRAP_API_URL` is for sending only. In earlier releases of "
+        "Anymail, it was also where received messages came from, although that's another "
+        "host.)",
+        name="inbound_api_url",
+        default=DEFAULT_INBOUND_API_URL,
+        kind=base_url,
+    )
 
     def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
         return [
@@ -305,7 +293,6 @@ class MailtrapInboundWebhookView(MailtrapWebhookView):
 
         Raises AnymailAPIError if it can't be downloaded.
         """
-        assert self.api_url is not None
         downloads = Downloads(self.esp_name, self.api_url, hosts=self.download_hosts)
         inbox, message = (quote(item, safe="", errors="replace") for item in (inbox_id, message_id))
         details = downloads.get_json(

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from ..conf import get_anymail_setting
+from ..conf import credentials, setting
 from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from ..http import get_request_uri
 from ..inbound import AnymailInboundMessage
@@ -27,7 +27,7 @@ from ..signals import (
     inbound,
     tracking,
 )
-from .base import AnymailBaseWebhookView, AnymailCoreWebhookView, as_keys
+from .base import AnymailBaseWebhookView, AnymailCoreWebhookView
 from .decoding import (
     as_addr_spec,
     as_float,
@@ -66,23 +66,28 @@ EVENT_TYPES = {
 class MandrillSignatureMixin(AnymailCoreWebhookView):
     """Checks Mandrill's signatures. To be named before AnymailBaseWebhookView among the bases."""
 
-    webhook_key: Any = None
-    """Argument of ``as_view()``: str or list of str. In instances: bytes of the first, or None."""
-    webhook_url: Any = None
-    """The URL as Mandrill knows it; by default, as the request has it."""
+    webhook_key: Any = setting(
+        "The key that Mandrill signs its calls with. See :ref:`mandrill-tracking`. Each "
+        "webhook and inbound route has its own: with several of them, and while you "
+        "change a key, list them all.",
+        required="later",
+        default=None,
+        kind=credentials,
+        bare=True,
+    )
+    webhook_url: str | None = setting(
+        "The webhook's URL, exactly as you have entered it in Mandrill, with "
+        "``USER:PASSWORD`` if that is part of it. It is signed as well.",
+        default=None,
+        default_text="the URL of the request as Django sees it",
+        bare=True,
+    )
 
     def __init__(self, **kwargs: Any) -> None:
-        webhook_key = get_anymail_setting(
-            "webhook_key", default=None, esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
-        )
-        webhook_url = get_anymail_setting(
-            "webhook_url", default=None, esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
-        )
         super().__init__(**kwargs)
-        self.webhook_url = webhook_url
         # There can be none yet: Mandrill gives out the key only after it has probed the URL.
         self._webhook_keys = [
-            ascii_key(key, "MANDRILL_WEBHOOK_KEY") for key in as_keys(webhook_key)
+            ascii_key(key, "MANDRILL_WEBHOOK_KEY") for key in self.webhook_key or []
         ]
         self.webhook_key = self._webhook_keys[0] if self._webhook_keys else None
 

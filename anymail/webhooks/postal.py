@@ -16,7 +16,7 @@ from typing import Any, Literal
 from django.http import HttpRequest
 
 from ..addresses import parse_single_address
-from ..conf import get_anymail_setting, setting_name
+from ..conf import setting, setting_name
 from ..exceptions import (
     AnymailConfigurationError,
     AnymailInvalidAddress,
@@ -78,22 +78,25 @@ class PostalBaseWebhookView(AnymailBaseWebhookView):
     esp_name = "Postal"
     warn_if_no_basic_auth = False
 
-    webhook_key: Any = None
-    """Argument of ``as_view()``: the key as base64 of its DER, or as PEM; or a list of such. In an
-    instance: the first."""
-    require_sha256: bool = False
-    """Argument of ``as_view()``: whether to refuse calls without an SHA-256 signature."""
+    webhook_key: Any = setting(
+        "The public key of the installation: in the output of ``postal "
+        "default-dkim-record``, it is what follows ``p=``, up to the semicolon. It can "
+        "be on one line or on several. While you change it, a list of the old and the "
+        "new one.",
+        required=True,
+        bare=True,
+    )
+    require_sha256: bool = setting(
+        "Whether to refuse calls that have only an SHA-1 signature. See "
+        ":ref:`postal-tracking`. Set it to ``True`` if you have Postal 3.2.0 or newer.",
+        default=False,
+    )
 
     def __init__(self, **kwargs: Any) -> None:
-        webhook_key = get_anymail_setting(
-            "webhook_key", esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
-        )
-        require_sha256: bool = get_anymail_setting(
-            "require_sha256", esp_name=self.esp_name, kwargs=kwargs, default=False
-        )
-        self._webhook_keys: list[Any] = as_keys(webhook_key)
-        first = self._webhook_keys[0] if self._webhook_keys else webhook_key
-        super().__init__(**{**kwargs, "webhook_key": first, "require_sha256": require_sha256})
+        super().__init__(**kwargs)
+        self._webhook_keys: list[Any] = as_keys(self.webhook_key)
+        if self._webhook_keys:
+            self.webhook_key = self._webhook_keys[0]
 
     @property
     def is_protected(self) -> bool:

@@ -21,7 +21,16 @@ from django.http import HttpRequest
 
 from .._docs import docs_of_setting
 from ..addresses import parse_single_address
-from ..conf import get_anymail_setting, setting_name
+from ..conf import (
+    base_url,
+    credential,
+    credentials,
+    declared_settings,
+    get_anymail_setting,
+    read_settings,
+    setting,
+    setting_name,
+)
 from ..exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
@@ -29,7 +38,6 @@ from ..exceptions import (
     AnymailWebhookValidationFailure,
 )
 from ..headers import has_control_chars, unfold
-from ..http import DEFAULT_DOWNLOAD_CHUNK_SIZE, with_trailing_slash
 from ..inbound import AnymailInboundMessage
 from ..signals import (
     AnymailInboundEvent,
@@ -39,7 +47,7 @@ from ..signals import (
     inbound,
     tracking,
 )
-from .base import AnymailBaseWebhookView, as_keys, as_list
+from .base import AnymailBaseWebhookView
 from .decoding import (
     as_float,
     as_iso_time,
@@ -54,13 +62,10 @@ from .decoding import (
     json_object,
     json_or_none,
 )
-from .downloads import Downloads
+from .downloads import Downloads, DownloadSettings
 from .signatures import hmac_signature, matches_any
 
 DEFAULT_API_URL = "https://api.resend.com/"
-
-# Messages and attachments are downloaded from other hosts. Which these are is not documented.
-DEFAULT_DOWNLOAD_HOSTS = ("*",)
 
 # type -> event type
 EVENT_TYPES = {
@@ -111,18 +116,24 @@ class SvixWebhookValidationMixin(AnymailBaseWebhookView):
     can be a list of several secrets that are valid; in instances, the attribute is the first."""
 
     def __init__(self, **kwargs: Any) -> None:
-        setting: Any = get_anymail_setting(
+        read_settings(self, kwargs)
+        if self.svix_setting not in declared_settings(type(self)):  # a view of another package
+            setattr(self, self.svix_setting, self._undeclared_secrets(kwargs))
+        secrets = getattr(self, self.svix_setting)
+        self._svix_keys: list[bytes] = []
+        if secrets is not None:
+            # Only no setting means that there is no secret.
+            secrets = secrets or [""]
+            self._svix_keys = [_decode_secret(key, self.signature_setting) for key in secrets]
+            setattr(self, self.svix_setting, secrets[0])
+            self.warn_if_no_basic_auth = False
+        super().__init__(**kwargs)
+
+    def _undeclared_secrets(self, kwargs: dict[str, Any]) -> list[str] | None:
+        value = get_anymail_setting(
             self.svix_setting, esp_name=self.esp_name, kwargs=kwargs, default=None
         )
-        first: str | None = None
-        self._svix_keys: list[bytes] = []
-        if setting is not None:
-            # Only no setting means that there is no secret.
-            secrets = as_keys(setting) or [""]
-            self._svix_keys = [_decode_secret(key, self.signature_setting) for key in secrets]
-            first = secrets[0]
-            self.warn_if_no_basic_auth = False
-        super().__init__(**{**kwargs, self.svix_setting: first})
+        return None if value is None else credentials(value)
 
     @property
     def signature_setting(self) -> str:
@@ -218,8 +229,13 @@ class ResendTrackingWebhookView(ResendBaseWebhookView):
     signal = tracking
     svix_setting = "signing_secret"
 
-    signing_secret: Any = None
-    """Argument of ``as_view()``: str or list of str."""
+    signing_secret: Any = setting(
+        "The signing secret of the tracking webhook, which starts with ``whsec_``, or a "
+        "list of several that are all valid. See :ref:`resend-tracking`.",
+        default=None,
+        default_text="signatures are not verified",
+        kind=credentials,
+    )
 
     def parse_events(self, request: HttpRequest) -> list[AnymailTrackingEvent]:
         esp_event = json_object(request, self.esp_name)
@@ -295,46 +311,32 @@ def _json_header(data: Any, name: str) -> Any:
 # -- Inbound ----------------------------------------------------------------------------------
 
 
-class ResendInboundWebhookView(ResendBaseWebhookView):
+class ResendInboundWebhookView(DownloadSettings, ResendBaseWebhookView):
     """Resend's webhook for received messages. It fetches the message from Resend's API.
 
-    The settings are RESEND_INBOUND_SECRET (the webhook's secret), RESEND_API_KEY, RESEND_API_URL,
-    RESEND_DOWNLOAD_HOSTS and RESEND_DOWNLOAD_CHUNK_SIZE (in bytes). Raises
-    AnymailConfigurationError if there is no API key.
+    Raises AnymailConfigurationError if there is no API key.
     """
 
     signal = inbound
     svix_setting = "inbound_secret"
 
-    inbound_secret: Any = None
-    """Argument of ``as_view()``: str or list of str."""
-    download_hosts: Any = DEFAULT_DOWNLOAD_HOSTS
-    """Argument of ``as_view()``: names, or patterns for names, of the hosts that Resend's API
-    refers to."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        self.api_key = get_anymail_setting(
-            "api_key", esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
-        )
-        api_url = get_anymail_setting(
-            "api_url", esp_name=self.esp_name, kwargs=kwargs, default=DEFAULT_API_URL
-        )
-        self.api_url = with_trailing_slash(api_url)
-        self.download_hosts = as_list(
-            get_anymail_setting(
-                "download_hosts",
-                esp_name=self.esp_name,
-                kwargs=kwargs,
-                default=DEFAULT_DOWNLOAD_HOSTS,
-            )
-        )
-        self.download_chunk_size: int = get_anymail_setting(
-            "download_chunk_size",
-            esp_name=self.esp_name,
-            kwargs=kwargs,
-            default=DEFAULT_DOWNLOAD_CHUNK_SIZE,
-        )
-        super().__init__(**kwargs)
+    inbound_secret: Any = setting(
+        "The signing secret of the inbound webhook, or a list of several.",
+        default=None,
+        default_text="signatures are not verified",
+        kind=credentials,
+    )
+    api_key: str = setting(
+        "The inbound webhook needs one with *full access*.",
+        required=True,
+        kind=credential,
+        bare=True,
+    )
+    api_url: str = setting(
+        "Inbound messages are fetched from there, too.",
+        default=DEFAULT_API_URL,
+        kind=base_url,
+    )
 
     def parse_events(self, request: HttpRequest) -> list[AnymailInboundEvent]:
         esp_event = json_object(request, self.esp_name)

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ..conf import get_anymail_setting, setting_name
+from ..conf import read_settings, setting, setting_name
 from ..exceptions import AnymailWebhookValidationFailure
 from ..headers import unfold
 from ..signals import AnymailTrackingEvent, EventType, RejectReason, tracking
@@ -66,15 +66,17 @@ class ScalewayTrackingWebhookView(SNSBaseWebhookView):
     certificate_url = CERTIFICATE_URL
     sns_headers_are_required = False
 
-    sns_trust_chain: Any = None
-    """Argument of ``as_view()``: certificates in PEM form, or the path of a file with them."""
+    sns_trust_chain: Any = setting(
+        "Scaleway's certificates to verify signatures of webhook calls with: text in PEM "
+        "form, or the path of a file. See :ref:`scaleway-signatures`.",
+        default=None,
+        default_text="signatures are not verified",
+    )
     trust_chain: TrustChain | None = None
     """The certificates in it. Set in instances."""
 
     def __init__(self, **kwargs: Any) -> None:
-        self.sns_trust_chain = get_anymail_setting(
-            "sns_trust_chain", esp_name=self.esp_name, kwargs=kwargs, default=None
-        )
+        read_settings(self, kwargs)
         if self.sns_trust_chain:
             require_cryptography(self.esp_name, self.install_extra)
             self.trust_chain = TrustChain.load(self.sns_trust_chain, self.signature_setting)

@@ -17,7 +17,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, RawPostDataException
 
-from ..conf import get_anymail_setting, setting_name
+from ..conf import read_settings, setting, setting_name
 from ..exceptions import (
     AnymailConfigurationError,
     AnymailWebhookValidationFailure,
@@ -147,14 +147,8 @@ class SendGridSignatureMixin(AnymailBaseWebhookView):
     """The (first) key as a public key of the cryptography package, or None. Set in instances."""
 
     def __init__(self, **kwargs: Any) -> None:
-        setting: Any = get_anymail_setting(
-            self.key_setting,
-            esp_name=self.esp_name,
-            kwargs=kwargs,
-            default=None,
-            allow_bare=True,
-        )
-        keys = as_keys(setting)
+        read_settings(self, kwargs)
+        keys = as_keys(getattr(self, self.key_setting))
         self._verification_keys = [self._load_key(key) for key in keys]
         if self._verification_keys:
             self.webhook_verification_key = self._verification_keys[0]
@@ -217,8 +211,13 @@ class SendGridBaseWebhookView(SendGridSignatureMixin):
 
     key_setting = "tracking_webhook_verification_key"
 
-    tracking_webhook_verification_key: Any = None
-    """Argument of ``as_view()``: str or list of str."""
+    tracking_webhook_verification_key: Any = setting(
+        "The *verification key* of your signed event webhook, or a list of several that "
+        "are all valid. See :ref:`sendgrid-tracking`.",
+        default=None,
+        default_text="signatures are not verified",
+        bare=True,
+    )
 
 
 class SendGridTrackingWebhookView(SendGridBaseWebhookView):
@@ -283,8 +282,13 @@ class SendGridInboundWebhookView(SendGridSignatureMixin):
     # of the event webhook.
     key_setting = "inbound_webhook_verification_key"
 
-    inbound_webhook_verification_key: Any = None
-    """Argument of ``as_view()``: str or list of str."""
+    inbound_webhook_verification_key: Any = setting(
+        "The *public key* of the security policy for your inbound parse webhook, or a "
+        "list of several. See :ref:`sendgrid-inbound`.",
+        default=None,
+        default_text="signatures are not verified",
+        bare=True,
+    )
 
     def parse_events(self, request: HttpRequest) -> list[AnymailInboundEvent]:
         if request.content_type == "application/json":

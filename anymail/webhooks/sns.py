@@ -26,14 +26,14 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.timezone import now
 
 from .._docs import docs_of_setting
-from ..conf import get_anymail_setting, setting_name
+from ..conf import as_list, read_settings, setting, setting_name
 from ..exceptions import (
     AnymailConfigurationError,
     AnymailRequestsAPIError,
     AnymailWebhookValidationFailure,
 )
 from ..signals import AnymailEvent
-from .base import AnymailBaseWebhookView, as_list
+from .base import AnymailBaseWebhookView
 from .decoding import as_iso_time, as_key, as_str, parse_json
 from .downloads import Downloads
 from .public_keys import is_signature, require_cryptography
@@ -349,19 +349,20 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
     not_events: frozenset[str] = frozenset()
     """Messages of notifications that are about something else."""
 
-    # What as_view() accepts
-    auto_confirm_sns_subscriptions: bool = True
-    sns_topic_arns: Any = None
+    auto_confirm_sns_subscriptions: bool = setting(
+        "Whether the webhooks confirm their subscriptions to topics.",
+        default=True,
+    )
+    sns_topic_arns: list[str] = setting(
+        "The ARN of your topic, or a list of ARNs. ``*`` in one stands for any "
+        "characters (as in Python's :mod:`fnmatch`). Calls for other topics are refused.",
+        default=(),
+        default_text="any topic",
+        kind=as_list,
+    )
 
     def __init__(self, **kwargs: Any) -> None:
-        self.auto_confirm_sns_subscriptions = get_anymail_setting(
-            "auto_confirm_sns_subscriptions", esp_name=self.esp_name, kwargs=kwargs, default=True
-        )
-        self.sns_topic_arns = as_list(
-            get_anymail_setting(
-                "sns_topic_arns", esp_name=self.esp_name, kwargs=kwargs, default=None
-            )
-        )
+        read_settings(self, kwargs)
         if self.verifies_signatures:
             require_cryptography(self.esp_name, self.install_extra)
             if self.sns_topic_arns:

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from ..conf import get_anymail_setting
+from ..conf import setting
 from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from ..inbound import AnymailInboundMessage
 from ..signals import (
@@ -137,14 +137,11 @@ class SparkPostTrackingWebhookView(SparkPostBaseWebhookView):
 
     signal = tracking
 
-    track_initial_open_as_opened: bool = False
-    """Whether "initial open" events are opened events, too; see the setting of that name."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs["track_initial_open_as_opened"] = get_anymail_setting(
-            "track_initial_open_as_opened", esp_name=self.esp_name, kwargs=kwargs, default=False
-        )
-        super().__init__(**kwargs)
+    track_initial_open_as_opened: bool = setting(
+        'Whether SparkPost\'s "initial open" events are reported as opened, too. See '
+        ":ref:`sparkpost-tracking`.",
+        default=False,
+    )
 
     def esp_to_anymail_event(
         self, event_class: str, event: dict[str, Any], esp_event: dict[str, Any]

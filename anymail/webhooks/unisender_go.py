@@ -14,10 +14,10 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from ..conf import get_anymail_setting
+from ..conf import credentials, setting
 from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from ..signals import AnymailTrackingEvent, EventType, RejectReason, tracking
-from .base import AnymailBaseWebhookView, as_keys
+from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_iso_time,
@@ -84,23 +84,24 @@ class UnisenderGoTrackingWebhookView(AnymailBaseWebhookView):
     warn_if_no_basic_auth = False
     http_method_names = ["post", "head", "options", "get"]
 
-    api_key: Any = None
-    """Argument of ``as_view()``: str or list of str."""
+    api_key: Any = setting(
+        "It also verifies the webhook's signatures: it can be a list of several that are valid.",
+        required=True,
+        kind=credentials,
+        bare=True,
+    )
     api_key_bytes: bytes
     """The first key. Set in instances."""
 
     def __init__(self, **kwargs: Any) -> None:
-        api_key = get_anymail_setting(
-            "api_key", esp_name=self.esp_name, kwargs=kwargs, allow_bare=True
-        )
-        self._api_keys = [ascii_key(key, "UNISENDER_GO_API_KEY") for key in as_keys(api_key)]
+        super().__init__(**kwargs)
+        self._api_keys = [ascii_key(key, "UNISENDER_GO_API_KEY") for key in self.api_key]
         if not self._api_keys:
             raise AnymailConfigurationError(
                 "UNISENDER_GO_API_KEY must not be empty.",
                 docs="settings#setting-UNISENDER_GO_API_KEY",
             )
         self.api_key_bytes = self._api_keys[0]
-        super().__init__(**kwargs)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Answer 200: that is how Unisender Go tries the URL before it uses it."""

@@ -1,4 +1,4 @@
-"""Documents settings from the table in ``anymail._settings``.
+"""Documents settings from their declarations (``anymail.known_settings``).
 
 ``.. anymail-settings:: postmark`` lists the settings of a group there. With the option
 ``:reference:``, which just docs/settings.rst has, they become what ``:setting:`` refers to.
@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
 from typing import Any, ClassVar
 
 from docutils import nodes
@@ -13,9 +15,17 @@ from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from anymail import _settings
-from anymail._settings import GROUPS, Group, Setting
 from anymail.datastructures import UNSET
+from anymail.known_settings import KnownSetting, groups
+
+_USES = {
+    "tracking": "the tracking webhook",
+    "inbound": "the inbound webhook",
+    "combined": "the webhook",
+}
+
+# Collecting them takes a moment.
+_groups = cache(groups)
 
 
 class AnymailSettings(SphinxDirective):
@@ -25,29 +35,35 @@ class AnymailSettings(SphinxDirective):
     option_spec: ClassVar[dict[str, Any]] = {"reference": directives.flag}
 
     def run(self) -> list[nodes.Node]:
-        group = GROUPS.get(self.arguments[0])
+        group = _groups().get(self.arguments[0])
         if group is None:
-            raise self.error(f"There are no settings of {self.arguments[0]!r} in anymail._settings")
-        self.env.note_dependency(_settings.__file__)
+            raise self.error(f"There are no settings of {self.arguments[0]!r}")
+        for module in sys.modules.copy():
+            if module.startswith(("anymail.backends", "anymail.webhooks")):
+                self.env.note_dependency(sys.modules[module].__file__)
         is_reference = "reference" in self.options
         lines: list[str] = []
         for setting in group.settings:
-            name = group.full_name(setting)
+            name = setting.name
             # A directive with content, or a definition list.
             lines += [f".. setting:: {name}", ""] if is_reference else [f":setting:`{name}`"]
-            content = [setting.text, "", ".. rst-class:: anymail-facts", ""]
-            content += [f"- {fact}" for fact in _facts(group, setting)]
+            content = [setting.help, "", ".. rst-class:: anymail-facts", ""]
+            content += [f"- {fact}" for fact in _facts(setting)]
             lines += [f"   {line}".rstrip() for line in content] + [""]
         parsed = self.parse_text_to_nodes("\n".join(lines))
         return [nodes.container("", *parsed, classes=["anymail-settings"])]
 
 
-def _facts(group: Group, setting: Setting) -> list[str]:
+def _facts(setting: KnownSetting) -> list[str]:
     facts = []
+    both = {"tracking", "inbound"}
+    webhooks = both if both.issubset(setting.required) else set()
     if setting.required:
-        facts.append(f"**Required {setting.required}**")
+        uses = ["webhooks" if use in webhooks else use for use in setting.required]
+        texts = [f"for {_USES.get(use, use)}" for use in dict.fromkeys(uses)]
+        facts.append(f"**Required {', and '.join(texts)}**")
     default = setting.default_text
-    if not default and setting.default is not UNSET:
+    if not default and not (setting.default is UNSET or (setting.required and not setting.default)):
         default = f"``{_quoted(setting.default)}``"
     if default and default != "none":
         facts.append(f"Default: {default}")
@@ -57,10 +73,9 @@ def _facts(group: Group, setting: Setting) -> list[str]:
     if setting.argument:
         facts.append(f"``as_view()`` argument: ``{setting.argument}``")
     if setting.bare:
-        facts.append(f"Also read as plain ``{group.full_name(setting)}``")
-    if setting.scope != "sending":
-        used_by = "webhooks" if setting.scope == "webhooks" else "sending and webhooks"
-        facts.append(f"Used by {used_by}")
+        facts.append(f"Also read as plain ``{setting.name}``")
+    if setting.used_by != "sending":
+        facts.append(f"Used by {setting.used_by}")
     return facts
 
 

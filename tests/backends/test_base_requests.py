@@ -8,6 +8,7 @@ from unittest import mock
 
 import requests
 import requests.adapters
+from django.core.mail.backends.base import BaseEmailBackend
 from django.test import SimpleTestCase, override_settings
 from requests.structures import CaseInsensitiveDict
 
@@ -165,7 +166,7 @@ class ConstructorTests(SimpleTestCase):
         self.assertIsNone(Backend(timeout=None, requests_timeout=3).timeout)
 
     def test_options_are_consumed(self):
-        with mock.patch.object(AnymailBaseBackend, "__init__", autospec=True) as init:
+        with mock.patch.object(BaseEmailBackend, "__init__", autospec=True) as init:
             Backend(timeout=1, requests_timeout=2, api_key="x", api_url="y", other=3)
         self.assertEqual(init.call_args.kwargs, {"other": 3})
 

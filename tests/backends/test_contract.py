@@ -26,6 +26,7 @@ from django.utils.module_loading import import_string
 
 from anymail import __version__
 from anymail.addresses import EmailAddress
+from anymail.conf import declared_settings
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailCancelSend,
@@ -319,6 +320,31 @@ class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ign
                 # In MAILERS:
                 with self.assertRaisesRegex(AnymailInvalidMailer, f"'{name}'"):
                     self.make_backend(alias="other")
+
+    def bad_settings(self) -> Iterator[tuple[str, Any, str]]:
+        """Yield options that the backend declares, values they can't have, and what is wrong."""
+        declared = declared_settings(self.backend_class)
+        for name in declared.keys() & set(self.case.required):
+            yield name, "", "You must set"
+            yield name, None, "You must set"
+        for name in declared.keys() & set(self.case.secret):
+            yield name, f"{self.case.options[name]}\n", "has white space"
+            yield name, f" {self.case.options[name]}", "has white space"
+
+    def test_bad_settings(self):
+        for name, value, problem in self.bad_settings():
+            setting = self.setting(name)
+            settings = {**self.required_settings(), setting: value}
+            # An option does not fall back to another account's settings.
+            for options in ({}, {name: value}):
+                with (
+                    self.subTest(name, value=value, options=options),
+                    override_settings(ANYMAIL=self.required_settings() if options else settings),
+                ):
+                    with self.assertRaisesMessage(AnymailConfigurationError, problem) as caught:
+                        self.make_backend(**options)
+                    self.assertIn(setting, str(caught.exception))
+                    self.assertFalse(value and value.strip() in str(caught.exception))
 
     def test_options(self):
         with override_settings(ANYMAIL={}):

@@ -117,8 +117,7 @@ class SettingsTests(UnisenderGoTestCase):
         self.send(make_message(), api_url="https://go1.unisender.example/api")
         self.assert_api_called("https://go1.unisender.example/api/email/send.json")
 
-    @override_settings(ANYMAIL={"UNISENDER_GO_API_KEY": None, "UNISENDER_GO_API_URL": ""})
-    def test_payload_without_values_in_settings(self):
+    def test_payload_by_itself(self):
         message = make_message(
             subject="Hi",
             body="",
@@ -128,7 +127,7 @@ class SettingsTests(UnisenderGoTestCase):
             merge_data={"kim@rcpt.example": {"plan": "pro"}, "lee@rcpt.example": {"plan": "free"}},
             merge_global_data={"year": "2031"},
         )
-        backend = EmailBackend()
+        backend = EmailBackend(api_key="key", api_url=API_URL)
         payload = UnisenderGoPayload(
             message=message, defaults=backend.send_defaults, backend=backend
         )

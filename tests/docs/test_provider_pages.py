@@ -13,7 +13,6 @@ from django.test import SimpleTestCase, override_settings
 from django.urls import resolve, reverse
 from django.utils.module_loading import import_string
 
-from anymail._settings import GROUPS
 from anymail.exceptions import AnymailAPIError, AnymailInsecureWebhookWarning
 from anymail.providers import PROVIDERS
 from anymail.sandbox import Sandbox
@@ -21,6 +20,7 @@ from anymail.signals import pre_send
 
 from ..utils import make_message
 from .blocks import ROOT, blocks_in
+from .known_settings import groups
 
 PAGES = ROOT / "docs" / "esps"
 
@@ -84,12 +84,7 @@ def extras() -> dict[str, str]:
 
 def view_classes(provider: str, kind: str) -> list[Any]:
     """Return the classes of a provider's webhook views of that kind, each once."""
-    paths = {
-        webhook.of(provider, PROVIDERS[provider].esp_name).view
-        for webhook in PROVIDERS[provider].webhooks
-        if webhook.kind in (kind, "combined")
-    }
-    return [import_string(f"anymail.webhooks.{path.replace(':', '.')}") for path in sorted(paths)]
+    return [import_string(webhook.view_path) for webhook in PROVIDERS[provider].webhook_views(kind)]
 
 
 def webhook_prefix() -> str:
@@ -99,8 +94,8 @@ def webhook_prefix() -> str:
 
 def protection(view_class: Any) -> tuple[bool, str | None]:
     """Return whether calls must be signed, and what to set for them to have to be."""
-    group = GROUPS[view_class.__module__.rpartition(".")[2]]
-    required = {group.full_name(item): "x" for item in group.settings if item.required}
+    group = groups()[view_class.__module__.rpartition(".")[2]]
+    required = {item.name: "x" for item in group.settings if item.required}
     with override_settings(ANYMAIL=required), warnings.catch_warnings():
         warnings.simplefilter("ignore", AnymailInsecureWebhookWarning)
         view = view_class()
@@ -164,9 +159,9 @@ class BoxTests(SimpleTestCase):
     def test_required_settings(self):
         for provider in PROVIDERS:
             with self.subTest(provider):
-                group = GROUPS[provider]
-                names = {group.full_name(item) for item in group.settings}
-                required = {group.full_name(item) for item in group.settings if item.required}
+                settings = groups()[provider].settings
+                names = {item.name for item in settings}
+                required = {item.name for item in settings if item.required}
                 named = set(_NAME.findall(box(provider)["Required settings"])) - {"AWS"}
                 self.assertLessEqual(named, names)
                 self.assertLessEqual(required, named)

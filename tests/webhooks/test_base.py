@@ -414,19 +414,27 @@ class BasicAuthTests(ViewTestCase):
             with self.assertLogs("django.security"):
                 self.assertRefused(self.post(auth="üser:passwörd"))
 
-    def test_nothing_matches_the_word_none(self):
-        # Missing credentials are not text.
-        with override_settings(ANYMAIL={"WEBHOOK_SECRET": "None"}), self.assertLogs():
-            self.assertRefused(self.post(auth=None))
-
-    def test_nothing_matches_an_empty_secret(self):
-        # As from an environment variable that is split at commas
-        with override_settings(ANYMAIL={"WEBHOOK_SECRET": [""]}):
-            for headers in [{}, {"authorization": "Basic ="}, {"authorization": "Basic !!"}]:
-                with self.subTest(headers=headers), self.assertLogs("django.security"):
-                    self.assertRefused(self.post(auth=None, **headers))
-            with self.assertLogs("django.security"):
-                self.assertRefused(self.post(auth=""))
+    def test_what_is_no_secret(self):
+        for value, problem in (
+            # As from an environment variable that is split at commas
+            ([""], 'must be "user:password"'),
+            ("password", 'must be "user:password"'),
+            ([SECRET, None], 'must be "user:password"'),
+            (5, 'must be "user:password"'),
+            # As from a file
+            (f"{SECRET}\n", "has white space"),
+            ([f" {SECRET}"], "has white space"),
+        ):
+            with (
+                self.subTest(value),
+                override_settings(ANYMAIL={"WEBHOOK_SECRET": value}),
+                self.assertRaisesMessage(
+                    AnymailConfigurationError, f"WEBHOOK_SECRET {problem}"
+                ) as caught,
+            ):
+                self.post(auth=None)
+            self.assertNotIn("password", str(caught.exception).replace('"user:password"', ""))
+            self.assertIsNone(caught.exception.__cause__)
 
     def test_no_esp_specific_setting(self):
         with override_settings(

@@ -199,7 +199,8 @@ class SignatureTests(PostalTestCase):
             ):
                 with self.assertRaisesRegex(AnymailConfigurationError, "POSTAL_WEBHOOK_KEY"):
                     self.call(self.request(json={}))
-                self.assertEqual(self.client.head("/anymail/postal/tracking/").status_code, 200)
+                if text:
+                    self.assertEqual(self.client.head("/anymail/postal/tracking/").status_code, 200)
         self.assert_no_signals()
 
     def test_error_names_setting_or_header(self):

@@ -308,7 +308,7 @@ class SvixPackageTests(ResendWebhookTestCase):
 class SecretTests(ResendWebhookTestCase):
     def test_forms_of_the_same_secret(self):
         encoded = SECRET.removeprefix("whsec_")
-        for secret in (SECRET, encoded, SECRET.rstrip("="), f" {SECRET}\n"):
+        for secret in (SECRET, encoded, SECRET.rstrip("=")):
             with self.subTest(secret), self.anymail_settings(RESEND_SIGNING_SECRET=secret):
                 self.assert_accepted(signed())
                 self.assert_refused()
@@ -354,11 +354,8 @@ class SecretTests(ResendWebhookTestCase):
             view = view_class.as_view(**{option: SECRET})
             instance = view.view_class(**view.view_initkwargs)
             self.assertEqual(getattr(instance, option), SECRET)
-            for other in (
-                {"signing_secret", "inbound_secret", "api_key", "api_url", "download_chunk_size"}
-            ) - {option}:
-                with self.subTest(option=option, other=other), self.assertRaises(TypeError):
-                    view_class.as_view(**{other: SECRET})
+        with self.assertRaises(TypeError):
+            ResendTrackingWebhookView.as_view(inbound_secret=SECRET)
 
     def test_setting_is_on_the_view(self):
         self.assertEqual(ResendTrackingWebhookView().signing_secret, SECRET)
