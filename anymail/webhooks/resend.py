@@ -352,18 +352,21 @@ class ResendInboundWebhookView(DownloadSettings, ResendBaseWebhookView):
     def esp_to_anymail_event(
         self, esp_event: dict[str, Any], request: HttpRequest
     ) -> AnymailInboundEvent:
-        """Return the normalized event. Its message is None if Resend does not identify it.
+        """Return the normalized event.
 
-        Raises AnymailAPIError if the message can't be downloaded.
+        Raises AnymailAPIError if the message can't be downloaded, AnymailWebhookValidationFailure
+        if Resend does not identify it.
         """
         event_id, _timestamp, _signature = _svix_headers(request)
         email_id = as_key(get_path(esp_event, "data", "email_id"))
+        if not email_id:
+            raise AnymailWebhookValidationFailure(f"Missing email_id in {self.esp_name} webhook")
         return AnymailInboundEvent(
             event_type=EventType.INBOUND,
             timestamp=as_iso_time(esp_event.get("created_at")),
             event_id=event_id,
             esp_event=esp_event,
-            message=self.fetch_message(email_id) if email_id else None,
+            message=self.fetch_message(email_id),
         )
 
     def fetch_message(self, email_id: str) -> AnymailInboundMessage:

@@ -229,9 +229,7 @@ class WebhookTestCase(SimpleTestCase):
 
     # -- What every event promises ------------------------------------------------------------
 
-    def assert_event_contract(
-        self, event: Any, kind: str, message_can_be_missing: bool = False
-    ) -> None:
+    def assert_event_contract(self, event: Any, kind: str) -> None:
         """Check that all fields are of the types that Anymail's documentation promises."""
         event_class = AnymailTrackingEvent if kind == "tracking" else AnymailInboundEvent
         self.assertIsInstance(event, event_class)
@@ -245,7 +243,7 @@ class WebhookTestCase(SimpleTestCase):
         if kind == "tracking":
             self._assert_tracking_contract(event)
         else:
-            self._assert_inbound_contract(event, message_can_be_missing)
+            self._assert_inbound_contract(event)
 
     def _assert_tracking_contract(self, event: Any) -> None:
         esp_names = {received.esp_name for received in self.received if received.event is event}
@@ -270,16 +268,11 @@ class WebhookTestCase(SimpleTestCase):
         for key in event.metadata:
             self.assertIsInstance(key, str, f"metadata: {event.metadata!r}")
 
-    def _assert_inbound_contract(self, event: Any, message_can_be_missing: bool) -> None:
+    def _assert_inbound_contract(self, event: Any) -> None:
         from anymail.inbound import AnymailInboundMessage
 
         message = event.message
-        if event.event_type == EventType.INBOUND and not (
-            message is None and message_can_be_missing
-        ):
-            self.assertIsInstance(message, AnymailInboundMessage)
-        if message is None:
-            return
+        self.assertIsInstance(message, AnymailInboundMessage)
         for name in ("envelope_sender", "envelope_recipient", "stripped_text", "stripped_html"):
             self._assert_str(message, name)
         self._assert_addr_spec(message, "envelope_sender")
@@ -514,8 +507,7 @@ class FixtureTestCase(WebhookTestCase):
     def _check_event(
         self, fixture: Fixture, request: WebhookRequest, event: Any, expected: dict[str, Any]
     ) -> None:
-        # Whether there must be a message is in the fixture.
-        self.assert_event_contract(event, fixture.kind, message_can_be_missing=True)
+        self.assert_event_contract(event, fixture.kind)
         expected = {"event_type": "inbound", **expected} if fixture.kind == "inbound" else expected
         esp_event = expected.pop("esp_event", None)
         if esp_event is not None:

@@ -214,7 +214,7 @@ class WebhookContract(WebhookTestCase if TYPE_CHECKING else object):  # type: ig
         return len(fixture.load_expected()["events"])
 
     def assert_valid_event(self, event: Any) -> None:
-        self.assert_event_contract(event, self.view.kind, self.view.message_can_be_missing)
+        self.assert_event_contract(event, self.view.kind)
 
     @contextmanager
     def mounted(self, view: Any, at: str) -> Iterator[None]:

@@ -32,8 +32,6 @@ class WebhookView:
     """Those that raise the error about calls of the other kind."""
     refuses_other_kind: bool = True
     """Whether calls of the other kind raise an error that names both."""
-    message_can_be_missing: bool = False
-    """Whether events for inbound messages can have none: if it's not in the call itself."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of as_view() to the same effect as the case's settings."""
     warnings: tuple[str, ...] = ()

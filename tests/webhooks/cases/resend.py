@@ -85,7 +85,6 @@ RESEND = WebhookCase(
             "anymail.webhooks.resend.ResendInboundWebhookView",
             signature="optional",
             taken_for_other_kind=frozenset({"JSON empty object"}),
-            message_can_be_missing=True,
             options={"inbound_secret": RESEND_SECRETS["inbound"]},
         ),
     ),
