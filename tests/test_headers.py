@@ -130,9 +130,9 @@ class Rfc2047Tests(SimpleTestCase):
     def test_decode_junk(self):
         for encoded, plain in [
             ("=?utf-8?q?=FF?=", "\N{REPLACEMENT CHARACTER}"),
-            ("=?shift_jis?q?=82=A0=FF?=", "あ\N{REPLACEMENT CHARACTER}"),
+            ("=?shift_jis?q?=82=A0=82?=", "あ\N{REPLACEMENT CHARACTER}"),
             ("=?no-such-charset?q?caf=C3=A9?=", "café"),
-            ("=?no-such-charset?q?=FF?=", "\N{REPLACEMENT CHARACTER}"),
+            ("=?no-such-charset?q?=FF?=", "ÿ"),
             ("=?utf-8?b?a?=", "=?utf-8?b?a?="),  # not base64
             ("=?hex?q?61?=", "61"),  # a codec, but not for text
             ("=?idna?q?=C3=A9?=", "é"),  # one that can't replace

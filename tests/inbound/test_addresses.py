@@ -131,7 +131,8 @@ class AddressTests(SimpleTestCase):
             ('Good <g@example.com>, "bad <bad@, ok@example.com',
              ("Good", "g@example.com"), ("", "ok@example.com")),
             ("(unclosed a@example.com, b@example.com", ("", "b@example.com")),
-            ("(un(closed <a@example.com, (comment) b@example.com", ("", "b@example.com")),
+            ("(un(closed <a@example.com, (comment) b@example.com",
+             ("(un(closed", "a@example.com"), ("", "b@example.com")),
             ("[unclosed a@example.com, b@example.com", ("", "b@example.com")),
             ("at 10:30 <a@example.com>", ("at 10:30", "a@example.com")),
             ("é@, a@example.com", ("", "a@example.com")),
@@ -150,7 +151,7 @@ class AddressTests(SimpleTestCase):
             ("=?a\0b?q?x?= <a@example.com>", ("x", "a@example.com")),
             # A codec of Python that is no charset, and warns about what it decodes:
             ("=?unicode_escape?q?=5Cq?= <a@example.com>",
-             ("=?unicode_escape?q?=5Cq?=", "a@example.com")),
+             ("\\q", "a@example.com")),
             # Neither part of an address can have line breaks:
             ("=?utf-8?q?a=0D=0AX:_b?= <a@example.com>", ("a X: b", "a@example.com")),
             ("=?utf-8?q?a=0D=0AX:_b?=@example.com",),
@@ -168,7 +169,7 @@ class AddressTests(SimpleTestCase):
         message = with_header("From", "Zoë <z@example.com>".encode())
         self.assertEqual(message.from_email, EmailAddress("Zoë", "z@example.com"))
         message = with_header("From", "Zoë <z@example.com>".encode("iso-8859-1"))
-        self.assertEqual(message.from_email, EmailAddress("Zo\ufffd", "z@example.com"))
+        self.assertEqual(message.from_email, EmailAddress("Zoë", "z@example.com"))
 
     def test_many_addresses(self):
         addresses = [f"User {number} <{number}@example.com>" for number in range(2000)]

@@ -73,7 +73,7 @@ class ParsingTests(SimpleTestCase):
             b"Subject: Gr\xfc\xdfe\nContent-Type: text/plain; charset=iso-8859-1\n"
             b"Content-Transfer-Encoding: 8bit\n\nGr\xfc\xdfe\r\n"
         )
-        self.assertEqual(message.subject, "Gr\ufffd\ufffde")
+        self.assertEqual(message.subject, "Grüße")
         self.assertEqual(message.text, "Grüße\n")
         self.assertEqual(message.get_content_bytes(), b"Gr\xfc\xdfe\r\n")
 
@@ -195,8 +195,22 @@ class ParsingTests(SimpleTestCase):
             self.assertEqual(duplicate.attachments[0].get_filename(), "č.png")
             self.assertEqual(duplicate.attachments[0].get_content_bytes(), SAMPLE_IMAGE)
 
-    def test_no_headers_after_blank_line_or_bom(self):
-        for start in (b"\n", b"\r\n", b"\xef\xbb\xbf"):
+    def test_byte_order_mark(self):
+        """It is no part of the first header's name."""
+        raw = b"\xef\xbb\xbfSubject: x\n\n\xef\xbb\xbftext"
+        for message in (
+            parse(raw),
+            AnymailInboundMessage.parse_raw_mime(raw.decode()),
+            AnymailInboundMessage.parse_raw_mime_chunks(bytes([byte]) for byte in raw),
+            AnymailInboundMessage.construct(raw_headers=raw.decode(), text="\ufefftext"),
+        ):
+            self.assertEqual(message.subject, "x")
+            self.assertEqual(message.text, "\ufefftext")
+        for start, body in ((b"", ""), (b"\xef", "ï"), (b"\xef\xbb", "ï»"), (raw[:3], "")):
+            self.assertEqual(parse(start).text, body)
+
+    def test_no_headers_after_blank_line(self):
+        for start in (b"\n", b"\r\n"):
             with self.subTest(start=start):
                 message = parse(start + b"Subject: x\n\ntext")
                 self.assertIsNone(message.subject)
