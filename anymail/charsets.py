@@ -37,6 +37,7 @@ _ALIASES = {
     "unicodefeff": "utf-16",
     "unicodefffe": "utf-16-be",
     "visual": "iso8859-8",
+    "windows-31j": "cp932",
 }
 _RULES = {
     "cp{}": r"(?:windows|win|cp|ibm|dos|ms)-?(\d+)",

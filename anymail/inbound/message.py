@@ -159,13 +159,22 @@ class AnymailInboundMessage(EmailMessage):
         parsed = self._parse_parameters("Content-Disposition")
         return None if parsed is None else parsed.value.lower()
 
+    def get_filename(self, failobj: Any = None) -> Any:
+        """Return the name that the file was sent with, or ``failobj``. Not safe to use as a path."""
+        for header, parameter in (("Content-Disposition", "filename"), ("Content-Type", "name")):
+            parsed = self._parse_parameters(header)
+            name = parsed and parsed.parameters.get(parameter, "").strip()
+            if name:
+                return name
+        return failobj
+
     def _parse_parameters(self, header: str) -> ParameterizedHeader | None:
         """Return the value and parameters in the first occurrence of a header."""
         values = self._get_raw_all(header)
         return parse_parameters(values[0][:MAX_LENGTH]) if values else None
 
     def _get_params_preserve(self, failobj: Any, header: str) -> Any:
-        # All methods of the base class that are about parameters call this: get_filename() ...
+        # All methods of the base class that are about parameters call this.
         parsed = self._parse_parameters(header)
         if parsed is None:
             return failobj

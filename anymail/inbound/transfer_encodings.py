@@ -6,6 +6,8 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..charsets import decode_8bit
+
 if TYPE_CHECKING:
     from .message import AnymailInboundMessage
 
@@ -17,7 +19,7 @@ def normalize_transfer_encoding(text: str) -> str:
     """Return the encoding's name without what can be around it; text itself if it has no name."""
     match = _NAME.match(text)
     if not match:
-        return text.strip()
+        return decode_8bit(text.strip())
     name = match[1].lower().replace("_", "-")
     return _ENCODINGS.get(name.replace("-", ""), name)
 

@@ -81,6 +81,14 @@ class ContentTests(SimpleTestCase):
             ("base64 (comment)", "w6\nk=", b"\xc3\xa9"),
             ("base64;", "w6k", b"\xc3\xa9"),
             ("base64", "w6k=!", b"\xc3\xa9"),
+            ("base64 some text", "w6k=", b"\xc3\xa9"),
+            ('"base64"', "w6k=", b"\xc3\xa9"),
+            ("'Base64'", "w6k=", b"\xc3\xa9"),
+            ("base-64", "w6k=", b"\xc3\xa9"),
+            ("base_64, base64", "w6k=", b"\xc3\xa9"),
+            ('"Quoted Printable"', "=C3=A9", b"=C3=A9"),
+            ("QUOTED_PRINTABLE;", "=C3=A9=\n", b"\xc3\xa9"),
+            ("quotedprintable", "=C3=A9=\n", b"\xc3\xa9"),
             ("quoted-printable", "=C3=A9=\n", b"\xc3\xa9"),
             ("x-uuencode", 'begin 644 a\n"PZD \n`\nend\n', b"\xc3\xa9"),
             ("x-uuencode", "begin 644 a\n\xff\xff\nend\n", b"begin 644 a\n\xc3\xbf\xc3\xbf\nend\n"),
@@ -147,7 +155,7 @@ class UploadedFileTests(SimpleTestCase):
                 )
                 self.assertEqual(part.as_uploaded_file().name, expected)
                 if "\0" not in filename:
-                    self.assertEqual(part.get_filename(), filename)
+                    self.assertEqual(part.get_filename(), filename or None)
 
     def test_as_uploaded_file_name_can_be_encoded(self):
         part = AnymailInboundMessage.construct_attachment("x/y", b"", filename="a.txt")
