@@ -160,7 +160,7 @@ class AnymailInboundMessage(EmailMessage):
         return None if parsed is None else parsed.value.lower()
 
     def get_filename(self, failobj: Any = None) -> Any:
-        """Return the name that the file was sent with, or ``failobj``. Not safe to use as a path."""
+        """Return the name that a file was sent with. Not safe to use as a path."""
         for header, parameter in (("Content-Disposition", "filename"), ("Content-Type", "name")):
             parsed = self._parse_parameters(header)
             name = parsed and parsed.parameters.get(parameter, "").strip()

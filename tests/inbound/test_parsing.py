@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import email
 import email.policy
@@ -18,6 +19,7 @@ from anymail.exceptions import AnymailInboundLimitExceeded
 from anymail.inbound import (
     MAX_HEADER_LENGTH,
     MAX_HEADERS,
+    MAX_HEADERS_LENGTH,
     MAX_NESTING,
     MAX_PARTS,
     AnymailInboundMessage,
@@ -334,6 +336,40 @@ class LimitTests(SimpleTestCase):
         ):
             with self.subTest(header=header[:10]), self.refused(f"{MAX_HEADER_LENGTH} characters"):
                 self.parse(header + b"\n\ntext")
+
+    def test_length_of_all_headers(self):
+        header = b"To: " + b"a@example.com, " * 17_000 + b"\n"
+        count = MAX_HEADERS_LENGTH // len(header)
+        self.assertEqual(len(self.parse(header * count + b"\ntext").get_all("To")), count)
+        part = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n"
+        for start in (b"", part):
+            with self.refused(f"{MAX_HEADERS_LENGTH} characters"):
+                self.parse(start + header * 8 + b"\ntext")
+        headers = [("X-A", "b" * MAX_HEADER_LENGTH)] * 4
+        with self.refused(f"{MAX_HEADERS_LENGTH} characters"):
+            AnymailInboundMessage.construct(headers=headers)
+
+    def test_encoded_messages(self):
+        """Those in base64 count, too, with the levels around them."""
+
+        def attach(content: bytes) -> bytes:
+            return (
+                b"Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n"
+                + base64.encodebytes(content)
+            )
+
+        message = self.parse(attach(self.nested(MAX_NESTING - 1)))
+        self.assertEqual(len(list(message.walk())), MAX_NESTING + 1)
+        with self.refused(f"{MAX_NESTING} levels"):
+            self.parse(attach(self.nested(MAX_NESTING)))
+        nested = b"Subject: x\n\ntext"
+        for _ in range(10):
+            nested = attach(nested)
+        self.assertEqual(len(list(self.parse(nested).walk())), 11)
+        parts = b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\nx\n" * 6000
+        both = b"Content-Type: multipart/mixed; boundary=c\n\n" + b"--c\n%s" % attach(parts) * 2
+        with self.refused(f"{MAX_PARTS} MIME parts"):
+            self.parse(both)
 
     def test_webhook_answers_400(self):
         for raw in (self.nested(100_000), b"X-A: b\n" * 100_000 + b"\n"):
