@@ -44,6 +44,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.checks": {
         "check_repeated_calls",
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
+        *("check_ignored_mailers", "check_mailers", "check_unknown_settings"),
         *("check_dedupe_cache", "check_repeated_calls", "get_configured_email_backends"),
     },
     "anymail.conf": {
@@ -128,6 +129,7 @@ INTERNAL = {
         "anymail.sending.results",
         "anymail.sending.runners",
         "anymail.sending.steps",
+        "anymail.diagnosis",
         "anymail.known_settings",
         "anymail.providers",
         "anymail.transactions",
