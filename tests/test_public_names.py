@@ -122,6 +122,7 @@ INTERNAL = {
         "anymail.delivery.snapshot",
         "anymail.delivery.strategy",
         "anymail.sending",
+        "anymail.sending.attributes",
         "anymail.sending.failures",
         "anymail.sending.journey",
         "anymail.sending.payload",

@@ -41,9 +41,10 @@ from ..exceptions import (
 )
 from ..masking import find_credentials
 from ..message import AnymailRecipientStatus, AnymailStatus
+from ..sending.attributes import Combiner, Converter, MessageAttr
 from ..sending.failures import report_failure
 from ..sending.journey import Journey, journey_of, on_journey
-from ..sending.payload import BasePayload, Combiner, Converter, MessageAttr, not_implemented
+from ..sending.payload import BasePayload, not_implemented
 from ..sending.problems import Meaning, api_error_meaning
 from ..sending.runners import ConcurrentSending, SequentialSending
 from ..sending.steps import ApiCall, errors_about, send

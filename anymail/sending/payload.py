@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timezone
 from email.message import Message
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.mail import EmailMessage
 from django.utils.timezone import get_current_timezone, is_naive, make_aware
@@ -14,76 +14,29 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress, parse_address_list, parse_single_address
 from ..attachments import Attachment, unpack_alternative
-from ..datastructures import (
-    UNSET,
-    concat_lists,
-    force_non_lazy,
-    force_non_lazy_dict,
-    force_non_lazy_list,
-    is_lazy,
-    last,
-    merge_dicts_deep,
-    merge_dicts_one_level,
-    merge_dicts_shallow,
-)
+from ..datastructures import UNSET, force_non_lazy, is_lazy
 from ..exceptions import (
     AnymailInvalidHeader,
     AnymailSerializationError,
     AnymailUnsupportedFeature,
 )
 from ..headers import check_header_text, has_control_chars
+from .attributes import (
+    ANYMAIL_ATTRIBUTES,
+    DJANGO_ATTRIBUTES,
+    MessageAttr,
+    MessageAttribute,
+    is_list,
+)
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
-
-Combiner: TypeAlias = Callable[..., Any]
-"""Combines the default for an attribute and a message's value. Either can be UNSET."""
-
-Converter: TypeAlias = Callable[..., Any]
-"""Takes the value of an attribute, and returns what its ``set_...`` method gets."""
-
-MessageAttr: TypeAlias = tuple[str, Combiner | None, Converter | str | None]
-"""(attribute, combiner with SEND_DEFAULTS, converter or the name of a payload method)"""
 
 
 def not_implemented(obj: object, method: str) -> NotImplementedError:
     """Return the exception to raise where a subclass must have a method of its own."""
     cls = type(obj)
     return NotImplementedError(f"{cls.__module__}.{cls.__qualname__} must implement {method}()")
-
-
-def _is_list(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return True
-    return isinstance(value, Iterable) and not (isinstance(value, (str, bytes)) or is_lazy(value))
-
-
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, (dict, Mapping))  # dict: much quicker than Mapping alone
-
-
-def _is_dict_of_dicts(value: Any) -> bool:
-    return _is_dict(value) and all(map(_is_dict, value.values()))
-
-
-# How to recognize the type that an attribute must have, and what to call it.
-_LIST = (_is_list, "a list or other iterable")
-_DICT = (_is_dict, "a dict")
-_DICT_OF_DICTS = (_is_dict_of_dicts, "a dict of address: dict")
-_ATTR_TYPES = {
-    **dict.fromkeys(("tags", "attachments", "alternatives"), _LIST),
-    **dict.fromkeys(("metadata", "merge_global_data", "esp_extra", "extra_headers"), _DICT),
-    **dict.fromkeys(("merge_data", "merge_headers", "merge_metadata"), _DICT_OF_DICTS),
-}
-
-
-def _validate_type(attr: str, value: Any, where: str) -> None:
-    """Raise TypeError for what Python would otherwise misread or complain about elsewhere."""
-    if value is UNSET or value is None or attr not in _ATTR_TYPES:
-        return
-    is_valid, expected = _ATTR_TYPES[attr]
-    if not is_valid(value):
-        raise TypeError(f'"{attr}" {where} must be {expected}')
 
 
 class BasePayload:
@@ -95,35 +48,17 @@ class BasePayload:
     as unsupported features.
     """
 
-    base_message_attrs: ClassVar[tuple[MessageAttr, ...]] = (
-        ("from_email", last, parse_address_list),
-        ("to", concat_lists, parse_address_list),
-        ("cc", concat_lists, parse_address_list),
-        ("bcc", concat_lists, parse_address_list),
-        ("subject", last, force_non_lazy),
-        ("reply_to", concat_lists, parse_address_list),
-        ("extra_headers", merge_dicts_shallow, force_non_lazy_dict),
-        ("body", last, force_non_lazy),
-        ("alternatives", concat_lists, "prepped_alternatives"),
-        ("attachments", concat_lists, "prepped_attachments"),
+    base_message_attrs: ClassVar[tuple[MessageAttr, ...]] = tuple(
+        attribute.as_row() for attribute in DJANGO_ATTRIBUTES
     )
-    anymail_message_attrs: ClassVar[tuple[MessageAttr, ...]] = (
-        ("envelope_sender", last, parse_single_address),
-        ("metadata", merge_dicts_shallow, force_non_lazy_dict),
-        ("send_at", last, "aware_datetime"),
-        ("tags", concat_lists, force_non_lazy_list),
-        ("track_clicks", last, None),
-        ("track_opens", last, None),
-        ("template_id", last, force_non_lazy),
-        ("merge_data", merge_dicts_one_level, force_non_lazy_dict),
-        ("merge_global_data", merge_dicts_shallow, force_non_lazy_dict),
-        ("merge_headers", None, force_non_lazy_dict),
-        ("merge_metadata", merge_dicts_one_level, force_non_lazy_dict),
-        ("esp_extra", merge_dicts_deep, force_non_lazy_dict),
+    anymail_message_attrs: ClassVar[tuple[MessageAttr, ...]] = tuple(
+        attribute.as_row() for attribute in ANYMAIL_ATTRIBUTES
     )
-    esp_message_attrs: ClassVar[tuple[MessageAttr, ...]] = ()
+    esp_message_attrs: ClassVar[tuple[MessageAttr | MessageAttribute, ...]] = ()
 
-    batch_attrs: ClassVar[tuple[str, ...]] = ("merge_data", "merge_headers", "merge_metadata")
+    batch_attrs: ClassVar[tuple[str, ...]] = tuple(
+        attribute.attr for attribute in ANYMAIL_ATTRIBUTES if attribute.makes_batch
+    )
     """Attributes that ask for an individual message to each recipient, even if empty."""
 
     def __init__(
@@ -139,60 +74,49 @@ class BasePayload:
         """Parts of a multipart/related among the alternatives, to be attached."""
 
         self.init_payload()
-        for attr, combiner, converter in (
-            *self.base_message_attrs,
-            *self.anymail_message_attrs,
-            *self.esp_message_attrs,
-        ):
-            self._process_attr(attr, combiner, converter)
+        for row in (*self.base_message_attrs, *self.anymail_message_attrs, *self.esp_message_attrs):
+            attribute = MessageAttribute.of(row)
+            value = self._combine(attribute)
+            is_set = value is not UNSET
+            if is_set:
+                self._apply(attribute, value)
+            if attribute.attr in self._batch_attrs_used:
+                self._batch_attrs_used[attribute.attr] = is_set
 
-    def _process_attr(
-        self, attr: str, combiner: Combiner | None, converter: Converter | str | None
-    ) -> None:
-        value = getattr(self.message, attr, UNSET)
-        if attr in ("to", "cc", "bcc", "reply_to") and value is not UNSET and value is not None:
-            self.validate_not_bare_string(attr, value)
-        _validate_type(attr, value, "attribute")
-        if combiner is not None:
-            default_value = self.defaults.get(attr, UNSET)
-            _validate_type(attr, default_value, "in SEND_DEFAULTS")
-            value = combiner(default_value, value)
-        elif value is None:
-            value = UNSET
-        is_set = value is not UNSET
-        if is_set:
-            self._apply_attr(attr, self._convert(attr, converter, value))
-        if attr in self._batch_attrs_used:
-            self._batch_attrs_used[attr] = is_set
+    def _combine(self, attribute: MessageAttribute) -> Any:
+        """Return the message's value combined with the default, or UNSET."""
+        value = getattr(self.message, attribute.attr, UNSET)
+        if value is not UNSET and value is not None:
+            if attribute.validate is not None:
+                getattr(self, attribute.validate)(attribute.attr, value)
+            if attribute.value_type is not None:
+                attribute.check_type(value, "attribute")
+        if attribute.combiner is None:
+            return UNSET if value is None else value
+        default = self.defaults.get(attribute.attr, UNSET)
+        if default is not UNSET and default is not None:
+            attribute.check_type(default, "in SEND_DEFAULTS")
+        return attribute.combiner(default, value)
 
-    def _convert(self, attr: str, converter: Converter | str | None, value: Any) -> Any:
-        if converter is None:
-            return value
-        if converter is parse_address_list or converter is parse_single_address:
-            return converter(value, field=attr)
-        convert: Converter = getattr(self, converter) if isinstance(converter, str) else converter
-        return convert(value)
-
-    def _apply_attr(self, attr: str, value: Any) -> None:
-        # Nothing that can inject headers gets to a provider, whether or not that would care.
-        if attr == "subject":
-            self.check_header_value("subject", value)
-        elif attr == "merge_headers":
-            for headers in value.values():
-                self._check_headers("merge_headers", headers)
-
-        if attr == "from_email":
-            self.set_from_email_list(value)
-        elif attr == "extra_headers":
-            self.process_extra_headers(value)
-        else:
-            getattr(self, f"set_{attr}")(value)
+    def _apply(self, attribute: MessageAttribute, value: Any) -> None:
+        """Convert a value, check it, and hand it to its setter."""
+        converter = attribute.converter
+        if isinstance(converter, str):
+            value = getattr(self, converter)(value)
+        elif converter is parse_address_list or converter is parse_single_address:
+            value = converter(value, field=attribute.attr)
+        elif converter is not None:
+            value = converter(value)
+        if attribute.check is not None:
+            # Nothing that can inject headers gets to a provider, whether or not that would care.
+            getattr(self, attribute.check)(attribute.attr, value)
+        getattr(self, attribute.setter)(value)
 
     # -- Validation ---------------------------------------------------------------------------
 
     def validate_not_bare_string(self, attr: str, value: Any) -> None:
         """Raise TypeError if a str is given where a list is expected."""
-        if not _is_list(value):
+        if not is_list(value):
             raise TypeError(f'"{attr}" attribute must be a list or other iterable')
 
     def check_header_value(self, field: str, value: Any) -> None:
@@ -223,6 +147,10 @@ class BasePayload:
                 self.check_header_value(f"{attr}: header name {name!r}", name)
                 self.check_header_value(f"{attr}[{name!r}]", value)
 
+    def _check_merge_headers(self, attr: str, merge_headers: Mapping[str, Any]) -> None:
+        for headers in merge_headers.values():
+            self._check_headers(attr, headers)
+
     def unsupported_feature(self, feature: str) -> None:
         """Raise AnymailUnsupportedFeature, unless IGNORE_UNSUPPORTED_FEATURES is set."""
         if not self.backend.ignore_unsupported_features:
@@ -242,6 +170,9 @@ class BasePayload:
         """
         prepped: list[tuple[Any, str]] = []
         for content, mimetype in alternatives:
+            if isinstance(content, str) and mimetype in ("text/plain", "text/html"):
+                prepped.append((content, mimetype))  # as nearly always
+                continue
             bodies, related = unpack_alternative(force_non_lazy(content), mimetype)
             prepped += [(body.content, body.content_type_without_charset) for body in bodies]
             self._related_parts += related
@@ -339,7 +270,6 @@ class BasePayload:
         """
         if not headers:
             return
-        self._check_headers("extra_headers", headers)
         # A copy, since the special headers are taken out.
         headers = CaseInsensitiveDict(headers)
 

@@ -17,6 +17,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from django.core.mail import EmailMessage
+from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import AnymailError
 from ..message import AnymailStatus
@@ -252,6 +253,7 @@ class _Call:
                 raise AnymailError("Cannot call the provider's API in another thread") from error
 
 
+@sensitive_variables()
 def _make_call(make: Callable[[], Any], future: Future[Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return

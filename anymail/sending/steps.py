@@ -14,7 +14,6 @@ is for runners to decide: see runners.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.core.mail import EmailMessage
@@ -149,18 +148,22 @@ class ApiCall:
         self.function = function
         self.params = params
 
-    @sensitive_variables()
     def make(self, client: Any) -> Any:
-        """Make the call. Returns and raises what the client does. It can be in another thread."""
+        """Make the call. Returns and raises what the client does."""
         return getattr(client, self.function)(**self.params)
 
 
-@contextmanager
-def errors_about(message: EmailMessage, payload: Any) -> Iterator[None]:
-    """Let errors that are raised within have the message and payload that they are about."""
-    try:
-        yield
-    except AnymailError as error:
-        error.email_message = error.email_message or message
-        error.payload = error.payload or payload
-        raise
+class errors_about:  # noqa: N801 (used as a statement)
+    """Have errors that are raised within tell the message and payload that they are about."""
+
+    def __init__(self, message: EmailMessage, payload: Any) -> None:
+        self.message = message
+        self.payload = payload
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, error_class: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, AnymailError):
+            error.email_message = self.message
+            error.payload = error.payload or self.payload

@@ -1,0 +1,160 @@
+"""The attributes of messages: one row for each, which says all about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
+
+from ..addresses import parse_address_list, parse_single_address
+from ..datastructures import (
+    concat_lists,
+    force_non_lazy,
+    force_non_lazy_dict,
+    force_non_lazy_list,
+    is_lazy,
+    last,
+    merge_dicts_deep,
+    merge_dicts_one_level,
+    merge_dicts_shallow,
+)
+
+Combiner: TypeAlias = Callable[..., Any]
+"""Combines the default for an attribute and a message's value. Either can be UNSET."""
+
+Converter: TypeAlias = Callable[..., Any]
+"""Takes the value of an attribute, and returns what its ``set_...`` method gets."""
+
+MessageAttr: TypeAlias = tuple[str, Combiner | None, Converter | str | None]
+"""(attribute, combiner with SEND_DEFAULTS, converter or the name of a payload method)"""
+
+
+class ValueType(NamedTuple):
+    """A type that an attribute's value must have."""
+
+    is_valid: Callable[[Any], bool]
+    name: str
+
+
+def is_list(value: Any) -> bool:
+    """Tell whether a value is a list or other iterable, but not text."""
+    if isinstance(value, (list, tuple)):
+        return True
+    return isinstance(value, Iterable) and not (isinstance(value, (str, bytes)) or is_lazy(value))
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, (dict, Mapping))  # dict: much quicker than Mapping alone
+
+
+def _is_dict_of_dicts(value: Any) -> bool:
+    return _is_dict(value) and all(map(_is_dict, value.values()))
+
+
+LIST = ValueType(is_list, "a list or other iterable")
+DICT = ValueType(_is_dict, "a dict")
+DICT_OF_DICTS = ValueType(_is_dict_of_dicts, "a dict of address: dict")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAttribute:
+    """What is known about an attribute of messages."""
+
+    attr: str
+    combiner: Combiner | None
+    """Combines the value with that of SEND_DEFAULTS. Without one, there is no default."""
+    converter: Converter | str | None
+    """A function, or the name of a method of the payload."""
+    value_type: ValueType | None = None
+    """What a value must be, also in SEND_DEFAULTS. If None, it can be anything."""
+    validate: str | None = None
+    """A method of the payload that gets attribute and value as they are on the message."""
+    check: str | None = None
+    """A method that gets attribute and value, combined and converted."""
+    makes_batch: bool = False
+    """Whether it asks for an individual message to each ``to`` recipient."""
+    setter: str = ""
+    """The method that gets the value in the end. By default, ``set_<attr>``."""
+
+    @classmethod
+    def of(cls, row: MessageAttr | MessageAttribute) -> MessageAttribute:
+        """Return all that is known about an attribute in a row of a payload's tables."""
+        if isinstance(row, MessageAttribute):
+            return row
+        attr, combiner, converter = row
+        known = KNOWN.get(attr)
+        if known is None:
+            return cls(attr, combiner, converter)
+        if known.combiner is combiner and known.converter is converter:
+            return known
+        return replace(known, combiner=combiner, converter=converter)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "setter", self.setter or f"set_{self.attr}")
+
+    def as_row(self) -> MessageAttr:
+        """Return it in the short form."""
+        return self.attr, self.combiner, self.converter
+
+    def check_type(self, value: Any, where: str) -> None:
+        """Raise TypeError for what Python would otherwise misread or complain about elsewhere."""
+        expected = self.value_type
+        if expected is not None and not expected.is_valid(value):
+            raise TypeError(f'"{self.attr}" {where} must be {expected.name}')
+
+
+def _addresses(attr: str) -> MessageAttribute:
+    return MessageAttribute(
+        attr, concat_lists, parse_address_list, validate="validate_not_bare_string"
+    )
+
+
+DJANGO_ATTRIBUTES = (
+    MessageAttribute("from_email", last, parse_address_list, setter="set_from_email_list"),
+    _addresses("to"),
+    _addresses("cc"),
+    _addresses("bcc"),
+    MessageAttribute("subject", last, force_non_lazy, check="check_header_value"),
+    _addresses("reply_to"),
+    MessageAttribute(
+        "extra_headers",
+        merge_dicts_shallow,
+        force_non_lazy_dict,
+        value_type=DICT,
+        check="_check_headers",
+        setter="process_extra_headers",
+    ),
+    MessageAttribute("body", last, force_non_lazy),
+    MessageAttribute("alternatives", concat_lists, "prepped_alternatives", value_type=LIST),
+    MessageAttribute("attachments", concat_lists, "prepped_attachments", value_type=LIST),
+)
+
+
+def _dict(attr: str, combiner: Combiner) -> MessageAttribute:
+    return MessageAttribute(attr, combiner, force_non_lazy_dict, value_type=DICT)
+
+
+def _for_recipients(
+    attr: str, combiner: Combiner | None, check: str | None = None
+) -> MessageAttribute:
+    return MessageAttribute(
+        attr, combiner, force_non_lazy_dict, value_type=DICT_OF_DICTS, check=check, makes_batch=True
+    )
+
+
+ANYMAIL_ATTRIBUTES = (
+    MessageAttribute("envelope_sender", last, parse_single_address),
+    _dict("metadata", merge_dicts_shallow),
+    MessageAttribute("send_at", last, "aware_datetime"),
+    MessageAttribute("tags", concat_lists, force_non_lazy_list, value_type=LIST),
+    MessageAttribute("track_clicks", last, None),
+    MessageAttribute("track_opens", last, None),
+    MessageAttribute("template_id", last, force_non_lazy),
+    _for_recipients("merge_data", merge_dicts_one_level),
+    _dict("merge_global_data", merge_dicts_shallow),
+    _for_recipients("merge_headers", None, check="_check_merge_headers"),
+    _for_recipients("merge_metadata", merge_dicts_one_level),
+    _dict("esp_extra", merge_dicts_deep),
+)
+
+KNOWN = {row.attr: row for row in (*DJANGO_ATTRIBUTES, *ANYMAIL_ATTRIBUTES)}
