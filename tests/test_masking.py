@@ -373,9 +373,13 @@ class BackendQuiet(QuietTestCase if TYPE_CHECKING else object):  # type: ignore[
             value: Any = {CONTENT: NotSerializable()}
             if name in ("merge_data", "merge_metadata"):
                 value = {"to@example.com": value}
-            with self.subTest(name):
-                attrs = {**self.attrs(name), name: value}
-                self.assertIsInstance(self.assert_fails(attrs, CREDENTIAL, CONTENT), AnymailError)
+            for concurrency in (1, 2):
+                with self.subTest(name, concurrency=concurrency):
+                    attrs = {**self.attrs(name), name: value}
+                    error = self.assert_fails(
+                        attrs, CREDENTIAL, CONTENT, send_concurrency=concurrency
+                    )
+                    self.assertIsInstance(error, AnymailError)
 
     def test_malformed_attributes(self):
         for attrs in (

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -109,10 +110,10 @@ class ConcurrentSending(_Runner):
             try:
                 self._start_all(journeys, executor)
                 self._take_all_steps()
-            except BaseException:  # KeyboardInterrupt, for example
-                for _, call in self._steps:
-                    if call is not None:
-                        call.future.cancel()  # if it has not begun
+            except BaseException as error:  # KeyboardInterrupt, for example
+                for under_way, call in self._steps:
+                    if call is not None and call.future.cancel():  # it has not begun
+                        under_way.error = error
                 self._take_all_steps()
                 self._log(self._errors.values())
                 raise
@@ -180,12 +181,14 @@ class ConcurrentSending(_Runner):
     def _take_step(self) -> None:
         under_way, call = self._steps[0]
         if call is not None:
-            wait([call.future])  # If this is interrupted, the step is still to be taken.
+            call.wait()  # If this is interrupted, the step is still to be taken.
         self._steps.popleft()
         if call is None:
             self._finish(under_way)
             return
         self._calls -= 1
+        if call.future.cancelled():
+            return
         try:
             under_way.sending.receive(call.payload, call.future.result)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
@@ -205,7 +208,8 @@ class ConcurrentSending(_Runner):
             return
         if under_way.number in self._errors:
             self.sent_count += sending.status.is_accepted
-        self._report(sending.journey, under_way.error)
+        if isinstance(under_way.error, Exception):
+            self._report(sending.journey, under_way.error)
 
     # -- Errors -------------------------------------------------------------------------------
 
@@ -230,7 +234,7 @@ class _UnderWay:
 
     number: int
     sending: Sending
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class _Call:
@@ -251,6 +255,11 @@ class _Call:
             # the executor's others can have come to it all the same.
             if self.future.cancel():
                 raise AnymailError("Cannot call the provider's API in another thread") from error
+
+    def wait(self) -> None:
+        """Return when there is an answer."""
+        with suppress(CancelledError):
+            self.future.exception()
 
 
 @sensitive_variables()

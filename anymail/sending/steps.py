@@ -114,7 +114,7 @@ class Sending:
 
     # -- Finish -------------------------------------------------------------------------------
 
-    def tell(self, error: Exception | None = None) -> None:
+    def tell(self, error: BaseException | None = None) -> None:
         """Tell receivers of post_send, if there is something to tell in spite of an error.
 
         With the error, or before, it can be known what became of the message for some recipients.

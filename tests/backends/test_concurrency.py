@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import patch
 
@@ -17,7 +24,6 @@ from anymail.exceptions import (
     AnymailCancelSend,
     AnymailConfigurationError,
     AnymailError,
-    AnymailRequestsAPIError,
 )
 from anymail.message import AnymailMessage
 from anymail.sending.runners import ConcurrentSending, SequentialSending
@@ -25,7 +31,7 @@ from anymail.signals import post_send, pre_send
 
 from ..http_server import Answer, HttpServer, ReceivedRequest
 from ..properties import examples
-from ..utils import make_message, make_response, skip_without
+from ..utils import PACKAGE, make_message, make_response, skip_without
 
 # What a message can meet with. The API and the signals' receivers look at its subject.
 KINDS = [
@@ -85,7 +91,9 @@ class Provider:
 class Run:
     """What came of sending messages of the given kinds."""
 
-    def __init__(self, kinds: list[str], *, fail_silently: bool, concurrency: int) -> None:
+    def __init__(
+        self, kinds: list[str], *, fail_silently: bool, concurrency: int, breaks_off: bool = False
+    ) -> None:
         self.provider = Provider()
         self.signals: dict[str, list[str]] = {"pre_send": [], "post_send": []}
         self.threads: set[threading.Thread] = set()
@@ -103,12 +111,17 @@ class Run:
                 patch("requests.Session.request", self.request),
                 patch("anymail.sending.runners.logger"),
             ):
-                self.result = backend.send_messages(self.messages)
+                self.result = backend.send_messages(self.iterate(breaks_off))
         except (AnymailError, ZeroDivisionError) as error:
             self.error = error
         finally:
             pre_send.disconnect(self.before)
             post_send.disconnect(self.after)
+
+    def iterate(self, breaks_off: bool) -> Iterator[AnymailMessage]:
+        yield from self.messages
+        if breaks_off:
+            raise ZeroDivisionError("No more messages")
 
     @property
     def request(self) -> Any:
@@ -168,11 +181,12 @@ class EqualResultsTests(SimpleTestCase):
         kinds=st.lists(st.sampled_from(KINDS), max_size=10),
         fail_silently=st.booleans(),
         concurrency=st.integers(2, 5),
+        breaks_off=st.booleans(),
     )
     @examples(100)
-    def test_equal_to_one_after_the_other(self, kinds, fail_silently, concurrency):
-        expected = Run(kinds, fail_silently=fail_silently, concurrency=1)
-        actual = Run(kinds, fail_silently=fail_silently, concurrency=concurrency)
+    def test_equal_to_one_after_the_other(self, kinds, concurrency, **options):
+        expected = Run(kinds, concurrency=1, **options)
+        actual = Run(kinds, concurrency=concurrency, **options)
 
         self.assertEqual(actual.result, expected.result)
         self.assertEqual(repr(actual.error), repr(expected.error))
@@ -228,7 +242,7 @@ class ConcurrencyTests(SimpleTestCase):
         with patch("requests.Session.request", request):
             try:
                 return (backend or EmailBackend()).send_messages(messages), messages
-            except AnymailRequestsAPIError as error:
+            except AnymailError as error:
                 return error, messages
 
     def test_several_at_a_time(self):
@@ -256,6 +270,91 @@ class ConcurrencyTests(SimpleTestCase):
         self.assertEqual(error.sent_count, 1)
         self.assertEqual(len(logged.output), 1)
         self.assertIn("ConnectionError: no connection", logged.output[0])
+
+    def test_interrupted(self):
+        """By something in the thread that sends: what is under way is finished."""
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, handler)
+        main_thread = threading.get_ident()
+        for interrupted_at in ("in the iterable", "while it waits"):
+            self.barrier = threading.Barrier(2)
+            self.provider = Provider()
+            messages = [make_message(subject=subject) for subject in ("a", "error 500")]
+            told = []
+
+            def iterate(messages=messages, interrupted_at=interrupted_at):
+                yield from messages
+                if interrupted_at == "in the iterable":
+                    raise KeyboardInterrupt
+
+            def request(session, interrupted_at=interrupted_at, **params):
+                self.barrier.wait(10)
+                if interrupted_at == "while it waits" and "error" not in params["data"]:
+                    signal.pthread_kill(main_thread, signal.SIGINT)
+                    time.sleep(0.05)
+                return self.provider.request(session, **params)
+
+            def tell(message, told=told, **kwargs):
+                told.append(message.subject)
+
+            post_send.connect(tell)
+            self.addCleanup(post_send.disconnect, tell)
+            with (
+                self.subTest(interrupted_at),
+                patch("requests.Session.request", request),
+                self.assertLogs("anymail.backends", "ERROR") as logged,
+                self.assertRaises(KeyboardInterrupt) as caught,
+            ):
+                EmailBackend().send_messages(iterate())
+            self.assertEqual(messages[0].anymail_status.message_id, "id of a")
+            self.assertEqual(told, ["a"])
+            self.assertEqual(caught.exception.sent_count, 1)
+            self.assertIn("API response 500", logged.output[0])
+
+    def test_no_more_threads(self):
+        def submit(executor, *args):
+            if self.provider.threads or executor._threads:
+                raise RuntimeError("can't start new thread")
+            return real_submit(executor, *args)
+
+        real_submit = ThreadPoolExecutor.submit
+        self.barrier = threading.Barrier(1)
+        with patch.object(ThreadPoolExecutor, "submit", submit):
+            error, messages = self.send("a", "b")
+        self.assertIsInstance(error, AnymailError)
+        self.assertIn("RuntimeError: can't start new thread", str(error))
+        self.assertEqual((error.email_message, error.sent_count), (messages[1], 1))
+        self.assertEqual(messages[0].anymail_status.message_id, "id of a")
+        self.assertEqual(self.provider.subjects, ["a"])
+
+    def test_interpreter_shuts_down(self):
+        script = """
+            import threading, time
+            from django.conf import settings
+            settings.configure(ANYMAIL={"SEND_CONCURRENCY": 2})
+            from anymail.backends.postmark import EmailBackend
+            from anymail.exceptions import AnymailError
+            from anymail.message import AnymailMessage
+
+            def send():
+                threading.main_thread().join()
+                time.sleep(0.2)
+                message = AnymailMessage("", "", "from@example.com", ["to@example.com"])
+                try:
+                    EmailBackend(server_token="token").send_messages([message])
+                except AnymailError as error:
+                    print(error)
+
+            threading.Thread(target=send).start()
+        """
+        process = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script)],
+            cwd=PACKAGE.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertIn("RuntimeError: cannot schedule new futures", process.stdout, process.stderr)
 
     def test_same_message_several_times(self):
         message = make_message()
