@@ -247,6 +247,8 @@ OTHERS = [
     "anymail.webhooks.amazon_ses:AmazonSESBaseWebhookView._parse_sns_message",
     "anymail.webhooks.amazon_ses:AmazonSESBaseWebhookView.auto_confirm_sns_subscription",
     "anymail.webhooks.amazon_ses:_get_anymail_boto3_params",
+    "anymail.webhooks.resend:ResendInboundWebhookView._fetch_attachment",
+    "anymail.webhooks.resend:ResendInboundWebhookView._fetch_inbound_email",
 ]
 
 

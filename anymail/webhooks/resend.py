@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import math
 import time
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -374,15 +375,14 @@ class ResendInboundWebhookView(DownloadSettings, ResendBaseWebhookView):
 
         Raises AnymailAPIError if it can't be downloaded.
         """
-        downloads = Downloads(self.esp_name, self.api_url, hosts=self.download_hosts)
-        email = self.call_api(downloads, email_id)
+        email = self._fetch_inbound_email(email_id)
         raw_url = get_path(email, "raw", "download_url")
         if raw_url:
             return AnymailInboundMessage.parse_raw_mime_chunks(
-                downloads.iter_content(raw_url, chunk_size=self.download_chunk_size)
+                self._downloads.iter_content(raw_url, chunk_size=self.download_chunk_size)
             )
         attachments = [item for item in get_list(email, "attachments") if isinstance(item, dict)]
-        attachments = self.with_download_urls(downloads, email_id, attachments)
+        attachments = self.with_download_urls(email_id, attachments)
         return AnymailInboundMessage.construct(
             from_email=_header_text(email.get("from")) or None,
             to=_header_text(email.get("to")) or None,
@@ -392,11 +392,38 @@ class ResendInboundWebhookView(DownloadSettings, ResendBaseWebhookView):
             headers=_headers(email),
             text=as_text(email.get("text")),
             html=as_text(email.get("html")),
-            attachments=[_download_attachment(downloads, item) for item in attachments],
+            attachments=[self._fetch_attachment(item) for item in attachments],
+        )
+
+    @cached_property
+    def _downloads(self) -> Downloads:
+        return Downloads(self.esp_name, self.api_url, hosts=self.download_hosts)
+
+    # Other packages override this and the next one.
+    def _fetch_inbound_email(self, email_id: str) -> dict[str, Any]:
+        """Return what Resend's API tells of a received message.
+
+        Raises AnymailAPIError if it can't be fetched.
+        """
+        return self.call_api(email_id)
+
+    def _fetch_attachment(self, attachment: dict[str, Any]) -> AnymailInboundMessage:
+        """Return an attachment for what the API tells of it, with its ``download_url``.
+
+        Raises AnymailAPIError if it can't be downloaded.
+        """
+        url = attachment.get("download_url") or ""
+        content, content_type = self._downloads.get_content(url)
+        return AnymailInboundMessage.construct_attachment(
+            content_type=content_type or as_str(attachment.get("content_type")),
+            content=content,
+            filename=as_str(attachment.get("filename")),
+            content_id=as_text(attachment.get("content_id")),
+            disposition=as_str(attachment.get("content_disposition")) or "",
         )
 
     def with_download_urls(
-        self, downloads: Downloads, email_id: str, attachments: list[dict[str, Any]]
+        self, email_id: str, attachments: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
         """Return the attachments with the URLs that are not in the answer for the message.
 
@@ -406,27 +433,27 @@ class ResendInboundWebhookView(DownloadSettings, ResendBaseWebhookView):
         """
         if all(item.get("download_url") for item in attachments):
             return attachments
-        listed = self.call_api(downloads, email_id, "attachments")
+        listed = self.call_api(email_id, "attachments")
         by_id = {as_key(get_path(item, "id")): item for item in get_list(listed, "data")}
         result = []
         for item in attachments:
             attachment_id = as_key(item.get("id"))
             if not item.get("download_url") and attachment_id:
                 found = by_id.get(attachment_id) or self.call_api(
-                    downloads, email_id, "attachments", attachment_id
+                    email_id, "attachments", attachment_id
                 )
                 item = {**item, "download_url": found.get("download_url")}
             result.append(item)
         return result
 
-    def call_api(self, downloads: Downloads, email_id: str, *path: str) -> dict[str, Any]:
+    def call_api(self, email_id: str, *path: str) -> dict[str, Any]:
         """Return what Resend's API has at a path within a received message."""
         parts = (email_id, *path)
         if any(not part.strip(".") for part in parts):
             # In a URL, dots alone have a meaning of their own.
             raise AnymailWebhookValidationFailure(f"Invalid id in {self.esp_name} webhook")
         path_text = "/".join(quote(part, safe="", errors="replace") for part in parts)
-        answer = downloads.get_json(
+        answer = self._downloads.get_json(
             urljoin(self.api_url, f"emails/receiving/{path_text}"),
             headers={"Authorization": f"Bearer {self.api_key}"},
         )
@@ -435,17 +462,6 @@ class ResendInboundWebhookView(DownloadSettings, ResendBaseWebhookView):
                 f"Invalid {self.esp_name} API response format", esp_name=self.esp_name
             )
         return answer
-
-
-def _download_attachment(downloads: Downloads, attachment: dict[str, Any]) -> AnymailInboundMessage:
-    content, content_type = downloads.get_content(attachment.get("download_url") or "")
-    return AnymailInboundMessage.construct_attachment(
-        content_type=content_type or as_str(attachment.get("content_type")),
-        content=content,
-        filename=as_str(attachment.get("filename")),
-        content_id=as_text(attachment.get("content_id")),
-        disposition=as_str(attachment.get("content_disposition")) or "",
-    )
 
 
 def _header_text(value: Any) -> str | None:

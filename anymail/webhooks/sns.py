@@ -448,14 +448,17 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
                 f"webhook call has {expected!r:.100}"
             )
 
-    def _parse_sns_message(self, request: HttpRequest) -> dict[str, Any]:
+    @classmethod
+    def _parse_sns_message(cls, request: HttpRequest) -> dict[str, Any]:
         """Return the SNS message that is the body of the request. Parsed only once.
+
+        (Other packages call this, with a view or without.)
 
         Raises AnymailWebhookValidationFailure if it isn't a JSON object.
         """
         message: dict[str, Any] | None = getattr(request, "_sns_message", None)
         if message is None:
-            what = f"SNS message in {self.esp_name} webhook"
+            what = f"SNS message in {cls.esp_name} webhook"
             try:
                 body = request.body.decode(request.encoding or "utf-8")
             except (LookupError, UnicodeError) as err:

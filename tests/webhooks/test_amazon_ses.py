@@ -335,6 +335,16 @@ class SNSTests(AmazonSESWebhookTestCase):
             self.call(sns_request(message=SEND_EVENT))
         self.assertEqual(mock.call_count, 2)  # the body, and the message in it
 
+    def test_parsed_by_others(self):
+        """With a view or without one, such as in a middleware"""
+        request = RequestFactory().post("/", {"Type": "x"}, content_type="application/json")
+        for parse in (
+            AmazonSESInboundWebhookView._parse_sns_message,
+            AmazonSESTrackingWebhookView(basic_auth=BASIC_AUTH)._parse_sns_message,
+        ):
+            self.assertEqual(parse(request), {"Type": "x"})
+        self.assertIs(AmazonSESInboundWebhookView._parse_sns_message(request), parse(request))
+
     def test_base_view_has_no_converter(self):
         view = amazon_ses.AmazonSESBaseWebhookView()
         with self.assertRaises(NotImplementedError):

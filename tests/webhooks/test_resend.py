@@ -24,6 +24,7 @@ from anymail.exceptions import (
     AnymailRequestsAPIError,
     AnymailWebhookValidationFailure,
 )
+from anymail.inbound import AnymailInboundMessage
 from anymail.signals import tracking
 from anymail.webhooks.base import AnymailBaseWebhookView
 from anymail.webhooks.resend import (
@@ -461,6 +462,34 @@ class InboundTests(ResendWebhookTestCase):
         self.assertEqual(api_request.headers["Authorization"], "Bearer api-key")
         self.assertEqual((download.method, download.url), ("GET", self.url))
         self.assertNotIn("Authorization", download.headers)
+
+    def test_methods_to_override(self):
+        """Where a package fetches messages in its own way, nothing else is called."""
+        email = {"subject": "Hi", "attachments": [{"id": "1", "download_url": "https://x.example"}]}
+        attachment = AnymailInboundMessage.construct_attachment("text/plain", "x", filename="1.txt")
+        calls: list[Any] = []
+
+        class OwnView(ResendInboundWebhookView):
+            def _fetch_inbound_email(self, email_id):
+                calls.append(email_id)
+                return email
+
+            def _fetch_attachment(self, attachment_data):
+                calls.append(attachment_data)
+                return attachment
+
+        message = OwnView().fetch_message("email-1")
+        self.assertEqual(message.subject, "Hi")
+        self.assertEqual([part.get_filename() for part in message.attachments], ["1.txt"])
+        self.assertEqual(calls, ["email-1", *email["attachments"]])
+        self.assertEqual(self.requests, [])
+
+    def test_methods_to_call(self):
+        view = ResendInboundWebhookView()
+        self.assertEqual(view._fetch_inbound_email("email-1"), self.email)
+        self.raw = Source(b"content")
+        part = view._fetch_attachment({"download_url": self.url, "filename": "a.txt"})
+        self.assertEqual((part.get_filename(), part.get_content_bytes()), ("a.txt", b"content"))
 
     def test_authorization_for_attachments(self):
         url = "https://cdn.example.com/1"
