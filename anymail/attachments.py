@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import base64
 import copy
-import email.generator
 import email.message
-import email.policy
 import mimetypes
 import re
 from email.mime.base import MIMEBase
-from io import BytesIO
 from typing import Any
 
 from django.conf import settings
@@ -20,8 +17,9 @@ from django.core.mail.message import DEFAULT_ATTACHMENT_MIME_TYPE
 from .datastructures import force_non_lazy
 from .exceptions import AnymailSerializationError
 from .headers import check_header_text, unfold, unquote_string
+from .mime import HeadersAsWritten, flatten
 
-SMTP7BIT = email.policy.SMTP.clone(cte_type="7bit")
+SMTP7BIT = HeadersAsWritten(linesep="\r\n", cte_type="7bit")
 """Policy for MIME that must pass through anything: CRLF line ends, 7-bit content."""
 
 # A parameter of a content type: its name, and its value as it is written, perhaps in quotes.
@@ -251,17 +249,11 @@ def _part_content(part: email.message.Message) -> bytes:
 def _message_bytes(message: EmailMessage | email.message.Message) -> bytes:
     """Serialize a message or part that is to be attached whole."""
     mime: Any = message.message() if isinstance(message, EmailMessage) else message
+    as_it_is = SMTP7BIT.clone(cte_type="8bit")
     if isinstance(message, EmailMessage) and isinstance(mime, MIMEBase):
-        # Before Django 6.0: a legacy message, with a serialization of its own that's 7-bit safe.
-        legacy: bytes = mime.as_bytes(linesep="\r\n")  # type: ignore[call-arg]
-        return legacy
+        # Before Django 6.0: a legacy message, whose content Django has encoded as needed.
+        return flatten(mime, as_it_is)
     try:
-        return _flatten(mime, SMTP7BIT)
-    except LookupError:  # 8-bit text in a charset that Python doesn't know: leave it as it is
-        return _flatten(mime, email.policy.SMTP)
-
-
-def _flatten(mime: Any, policy: email.policy.Policy) -> bytes:
-    buffer = BytesIO()
-    email.generator.BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(mime)
-    return buffer.getvalue()
+        return flatten(mime, SMTP7BIT)
+    except LookupError:  # 8-bit text in a charset that Python doesn't know
+        return flatten(mime, as_it_is)

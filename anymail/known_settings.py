@@ -88,7 +88,6 @@ def webhook_settings() -> list[KnownSetting]:
 
 def _without_provider() -> list[KnownSetting]:
     from .backends.base_requests import AnymailRequestsBackend
-    from .delivery.memory import DELIVERY_CACHE
     from .webhooks.base import AnymailBaseWebhookView
     from .webhooks.dedupe import HandledEvents
     from .webhooks.downloads import Downloads
@@ -97,14 +96,12 @@ def _without_provider() -> list[KnownSetting]:
         ("sending", AnymailRequestsBackend),
         *(("webhooks", cls) for cls in (AnymailBaseWebhookView, HandledEvents, Downloads)),
     ]
-    declared = [
-        (use, item)
+    return _known(
+        (item.full_name(cls), use, item)
         for use, cls in classes
         for item in declared_settings(cls).values()
         if item.general
-    ]
-    declared.append(("sending", DELIVERY_CACHE))
-    return _known((item.full_name(None), use, item) for use, item in declared)
+    )
 
 
 def settings_of_every_provider() -> list[KnownSetting]:

@@ -10,18 +10,9 @@ Messages are sent as MIME, made by Django. With a template, SES makes them, one 
 from __future__ import annotations
 
 import copy
-import quopri
-import re
-from base64 import encodebytes
 from collections.abc import Mapping
-from email.errors import MessageError
-from email.generator import BytesGenerator
-from email.header import Header
-from email.headerregistry import AddressHeader
 from email.message import Message
 from email.mime.base import MIMEBase
-from email.policy import EmailPolicy, Policy
-from io import BytesIO
 from typing import Any, ClassVar
 
 import django
@@ -34,9 +25,17 @@ from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..attachments import Attachment, unpack_alternative
 from ..conf import setting
 from ..datastructures import UNSET, force_non_lazy
-from ..exceptions import AnymailAPIError, AnymailConfigurationError, AnymailInvalidHeader
-from ..headers import has_control_chars, quote_string, rfc2047_encode
+from ..exceptions import AnymailAPIError, AnymailConfigurationError, AnymailInvalidAddress
 from ..message import AnymailRecipientStatus
+from ..mime import (
+    HeadersAsWritten,
+    encoded_words,
+    flatten,
+    fold_addresses,
+    fold_text,
+    is_printable,
+    make_7bit,
+)
 from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall
 from .base import AnymailBaseBackend, BasePayload, MessageAttr
@@ -52,15 +51,18 @@ except ImportError as err:
 # Of a BulkEmailEntryResult. All others are errors.
 SUCCESS = "SUCCESS"
 
-# A header line must not be longer (RFC 5322, section 2.1.1), and should not be longer.
-_MAX_LINE_LENGTH = 998
-_GOOD_LINE_LENGTH = 78
+# Headers with addresses, and what they are made from if they are not in extra_headers
+_ADDRESS_ATTRS = {"From": "from_email", "To": "to", "Cc": "cc", "Reply-To": "reply_to"}
+_ADDRESS_HEADERS = {"sender", "resent-from", "resent-sender", "resent-to", "resent-cc"}
+
+# Placeholders for what Django makes by itself, unless it is in extra_headers
+_DJANGOS_HEADERS = {"Date": "Thu, 01 Jan 1970 00:00:00 +0000", "Message-ID": "<id@example.com>"}
+
+# Headers that say how to read the message
+_STRUCTURAL_HEADERS = {"content-type", "content-transfer-encoding", "mime-version"}
 
 # Django before 5.2 had tuples.
 _EmailAlternative: Any = getattr(django.core.mail, "EmailAlternative", lambda *values: values)
-
-# A folded header: its further lines start with a space.
-_SAFE_HEADER = re.compile(rb"[^\r\n\0]+\n(?:[ \t][^\r\n\0]*\n)*")
 
 
 class EmailBackend(CallsAWS, AnymailBaseBackend):
@@ -275,80 +277,96 @@ class AmazonSESV2SendEmailPayload(AmazonSESBasePayload):
 
     def mime_data(self) -> bytes:
         """Return the message as MIME in nothing but ASCII, which is all that SES takes."""
-        mime: Any = self.message_for_mime().message()
-        if not mime["From"]:
-            del mime["From"]
+        mime = self.make_mime()
         if self.metadata is not None:
-            _add_header(mime, "X-Metadata", self.metadata)
+            mime.set_raw("X-Metadata", fold_text("X-Metadata", self.metadata))
         for tag in self.tags:
-            mime["X-Tag"] = tag
-        _make_7bit(mime)
-        policy: Any = mime.policy
-        data: bytes
-        if isinstance(policy, EmailPolicy):
-            _fold_address_headers(mime)
-            # Leaves those, and headers of attached messages, as they are.
-            policy = policy.clone(refold_source="none")
-            self.check_folded_headers(mime, policy)
-            data = mime.as_bytes(policy=policy)
-        else:  # Django before 6.0
-            self.check_folded_headers(mime, policy)
-            data = mime.as_bytes()
-        if not data.isascii():
-            # There are headers of attached messages that are not encoded.
-            policy = policy.clone(cte_type="7bit", mangle_from_=False)
-            self.check_folded_headers(mime, policy)
-            buffer = BytesIO()
-            BytesGenerator(buffer, policy=policy).flatten(mime)
-            data = buffer.getvalue()
-        return data
+            mime.set_raw("X-Tag", fold_text("X-Tag", tag))
+        make_7bit(mime)
+        return flatten(mime, HeadersAsWritten())
 
-    def check_folded_headers(self, mime: Message, policy: Policy[Any]) -> None:
-        """Raise AnymailInvalidHeader if there are lines in headers that are headers themselves.
+    def make_mime(self) -> Any:
+        """Return the message as Django makes it, but with headers of ours."""
+        addresses = self.mime_addresses()
+        message = self.message_for_mime(addresses)
+        if getattr(message.message, "__func__", None) is not EmailMessage.message:
+            # A subclass's own: nobody knows where it has headers from.
+            mime: Any = message.message()
+            if not mime["From"]:
+                del mime["From"]
+            return mime
 
-        They come of line breaks in encoded-words, which Python decodes, and in headers of
-        attachments. Most versions of Python don't notice.
+        headers = {"Subject": message.subject, **addresses, **message.extra_headers}
+        message.subject = message.from_email = ""
+        message.to = message.cc = message.reply_to = []
+        message.extra_headers = {
+            name: placeholder
+            for name, placeholder in _DJANGOS_HEADERS.items()
+            if name in CaseInsensitiveDict(headers)
+        }
+        mime = message.message()
+        del mime["Subject"], mime["From"]
+        for name, value in headers.items():
+            if name.lower() in _STRUCTURAL_HEADERS:
+                mime[name] = value
+            else:
+                del mime[name]
+                mime.set_raw(name, self.fold_header(name, value))
+        return mime
+
+    def mime_addresses(self) -> dict[str, str | list[EmailAddress]]:
+        """Return what is to be in the headers that are made from attributes."""
+        headers = CaseInsensitiveDict(self.message.extra_headers or {})
+        found: dict[str, str | list[EmailAddress]] = {}
+        for name, attr in _ADDRESS_ATTRS.items():
+            value = headers.get(name)
+            if value is None or (name == "Reply-To" and not value):
+                found[name] = parse_address_list(getattr(self.message, attr), field=attr)
+            else:
+                found[name] = self.parse_header(name, str(value))
+        return {name: value for name, value in found.items() if value}
+
+    def parse_header(self, name: str, value: str) -> str | list[EmailAddress]:
+        """Return the addresses in a header.
+
+        ASCII that has none stays as it is, such as "undisclosed-recipients:;".
         """
-        policy = policy.clone(linesep="\n")
-        for part in mime.walk():
-            for name, value in part.raw_items():
-                try:
-                    is_safe = _SAFE_HEADER.fullmatch(policy.fold_binary(name, value))
-                except MessageError:
-                    is_safe = None
-                if not is_safe:
-                    raise AnymailInvalidHeader(
-                        f"{name} header in MIME must not contain line breaks (CR or LF)",
-                        **self._error_context(),
-                    )
+        try:
+            return parse_address_list(value, field=f"extra_headers[{name!r}]")
+        except AnymailInvalidAddress:
+            if value.isascii():
+                return value
+            raise
 
-    def message_for_mime(self) -> EmailMessage:
-        """Return a copy of the message, its domains encoded as IDNA_ENCODER says.
+    def fold_header(self, name: str, value: str | list[EmailAddress]) -> str:
+        if isinstance(value, str) and name.lower() in _ADDRESS_HEADERS:
+            value = self.parse_header(name, value)
+        if isinstance(value, str):
+            return fold_text(name, value)
+        idna_encode = self.backend.idna_encode
+        return fold_addresses(
+            (email.display_name, email.format_addr_spec(idna_encode=idna_encode)) for email in value
+        )
 
-        Django would encode them in its own way. And where it finds headers that replace
+    def message_for_mime(self, addresses: Mapping[str, str | list[EmailAddress]]) -> EmailMessage:
+        """Return a copy of the message for Django to make MIME of, with other addresses.
+
+        Django would encode domains in its own way. And where it finds headers that replace
         attributes depends on its version, so they become those attributes.
         """
-        message = copy.copy(self.message)
-        message.subject = force_non_lazy(message.subject) or ""
+        message: Any = copy.copy(self.message)
+        message.subject = str(message.subject or "")
         message.body = force_non_lazy(message.body) or ""
-        message.from_email = ", ".join(self.format_addresses(message.from_email, "from_email"))
-        for attr in ("to", "cc", "bcc", "reply_to"):
-            setattr(message, attr, self.format_addresses(getattr(message, attr), attr))
-
-        headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(
-            {name: str(value) for name, value in (message.extra_headers or {}).items()}
-        )
-        headers.pop("Bcc", None)
-        if "From" in headers:
-            message.from_email = self.format_header("From", headers.pop("From"))
-        if reply_to := headers.pop("Reply-To", ""):
-            message.reply_to = [self.format_header("Reply-To", reply_to)]
-        for name in ("To", "Cc"):
-            if name in headers:
-                value = headers.pop(name)
-                addresses = [self.format_header(name, value)] if value else []
-                setattr(message, name.lower(), addresses)
-        message.extra_headers = dict(headers)
+        texts = {name: self.as_texts(value) for name, value in addresses.items()}
+        message.from_email = ", ".join(texts.get("From", []))
+        message.to, message.cc = texts.get("To", []), texts.get("Cc", [])
+        message.reply_to = texts.get("Reply-To", [])
+        message.bcc = self.as_texts(parse_address_list(message.bcc, field="bcc"))
+        message.extra_headers = {
+            name: str(value)
+            for name, value in CaseInsensitiveDict(message.extra_headers or {}).items()
+            if name.title() not in {*_ADDRESS_ATTRS, "Bcc"}
+        }
 
         message.attachments = [_copy_attachment(item) for item in message.attachments or []]
         if hasattr(message, "alternatives"):
@@ -361,18 +379,11 @@ class AmazonSESV2SendEmailPayload(AmazonSESBasePayload):
                 message.attachments += map(_as_mime_base_if_needed, related)
         return message  # type: ignore[no-any-return]
 
-    def format_addresses(self, addresses: Any, field: str) -> list[str]:
+    def as_texts(self, addresses: str | list[EmailAddress]) -> list[str]:
         """Return addresses in Unicode, but for their domains."""
-        return [
-            address.format(idna_encode=self.backend.idna_encode)
-            for address in parse_address_list(addresses, field=field)
-        ]
-
-    def format_header(self, name: str, value: str) -> str:
-        """Return an address header. ASCII can be anything, such as "undisclosed-recipients:;"."""
-        if value.isascii():
-            return value
-        return ", ".join(self.format_addresses(value, f"extra_headers[{name!r}]"))
+        if isinstance(addresses, str):
+            return [addresses]
+        return [email.format(idna_encode=self.backend.idna_encode) for email in addresses]
 
     # -- Message attributes -------------------------------------------------------------------
 
@@ -435,7 +446,7 @@ class AmazonSESV2SendEmailPayload(AmazonSESBasePayload):
 def _copy_attachment(attachment: Any) -> Any:
     """Return an attachment for Django to make MIME of.
 
-    Parts and messages are copied, because _make_7bit changes them. (Copies share the payload.)
+    Parts and messages are copied, because make_7bit changes them. (Copies share the payload.)
     """
     if isinstance(attachment, Message):
         return copy.deepcopy(attachment)
@@ -464,93 +475,6 @@ def _as_mime_base_if_needed(part: Message) -> Message:
         legacy[name] = str(value)
     legacy.set_payload(part.get_payload())
     return legacy
-
-
-def _make_7bit(mime: Message) -> None:
-    """Encode the content of all parts that need 8 bits for the transfer."""
-    for part in mime.walk():
-        cte = str(part.get("Content-Transfer-Encoding", "7bit")).strip().lower()
-        is_8bit = cte in ("8bit", "binary")
-        if part.is_multipart():
-            if is_8bit:
-                part.replace_header("Content-Transfer-Encoding", "7bit")
-            continue
-        payload: Any = vars(part)["_payload"]  # get_payload() can decode it, or not.
-        if not is_8bit and (payload is None or payload.isascii()):
-            continue
-        try:
-            payload.encode("ascii", "surrogateescape")
-        except UnicodeEncodeError:  # made from text, not from bytes
-            content = payload.encode(part.get_content_charset("utf-8"), "replace")
-        else:
-            content = part.get_payload(decode=True)
-        if part.get_content_maintype() == "text":
-            cte = "quoted-printable"
-            encoded = quopri.encodestring(content, quotetabs=True)
-        else:
-            cte = "base64"
-            encoded = encodebytes(content)
-        part.set_payload(encoded.decode("ascii"))
-        del part["Content-Transfer-Encoding"]
-        part["Content-Transfer-Encoding"] = cte
-
-
-def _add_header(mime: Message, name: str, text: str) -> None:
-    """Add a header of ASCII text, folded only where it has spaces.
-
-    For words that don't fit on a line, Python's newer email policies would use encoded-words.
-    """
-    lines = [f"{name}:"]
-    for word in text.split(" "):
-        if len(lines[-1]) + 1 + len(word) <= _GOOD_LINE_LENGTH or lines[-1] == f"{name}:":
-            lines[-1] += f" {word}"
-        else:
-            lines.append(f" {word}")
-    if max(map(len, lines)) > _MAX_LINE_LENGTH:
-        mime[name] = text
-    else:
-        mime.set_raw(name, "\n".join(lines).removeprefix(f"{name}: "))
-
-
-def _fold_address_headers(mime: Message) -> None:
-    """Put each address on a line of its own.
-
-    When Python folds address headers, some versions lose the quotes around commas, and put
-    commas between addresses into encoded-words.
-    https://github.com/python/cpython/issues/121284, https://github.com/python/cpython/issues/100884
-    """
-    for name in ("From", "Sender", "Reply-To", "To", "Cc"):
-        header: Any = mime[name]
-        if isinstance(header, AddressHeader) and _can_fold(header):
-            del mime[name]
-            mime.set_raw(name, ",\n ".join(map(_fold_address, header.addresses)))
-
-
-def _can_fold(header: Any) -> bool:
-    """Tell whether a header is a well-formed list of addresses, and no group."""
-    return (
-        bool(header.addresses)
-        and not header.defects
-        and all(group.display_name is None for group in header.groups)
-        and all(
-            address.addr_spec.isascii()
-            # Python decodes encoded-words, in the wrong places too.
-            and not has_control_chars(address.addr_spec + address.display_name)
-            for address in header.addresses
-        )
-    )
-
-
-def _fold_address(address: Any) -> str:
-    name = address.display_name
-    if not name:
-        return str(address.addr_spec)
-    if name.isascii():
-        name = quote_string(name)
-    else:
-        name = Header(name, "utf-8", maxlinelen=_GOOD_LINE_LENGTH - 2).encode()
-    separator = " " if len(name) + len(address.addr_spec) < _GOOD_LINE_LENGTH - 4 else "\n "
-    return f"{name}{separator}<{address.addr_spec}>"
 
 
 class AmazonSESV2SendBulkEmailPayload(AmazonSESBasePayload):
@@ -709,4 +633,4 @@ def _parse_entry_status(entry: dict[str, Any]) -> AnymailRecipientStatus:
 def _header_value(value: Any) -> str:
     """Return a header's value as the API takes it: printable ASCII."""
     text = str(value)
-    return text if text.isascii() else rfc2047_encode(text)
+    return text if is_printable(text) else " ".join(encoded_words(text))

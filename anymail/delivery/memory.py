@@ -10,7 +10,7 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 
-from ..conf import Setting
+from ..conf import get_anymail_setting
 
 logger = logging.getLogger("anymail.delivery")
 
@@ -19,20 +19,9 @@ _MAX_ENTRIES = 50_000
 _process_cache = LocMemCache("anymail.delivery", {"OPTIONS": {"MAX_ENTRIES": _MAX_ENTRIES}})
 
 
-DELIVERY_CACHE = Setting(
-    "Name of a cache in Django's :setting:`CACHES` for what is to be remembered between messages "
-    "while they are delivered: one that all processes share.",
-    name="delivery_cache",
-    general=True,
-    default=None,
-    default_text="one of each process's own",
-    options=(),
-)
-
-
 def delivery_cache() -> BaseCache:
     """Return the cache that the DELIVERY_CACHE setting names; without it, one of this process."""
-    alias = DELIVERY_CACHE.read(None)
+    alias = get_anymail_setting("delivery_cache", default=None)
     return _process_cache if alias is None else caches[alias]
 
 

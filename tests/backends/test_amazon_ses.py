@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import quopri
+import re
 import sys
 import traceback
 import warnings
@@ -15,6 +16,7 @@ from email.mime.base import MIMEBase
 from email.mime.image import MIMEImage
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
+from email.utils import getaddresses
 from importlib import import_module
 from typing import Any
 from unittest import skipIf
@@ -23,6 +25,8 @@ from unittest.mock import ANY, patch
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.test import SimpleTestCase, override_settings, tag
 from django.utils.functional import lazystr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anymail import __version__
 from anymail.exceptions import (
@@ -35,11 +39,13 @@ from anymail.exceptions import (
     AnymailSerializationError,
     AnymailUnsupportedFeature,
 )
-from anymail.headers import rfc2047_decode, unfold
+from anymail.headers import quote_string, rfc2047_decode, unfold
 from anymail.message import attach_inline_image
 
 from ..aws import HAS_BOTO3, AwsTestCase, MotoTestCase
 from ..http_server import Answer, HttpServer
+from ..properties import examples
+from ..test_mime import LONG_HEADERS, decode, read_headers, texts
 from ..utils import SAMPLE_IMAGE, make_message, skip_without, use_backend
 
 if HAS_BOTO3:
@@ -55,6 +61,10 @@ if HAS_BOTO3:
     from anymail.backends.amazon_ses import AmazonSESV2SendEmailPayload, EmailBackend
 
 BACKEND = "anymail.backends.amazon_ses.EmailBackend"
+
+filenames = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" ")).map(
+    lambda name: name.strip().replace("=?", "?=")
+)
 
 SEND_EMAIL_RESPONSE = {
     "MessageId": "0107018e2f3a4b5c-6d7e8f90-000000",
@@ -559,6 +569,45 @@ class SendEmailTests(AmazonSESTestCase):
         raw = email.message_from_bytes(self.data, policy=email.policy.compat32)["From"]
         self.assertTrue(all(len(line) <= 78 for line in raw.splitlines()), raw)
         self.assertEqual(rfc2047_decode(unfold(raw)), f"{name.strip()} <from@example.com>")
+
+    def test_long_ascii_headers(self):
+        headers = {name: value for name, value in LONG_HEADERS.items() if name != "Subject"}
+        self.send(make_message(subject=LONG_HEADERS["Subject"], headers=headers))
+        self.assertLessEqual(LONG_HEADERS.items(), read_headers(self.data).items())
+        self.assertEqual(len(re.findall(rb"^Message-ID:", self.data, re.MULTILINE)), 1)
+
+    @given(texts, texts, texts, st.lists(texts, min_size=4, max_size=4), filenames)
+    @examples(1000)
+    def test_what_a_receiver_decodes(self, subject, header, tag, names, filename):
+        """Whatever is written, with all versions of Python and Django."""
+        names = [name.replace("=?", "?=").strip() for name in names]
+        pairs = [(name, f"{n}@example.com") for n, name in enumerate(names)]
+        from_email, to, cc, reply_to = (
+            f"{quote_string(name, force=True)} <{address}>" for name, address in pairs
+        )
+        message = make_message(
+            subject=subject,
+            from_email=from_email,
+            to=[to],
+            cc=[cc],
+            reply_to=[reply_to],
+            headers={"X-Header": header},
+            tags=[tag],
+            metadata={"text": subject},
+        )
+        message.attach(filename, b"", "application/pdf")
+        self.send(message)
+        received = read_headers(self.data)
+        for name, text in {"Subject": subject, "X-Header": header, "X-Tag": tag}.items():
+            if text.isascii():  # Encoded-words in it are meant to be decoded.
+                text = decode(text)
+            self.assertEqual(decode(received[name]).strip("\t "), text.strip("\t "))
+        for header_name, pair in zip(("From", "To", "Cc", "Reply-To"), pairs, strict=True):
+            [(name, address)] = getaddresses([received[header_name]])
+            self.assertEqual((decode(name), address), pair)
+        self.assertEqual(json.loads(decode(received["X-Metadata"])), {"text": subject})
+        [_, attachment] = self.mime.iter_parts()
+        self.assertEqual(attachment.get_filename() or "", filename)
 
     def test_headers(self):
         self.send(
