@@ -33,9 +33,8 @@ INVALID_EMAIL_REQUEST = 300
 INACTIVE_RECIPIENT = 406
 
 # Postmark names the addresses that it won't send to only in a text for people.
-_INACTIVE_ADDRESSES = re.compile(
-    r"inactive addresses:\s*(?P<addresses>.*?)\.\s*Inactive recipients", re.IGNORECASE | re.DOTALL
-)
+_INACTIVE_ADDRESSES = "inactive addresses:"
+_AFTER_INACTIVE_ADDRESSES = "inactive recipients"
 _INVALID_RECIPIENTS = re.compile(
     r"(?:Invalid|Error parsing)\s+'(?:To|Cc|Bcc)'.*?\baddress:?\s*'(?P<addresses>[^']*)'",
     re.IGNORECASE | re.DOTALL,
@@ -140,7 +139,8 @@ def _read_result(
     """
     text = result["Message"]
     error_code = result.get("ErrorCode", OK)
-    found, refused = None, "rejected"
+    found: list[str] = []
+    refused = "rejected"
 
     if error_code == OK:
         delayed = "delivery may be delayed" in text
@@ -153,13 +153,22 @@ def _read_result(
         results.add_failed(emails)
 
     if error_code in (OK, INACTIVE_RECIPIENT):
-        found = _INACTIVE_ADDRESSES.search(text)
+        found = _inactive_addresses(text)
     elif error_code == INVALID_EMAIL_REQUEST:
-        found, refused = _INVALID_RECIPIENTS.match(text), "invalid"
-    if found:
-        for addr_spec in found["addresses"].lower().split(","):
-            results.add(addr_spec.strip(), AnymailRecipientStatus(None, refused))
-    return found is not None or error_code in (OK, INACTIVE_RECIPIENT)
+        match = _INVALID_RECIPIENTS.match(text)
+        found = match["addresses"].lower().split(",") if match else []
+        refused = "invalid"
+    for addr_spec in found:
+        results.add(addr_spec.strip(), AnymailRecipientStatus(None, refused))
+    return bool(found) or error_code in (OK, INACTIVE_RECIPIENT)
+
+
+def _inactive_addresses(text: str) -> list[str]:
+    """Return the addresses that Postmark says it won't send to."""
+    _, _, rest = text.lower().partition(_INACTIVE_ADDRESSES)
+    addresses, is_complete, _ = rest.partition(_AFTER_INACTIVE_ADDRESSES)
+    addresses = addresses.rstrip()
+    return addresses[:-1].split(",") if is_complete and addresses.endswith(".") else []
 
 
 def _parse_echoed_addresses(header: str | None) -> Iterable[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_LIST_ITEM = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^",])+')
+_LIST_ITEM = re.compile(r'(?:"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[^",])+')
 _NAME_ADDR = re.compile(
     r'(?P<name>"(?:[^"\\]|\\.)*"\s*|[^<>]*)<(?P<addr_spec>[^<>]*)>\s*\Z', re.DOTALL
 )

@@ -28,7 +28,7 @@ from .wire import ApiRequest, ApiResponse, WebhookCall
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 """Of everybody who opens or clicks a message."""
 
-_LINK = re.compile(r"""<a\s[^>]*?\bhref\s*=\s*["']?(https?://[^"'\s>]+)""", re.IGNORECASE)
+_LINK = re.compile(r"""<a\s[^<>]*?\bhref\s*=\s*["']?(https?://[^"'\s>]+)""", re.IGNORECASE)
 
 
 class UnsupportedEvent(ValueError):
