@@ -171,6 +171,8 @@ class AnymailError(Exception):
     advice: str = ""
     about_sender: bool = False
     """Whether an ACCOUNT problem is about the sender or its domain only."""
+    is_our_own: bool = False
+    """Whether it says so itself, and not the provider."""
 
     recipients: Mapping[str, AnymailRecipientStatus] = MappingProxyType({})
     _texts: Mapping[str, Any] = MappingProxyType({})

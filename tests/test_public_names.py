@@ -100,10 +100,13 @@ INTERNAL = {
         "anymail.masking",
         "anymail.mime",
         "anymail.delivery",
+        "anymail.delivery.alone",
         "anymail.delivery.decisions",
+        "anymail.delivery.keyed",
         "anymail.delivery.foreign",
         "anymail.delivery.ledger",
         "anymail.delivery.mailers",
+        "anymail.delivery.meaning",
         "anymail.delivery.memory",
         "anymail.delivery.pauses",
         "anymail.delivery.rate",
@@ -156,6 +159,7 @@ MEMBERS: dict[str, set[str]] = {
         *("content_type_without_charset",),
     },
     "anymail.backends.base:AnymailBaseBackend": {
+        *("call_seconds", "idempotency", "journeys_of"),
         *("build_message_payload", "close", "esp_name", "idna_encode", "is_open", "make_call"),
         *(
             "find_meaning",
@@ -188,13 +192,22 @@ MEMBERS: dict[str, set[str]] = {
         *("close", "create_session", "deserialize_json_response", "invalid_response_format"),
         *("checked_statuses", "connection_max_idle", "is_open", "make_call", "open"),
         *("prepare_call", "raise_for_status", "response_error", "timeout"),
+        "call_seconds",
     },
     "anymail.backends.base_requests:RequestsPayload": {
         *("get_api_endpoint", "get_request_params", "serialize_data"),
     },
     "anymail.exceptions:AnymailError": {
         *("describe_cause", "describe_response", "recipients"),
-        *("about_sender", "advice", "may_have_been_sent", "problem", "retry_after", "unsent"),
+        *(
+            "about_sender",
+            "advice",
+            "is_our_own",
+            "may_have_been_sent",
+            "problem",
+            "retry_after",
+            "unsent",
+        ),
     },
     "anymail.exceptions:AnymailAPIError": {"esp_message"},
     "anymail.message:AnymailMessageMixin": {

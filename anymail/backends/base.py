@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import django
@@ -28,6 +29,8 @@ from ..datastructures import (
     merge_dicts_one_level,
     merge_dicts_shallow,
 )
+from ..delivery.alone import journeys_of
+from ..delivery.keyed import DEFAULT_CALL_SECONDS
 from ..exceptions import (
     AnymailAPIError,
     AnymailCancelSend,
@@ -100,6 +103,9 @@ class AnymailBaseBackend(BaseEmailBackend):
     """
 
     fail_silently: bool
+    idempotency: ClassVar[timedelta | None] = None
+    """How long the provider remembers idempotency keys, if it takes any."""
+
     takes_alias = True
     """Whether the class knows the argument ``alias``, which Django has from 6.1 on."""
     _api_error_class: ClassVar[type[AnymailAPIError]] = AnymailAPIError
@@ -137,6 +143,19 @@ class AnymailBaseBackend(BaseEmailBackend):
         general=True,
         default=1,
         kind=number(minimum=1, integer=True),
+    )
+    retries: int = setting(
+        "How often a message is sent again, within one ``send()``, if that is safe: see "
+        ":ref:`what-failures-mean`.",
+        general=True,
+        default=0,
+        kind=number(integer=True),
+    )
+    max_wait: float = setting(
+        "How many seconds one ``send()`` may wait for :setting:`RETRIES` in all.",
+        general=True,
+        default=2,
+        kind=number(),
     )
     _general_idna_encoder: Any = setting(
         'How non-ASCII domains in addresses are encoded: ``"idna2008"``, ``"uts46"``, '
@@ -229,6 +248,15 @@ class AnymailBaseBackend(BaseEmailBackend):
         finally:
             if created_session:
                 self.close()
+
+    def journeys_of(self, messages: Iterable[EmailMessage]) -> Iterable[Journey]:
+        """Return journeys for messages that are to be sent with this backend only."""
+        return journeys_of(self, messages)
+
+    @property
+    def call_seconds(self) -> float:
+        """How many seconds one call of the provider's API can take at the most, about."""
+        return DEFAULT_CALL_SECONDS
 
     def run_journeys(self, journeys: Iterable[Journey]) -> None:
         """Send messages that are on journeys, which get to know what becomes of them.

@@ -126,6 +126,14 @@ class AnymailRequestsBackend(AnymailBaseBackend):
     def is_open(self) -> bool:
         return self.session is not None
 
+    @property
+    def call_seconds(self) -> float:
+        if isinstance(self.timeout, (int, float)):
+            return 2 * self.timeout  # to connect and to read
+        if isinstance(self.timeout, tuple) and None not in self.timeout:
+            return float(sum(self.timeout))
+        return super().call_seconds
+
     def prepare_call(self, payload: Any) -> ApiCall:
         params = payload.get_request_params(self.api_url)
         params.setdefault("timeout", self.timeout)

@@ -50,9 +50,7 @@ class Failure:
     about_sender: bool = False
     """An ACCOUNT problem about the From domain, not about all of the account."""
     is_our_own: bool = False
-    """BUSY because we say so: our rate, or another process that is sending the same message."""
-    is_claimed: bool = False
-    """BUSY because another process is sending the same message: it has the same key everywhere."""
+    """BUSY because we say so: our rate, or somebody else who is sending the same message."""
     key_lives: bool = False
     """Whether the provider still knows the message's idempotency key from the first call."""
 
@@ -102,8 +100,6 @@ def moves_on(failure: Failure, duplicates: Duplicates) -> bool:
     """Tell whether another mailer may be tried."""
     if failure.is_configuration:
         return True
-    if failure.is_claimed:
-        return False
     if failure.problem is Problem.UNCLEAR or failure.may_have_been_sent:
         return duplicates == "accept"
     return failure.problem in (

@@ -56,6 +56,8 @@ def _send(backend: Any, journey: Journey) -> None:
             journey.succeed(False)
             return
         headers = {name.lower(): value for name, value in message.extra_headers.items()}
+        if not journey.begin():
+            return
         message_id = headers.get("message-id")
         if message_id is None:
             message_id = message.extra_headers["Message-ID"] = make_msgid(domain=str(DNS_NAME))

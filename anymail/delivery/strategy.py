@@ -11,11 +11,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import django
-from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
@@ -30,11 +28,13 @@ from ..exceptions import (
 from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.failures import tell_failure
 from ..sending.journey import Journey, Verdict
-from ..sending.problems import ADVICE, foreign_problem
+from ..sending.problems import ADVICE
 from . import decisions
 from .decisions import Failure, Options
 from .foreign import fail_to_open, run_with
+from .keyed import SendingOnce, idempotency_key
 from .mailers import mailers
+from .meaning import failure_of, from_domain
 from .pauses import Pauses
 from .snapshot import copy_message
 
@@ -172,6 +172,10 @@ class StrategyBackend(BaseEmailBackend):
             self._targets[mailer] = target
         return target
 
+    def known_target(self, mailer: str) -> BaseEmailBackend | None:
+        """Return the connection of a mailer, if there is one already."""
+        return self._targets.get(mailer)
+
     # -- Sending ------------------------------------------------------------------------------
 
     def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
@@ -231,6 +235,7 @@ class Run:
 
     def run(self) -> None:
         """Take all messages to their ends."""
+        self._waiting = [delivery for delivery in self._waiting if delivery.begin()]
         while self._waiting:
             groups: dict[str, list[Delivery]] = {}
             for delivery in self._waiting:
@@ -289,7 +294,7 @@ class Delivery:
         self.journey = journey
         self.message = copy_message(journey.message)
         """What each attempt gets a copy of."""
-        self.domain = _from_domain(self.message)
+        self.domain = from_domain(self.message)
         self.duplicates = getattr(self.message, "duplicates", None) or run.options.duplicates
         self.mailers_left = list(run.strategy.route(self.message))
         self.attempts: list[tuple[str | None, Problem | None]] = []
@@ -297,6 +302,7 @@ class Delivery:
         self.errors: list[Exception] = []
         self.accepted: dict[str, AnymailRecipientStatus] = {}
         """The recipients for whom attempts were accepted that failed for others."""
+        self._once: SendingOnce | None = None
         self._tries: Counter[str] = Counter()
         self._again: tuple[str, float] | None = None
         self._probing: str | None = None
@@ -308,6 +314,24 @@ class Delivery:
         """How many seconds are left for attempts."""
         return max(self._deadline - time.monotonic(), 0)
 
+    def begin(self) -> bool:
+        """Tell whether it is to be sent at all. If not, it has its result."""
+        if self.run.outer is not None or idempotency_key(self.message) is None:
+            return True
+        self._once = SendingOnce(self.message, self.duplicates)
+        try:
+            status = self._once.begin()
+        except AnymailError as error:
+            self.failures.append(failure_of(error))
+            self.errors.append(error)
+            self._tell_own_failure(error)
+            return False
+        if status is None:
+            return True
+        self.journey.message.anymail_status = status  # type: ignore[attr-defined]
+        self.journey.sent = True
+        return False
+
     # -- Which mailer -------------------------------------------------------------------------
 
     def choose_mailer(self) -> str | None:
@@ -318,7 +342,7 @@ class Delivery:
             self._sleep(wait)
             return mailer
         if self.attempts and not self.time_left:
-            self.give_up()
+            self._tell_own_failure(self.errors[decisions.spokesman(self.failures)])
             return None
         states = self.run.pauses.states(self.mailers_left, self.domain)
         for mailer in self.mailers_left:
@@ -363,19 +387,30 @@ class Delivery:
         self._tries[mailer] += 1
         return Attempt(self, mailer)
 
+    def may_attempt(self, attempt: Attempt) -> bool:
+        """Note the call that is about to be made. Raises AnymailError if it must not be made."""
+        if self._once is not None:
+            target = self.run.strategy.known_target(attempt.mailer)
+            if (error := self._once.refusal(target)) is not None:
+                raise error
+            self._once.note_call(target, attempt.mailer)
+        return True
+
     def note_success(self, attempt: Attempt, sent: bool) -> None:
         """Note that a mailer has taken it, or that it's not to be sent at all."""
         self._note_attempt(attempt, None)
+        status = self._show_status(attempt)
+        if self._once is not None:
+            self._once.succeed(status, sent)
         # Otherwise the mailer has no pause, as far as is known.
         if self._probing is not None or self._tries[attempt.mailer] > 1:
             self._end_pause(attempt.mailer)
-        self._show_status(attempt)
         self.journey.receivers_error = attempt.receivers_error
         self.journey.succeed(sent)
 
     def note_failure(self, attempt: Attempt, error: Exception) -> Verdict:
         """Decide what comes after a failed attempt."""
-        failure = failure_of(error)
+        failure = failure_of(error, key_lives=self._key_lives(attempt.mailer))
         self.failures.append(failure)
         self.errors.append(error)
         self._note_attempt(attempt, failure.problem)
@@ -383,6 +418,10 @@ class Delivery:
         self._note_accepted(attempt, error)
         self._show_status(attempt)
         return self._plan(attempt.mailer, failure) or self.give_up()
+
+    def _key_lives(self, mailer: str) -> bool:
+        target = self.run.strategy.known_target(mailer)
+        return self._once is not None and target is not None and self._once.key_lives(target)
 
     def _note_attempt(self, attempt: Attempt, problem: Problem | None) -> None:
         # A strategy that was tried has made attempts of its own.
@@ -415,7 +454,7 @@ class Delivery:
             left = [email.address for email in _emails(self.message, field, unsent)]
             setattr(self.message, field, left)
 
-    def _show_status(self, attempt: Attempt) -> None:
+    def _show_status(self, attempt: Attempt) -> AnymailStatus:
         """Let the caller's message have the status of the last attempt, and nothing else."""
         status = getattr(attempt.message, "anymail_status", None) or AnymailStatus()
         if self.accepted:
@@ -423,6 +462,7 @@ class Delivery:
         status.mailer = self.attempts[-1][0]
         status.attempts = list(self.attempts)
         self.journey.message.anymail_status = status  # type: ignore[attr-defined]
+        return status
 
     def _plan(self, mailer: str, failure: Failure) -> Verdict | None:
         """Have it tried again, with the same mailer or another one, if that's right."""
@@ -455,18 +495,22 @@ class Delivery:
 
     def give_up(self) -> Verdict:
         """Let the message have the error that speaks for all its attempts."""
+        strategy = self.run.strategy
         index = decisions.spokesman(self.failures)
         error = self.errors[index]
         _chain(error, [other for number, other in enumerate(self.errors) if number != index])
-        if isinstance(error, AnymailError) and any(
-            failure.may_have_been_sent for failure in self.failures
-        ):
-            error.may_have_been_sent = True
+        if isinstance(error, AnymailError):
+            if self.accepted:
+                error.unsent = [
+                    email.addr_spec for email in parse_address_list(self.message.recipients())
+                ]
+            if self.accepted or any(failure.may_have_been_sent for failure in self.failures):
+                error.may_have_been_sent = True
+        if self._once is not None:
+            self._once.fail(error)
         verdict = self.journey.fail(error)
         if verdict.final:
-            self.run.is_ending = self.journey.ends_sending and not self.run.strategy.is_silent(
-                error
-            )
+            self.run.is_ending |= self.journey.ends_sending and not strategy.is_silent(error)
         return verdict
 
     def _fail_busy(self, seconds: float) -> None:
@@ -479,12 +523,16 @@ class Delivery:
         error.problem = Problem.BUSY
         error.retry_after = seconds
         error.advice = ADVICE[Problem.BUSY]
-        self.failures.append(replace(failure_of(error), is_our_own=True))
+        error.is_our_own = True
+        self.failures.append(failure_of(error))
         self.errors.append(error)
+        self._tell_own_failure(error)
+
+    def _tell_own_failure(self, error: Exception) -> None:
+        """Give up without an attempt, which would tell it."""
         verdict = self.give_up()
-        tell_failure(
-            self.journey, error, verdict, sender=type(self.run.strategy), esp_name="Anymail"
-        )
+        strategy = self.run.strategy
+        tell_failure(self.journey, error, verdict, sender=type(strategy), esp_name="Anymail")
 
 
 class Attempt(Journey):
@@ -502,6 +550,9 @@ class Attempt(Journey):
         self.mailer: str = mailer
         self.delivery = delivery
 
+    def begin(self) -> bool:
+        return self.delivery.may_attempt(self)
+
     @property
     def time_left(self) -> float:
         return self.delivery.time_left
@@ -515,32 +566,10 @@ class Attempt(Journey):
         self.delivery.note_success(self, sent)
 
 
-def failure_of(error: Exception) -> Failure:
-    """Return what is known about a failed attempt from its error."""
-    if isinstance(error, AnymailError):
-        unsent = bool(error.unsent)
-        return Failure(
-            error.problem,
-            # What was accepted is not sent again: only the rest counts.
-            may_have_been_sent=error.may_have_been_sent and not unsent,
-            retry_after=error.retry_after,
-            about_sender=error.about_sender,
-        )
-    if isinstance(error, ImproperlyConfigured):
-        return Failure(None, is_configuration=True)
-    problem = foreign_problem(error)
-    return Failure(problem, may_have_been_sent=problem is Problem.UNCLEAR)
-
-
 def _emails(message: EmailMessage, field: str, addr_specs: Iterable[str]) -> list[EmailAddress]:
     wanted = set(addr_specs)
     emails = parse_address_list(getattr(message, field), field=field)
     return [email for email in emails if email.addr_spec in wanted]
-
-
-def _from_domain(message: EmailMessage) -> str:
-    address = str(message.from_email or "")
-    return address.rpartition("@")[2].strip(" >").lower()
 
 
 def _chain(error: BaseException, others: Iterable[Exception]) -> None:

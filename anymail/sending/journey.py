@@ -30,6 +30,9 @@ class Journey:
     Strategies have journeys of their own, which decide what comes after an error.
     """
 
+    can_repeat = False
+    """Whether there can be a next_attempt()."""
+
     ends_sending = True
     """Whether an error keeps messages from being sent that come after this one."""
 
@@ -70,6 +73,17 @@ class Journey:
     def start(self) -> None:
         """Note that the backend begins with it now."""
         self._started = time.monotonic()
+
+    def begin(self) -> bool:
+        """Tell whether the message is to be given to the backend now.
+
+        If not, the journey has ended. Raises AnymailError if it can't be sent.
+        """
+        return True
+
+    def next_attempt(self) -> Journey | None:
+        """After an error: wait, and return the journey that follows at once, if there is one."""
+        return None
 
     def fail(self, error: Exception) -> Verdict:
         """Note that it has failed. Returns what comes next, before anybody is told of the error."""

@@ -23,7 +23,7 @@ from django.views.decorators.debug import sensitive_variables
 from ..exceptions import AnymailError
 from ..message import AnymailStatus
 from .failures import report_failure
-from .journey import Journey, journey_of, on_journey
+from .journey import Journey, on_journey
 from .steps import Sending, errors_about, prepare
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class _Runner:
 
         Raises the first error in the order of the messages.
         """
-        return self.run(journey_of(message, mailer=self.backend.alias) for message in messages)
+        return self.run(self.backend.journeys_of(messages))
 
     def run(self, journeys: Iterable[Journey]) -> int:
         """Take journeys to their ends. Returns how many messages were sent.
@@ -70,20 +70,32 @@ class SequentialSending(_Runner):
 
     def run(self, journeys: Iterable[Journey]) -> int:
         for journey in journeys:
-            try:
-                with on_journey(journey):
-                    sent = bool(self.backend._send(journey.message))
-            except Exception as error:
-                self._report(journey, error)
-                if self._ends_sending(journey, error):
-                    # It can have been accepted for some recipients all the same.
-                    status = getattr(journey.message, "anymail_status", AnymailStatus())
-                    self.sent_count += status.is_accepted
-                    raise
-            else:
-                self.sent_count += sent
-                journey.succeed(sent)
+            attempt: Journey | None = journey
+            while attempt is not None:
+                attempt = self._make_attempt(attempt)
         return self.sent_count
+
+    def _make_attempt(self, journey: Journey) -> Journey | None:
+        """Send a message. Returns the next attempt to do so, if there is to be one."""
+        try:
+            if not journey.begin():
+                self.sent_count += bool(journey.sent)
+                return None
+            with on_journey(journey):
+                sent = bool(self.backend._send(journey.message))
+        except Exception as error:
+            self._report(journey, error)
+            if (following := journey.next_attempt()) is not None:
+                return following
+            if self._ends_sending(journey, error):
+                # It can have been accepted for some recipients all the same.
+                status = getattr(journey.message, "anymail_status", AnymailStatus())
+                self.sent_count += status.is_accepted
+                raise
+        else:
+            self.sent_count += sent
+            journey.succeed(sent)
+        return None
 
 
 class ConcurrentSending(_Runner):
@@ -106,9 +118,9 @@ class ConcurrentSending(_Runner):
         Raises the first error in the order of the messages; one that the iterable of messages
         raises is that of the next message. Other errors are logged.
         """
-        with ThreadPoolExecutor(self.concurrency, "anymail-send") as executor:
+        with ThreadPoolExecutor(self.concurrency, "anymail-send") as self._executor:
             try:
-                self._start_all(journeys, executor)
+                self._start_all(journeys)
                 self._take_all_steps()
             except BaseException as error:  # KeyboardInterrupt, for example
                 for under_way, call in self._steps:
@@ -125,24 +137,26 @@ class ConcurrentSending(_Runner):
 
     # -- Start --------------------------------------------------------------------------------
 
-    def _start_all(self, journeys: Iterable[Journey], executor: Executor) -> None:
+    def _start_all(self, journeys: Iterable[Journey]) -> None:
         number = 0
         try:
             for number, journey in enumerate(journeys, 1):
                 self._make_room()
                 if self._errors:
                     break
-                self._start(number, journey, executor)
+                self._start(number, journey)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._errors[number + 1] = error
 
-    def _start(self, number: int, journey: Journey, executor: Executor) -> None:
+    def _start(self, number: int, journey: Journey) -> None:
         try:
+            if not journey.begin():
+                self.sent_count += bool(journey.sent)
+                return
             with on_journey(journey):
                 sending = prepare(self.backend, journey.message)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
-            self._note_error(number, journey, error)
-            self._report(journey, error)
+            self._report_and_repeat(number, journey, error)
             return
         if sending is None:
             journey.succeed(False)
@@ -155,7 +169,7 @@ class ConcurrentSending(_Runner):
                 self._steps.append((under_way, call))
                 self._calls += 1
                 with errors_about(journey.message, payload):
-                    call.start(executor)
+                    call.start(self._executor)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._fail(under_way, error)
         self._steps.append((under_way, None))
@@ -206,16 +220,30 @@ class ConcurrentSending(_Runner):
             self.sent_count += 1
             sending.journey.succeed(True)
             return
+        if isinstance(under_way.error, Exception) and self._report_and_repeat(
+            under_way.number, sending.journey, under_way.error
+        ):
+            return
         if under_way.number in self._errors:
             self.sent_count += sending.status.is_accepted
-        if isinstance(under_way.error, Exception):
-            self._report(sending.journey, under_way.error)
 
     # -- Errors -------------------------------------------------------------------------------
 
     def _fail(self, under_way: _UnderWay, error: Exception) -> None:
         under_way.error = error
-        self._note_error(under_way.number, under_way.sending.journey, error)
+        journey = under_way.sending.journey
+        if not journey.can_repeat:  # No others are to be started.
+            self._note_error(under_way.number, journey, error)
+
+    def _report_and_repeat(self, number: int, journey: Journey, error: Exception) -> bool:
+        """Report an error, and send the message again if it's so. Returns whether it is."""
+        self._report(journey, error)
+        following = journey.next_attempt()
+        if following is None:
+            self._note_error(number, journey, error)
+            return False
+        self._start(number, following)
+        return True
 
     def _note_error(self, number: int, journey: Journey, error: Exception) -> None:
         """Keep an error to raise later, if it ends the sending."""

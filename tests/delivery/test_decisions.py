@@ -25,7 +25,6 @@ SENDER = Failure(Problem.ACCOUNT, about_sender=True)
 BUSY = Failure(Problem.BUSY)
 BUSY_5 = Failure(Problem.BUSY, retry_after=5)
 OUR_RATE = Failure(Problem.BUSY, retry_after=5, is_our_own=True)
-CLAIMED = Failure(Problem.BUSY, retry_after=5, is_our_own=True, is_claimed=True)
 UNREACHABLE = Failure(Problem.UNREACHABLE)
 UNCLEAR = Failure(Problem.UNCLEAR, may_have_been_sent=True)
 UNCLEAR_WITH_KEY = Failure(Problem.UNCLEAR, may_have_been_sent=True, key_lives=True)
@@ -58,7 +57,6 @@ class DecisionTests(SimpleTestCase):
             (BUSY, 3, 4),
             (BUSY_5, 3, 5),
             (OUR_RATE, 1, 5),
-            (CLAIMED, 1, 5),
             (UNREACHABLE, 2, 2),
             (UNCLEAR, 1, None),
             (UNCLEAR_WITH_KEY, 1, 1),
@@ -75,7 +73,6 @@ class DecisionTests(SimpleTestCase):
             (ACCOUNT, True, True),
             (BUSY, True, True),
             (OUR_RATE, True, True),
-            (CLAIMED, False, False),
             (UNREACHABLE, True, True),
             (UNCLEAR, False, True),
             (UNCLEAR_WITH_KEY, False, True),
@@ -97,7 +94,6 @@ class DecisionTests(SimpleTestCase):
             (BUSY, Pause(60)),
             (BUSY_5, Pause(5, is_named=True)),
             (OUR_RATE, None),
-            (CLAIMED, None),
             (UNREACHABLE, Pause(60)),
             (UNCLEAR, Pause(60)),
             (CONFIGURATION, Pause(600)),

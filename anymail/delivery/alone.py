@@ -1,0 +1,116 @@
+"""Sending with one mailer, without a strategy: what is remembered, and when it is repeated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from django.core.mail import EmailMessage
+
+from ..sending.journey import Journey, Verdict, journey_of
+from . import decisions
+from .decisions import Options
+from .keyed import SendingOnce, idempotency_key
+from .meaning import failure_of, from_domain
+from .pauses import Pauses
+from .snapshot import copy_message
+
+if TYPE_CHECKING:
+    from ..backends.base import AnymailBaseBackend
+
+
+def journeys_of(backend: AnymailBaseBackend, messages: Iterable[EmailMessage]) -> Iterator[Journey]:
+    """Yield a journey for each message that a backend is to send.
+
+    Messages that are on a journey already, because a strategy has given them to the backend, go on
+    with that.
+    """
+    for message in messages:
+        journey = journey_of(message, mailer=backend.alias)
+        if type(journey) is Journey:
+            journey = Alone(backend, message)
+        yield journey
+
+
+class Alone(Journey):
+    """The way of a message that is sent with one mailer only."""
+
+    def __init__(
+        self, backend: AnymailBaseBackend, message: EmailMessage, before: Alone | None = None
+    ) -> None:
+        super().__init__(message, mailer=backend.alias)
+        self.backend = backend
+        self.can_repeat = bool(backend.retries)
+        self.wait: float | None = None
+        """How many seconds until it's sent again."""
+        self._wait_left: float = backend.max_wait
+        self._once: SendingOnce | None = None
+        self._snapshot: EmailMessage | None = None
+        if before is not None:
+            self.attempt = before.attempt + 1
+            self.original = before.original
+            self._snapshot = before._snapshot
+            self._wait_left = before._wait_left
+            self._once = before._once
+        elif self.can_repeat:
+            # Receivers of pre_send change the message itself, as ever. That is done anew each time.
+            self._snapshot = copy_message(message)
+
+    def begin(self) -> bool:
+        if self.attempt > 1 or idempotency_key(self.message) is None:
+            self._note_call()
+            return True
+        self._once = SendingOnce(self.message, getattr(self.message, "duplicates", "avoid"))
+        status = self._once.begin(self.backend.call_seconds)
+        if status is not None:
+            self.message.anymail_status = status  # type: ignore[attr-defined]
+            self.sent = True
+            return False
+        if (error := self._once.refusal(self.backend)) is not None:
+            raise error
+        self._note_call()
+        return True
+
+    def _note_call(self) -> None:
+        if self._once is not None:
+            self._once.note_call(self.backend, self.mailer)
+
+    def fail(self, error: Exception) -> Verdict:
+        key_lives = self._once is not None and self._once.key_lives(self.backend)
+        failure = failure_of(error, key_lives=key_lives)
+        if self.mailer is not None:
+            pause = decisions.pause_for(failure, Options())
+            if pause is not None:
+                Pauses().pause(self.mailer, pause, from_domain(self.message))
+        self.note_attempt(failure.problem)
+        if self.attempt <= self.backend.retries:
+            wait = decisions.wait_to_repeat(failure, self.attempt)
+            if wait is not None and wait <= self._wait_left and not getattr(error, "unsent", ()):
+                self.wait = wait
+                return Verdict(final=False, will_retry=wait)
+        self.error = error
+        self._show_status()
+        if self._once is not None:
+            self._once.fail(error)
+        return Verdict()
+
+    def next_attempt(self) -> Journey | None:
+        if self.wait is None:
+            return None
+        self._wait_left -= self.wait
+        time.sleep(self.wait)
+        assert self._snapshot is not None
+        return Alone(self.backend, copy_message(self._snapshot), before=self)
+
+    def succeed(self, sent: bool) -> None:
+        super().succeed(sent)
+        self._show_status()
+        if self._once is not None:
+            self._once.succeed(self.message.anymail_status, sent)  # type: ignore[attr-defined]
+
+    def _show_status(self) -> None:
+        """Let the caller's message have the status of the last attempt."""
+        if self.original is not self.message:
+            status = getattr(self.message, "anymail_status", None)
+            self.original.anymail_status = status  # type: ignore[attr-defined]

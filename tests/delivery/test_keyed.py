@@ -1,0 +1,379 @@
+"""Messages with an idempotency key are sent once, by whichever backend."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+from anymail.delivery.keyed import ledger
+from anymail.delivery.mailers import mailers
+from anymail.exceptions import AnymailAPIError, Problem
+from anymail.message import AnymailRecipientStatus
+
+from ..utils import make_message
+from .leaf import CALLS, LEAF, EmailBackend, StrategyTestCase, fails
+from .test_strategies import failover
+
+
+class KeyedTestCase(StrategyTestCase):
+    using = "a"
+
+    def send(self, using: str | None = None, **attrs: Any) -> Any:
+        message = self.message(**attrs)
+        self.assertEqual(mailers[using or self.using].send_messages([message]), 1)
+        return message.anymail_status
+
+    def send_failing(self, using: str | None = None, **attrs: Any) -> Any:
+        with self.assertRaises(Exception) as caught:
+            mailers[using or self.using].send_messages([self.message(**attrs)])
+        return caught.exception
+
+    def message(self, key: Any = "key-1", **attrs: Any) -> Any:
+        message = make_message(**attrs)
+        message.idempotency_key = key
+        return message
+
+    def state(self, key: str = "key-1") -> str | None:
+        entry = ledger().get(key)
+        return entry and entry.state
+
+
+class KeyedTests(KeyedTestCase):
+    """With one mailer."""
+
+    def test_sent_once(self):
+        first = self.send()
+        second = self.send()
+        self.assertEqual(len(CALLS), 1)
+        self.assertEqual(second.status, {"sent"})
+        self.assertEqual(second.message_id, first.message_id)
+        self.assertEqual(second.mailer, first.mailer)
+        self.assertEqual(self.signals.count(("pre_send",)), 1)
+
+    def test_other_keys(self):
+        self.send()
+        self.send(key="key-2")
+        self.send(key=None)
+        self.send(key=None)
+        self.assertEqual(len(CALLS), 4)
+
+    def test_other_message(self):
+        self.send()
+        error = self.send_failing(subject="Another")
+        self.assertIsInstance(error, ValueError)
+        self.assertIn("idempotency_key", str(error))
+        self.assertEqual(len(CALLS), 1)
+
+    def test_surely_not_sent(self):
+        for problem in (Problem.MESSAGE, Problem.ACCOUNT, Problem.BUSY, Problem.UNREACHABLE):
+            with self.subTest(problem=problem):
+                self.reset()
+                self.script(a=fails(problem))
+                self.send_failing()
+                self.assertIsNone(self.state())
+                self.send()
+                self.assertEqual(len(CALLS), 2)
+
+    def test_unclear(self):
+        self.script(a=fails(Problem.UNCLEAR))
+        self.send_failing()
+        self.assertEqual(self.state(), "unclear")
+        error = self.send_failing()
+        self.assertIs(error.problem, Problem.UNCLEAR)
+        self.assertTrue(error.may_have_been_sent)
+        self.assertIn("idempotency_key", str(error))
+        self.assertEqual(len(CALLS), 1, "no call")
+        self.assertEqual(self.state(), "unclear")
+
+    def test_unclear_while_the_provider_knows_the_key(self):
+        with patch.object(EmailBackend, "idempotency", timedelta(minutes=15)):
+            self.script(a=[fails(Problem.UNCLEAR)] * 2)
+            self.send_failing()
+            self.clock.now += 899
+            self.send_failing()
+            self.assertEqual(len(CALLS), 2)
+            self.clock.now += 1
+            self.assertIs(self.send_failing().problem, Problem.UNCLEAR)
+            self.assertEqual(len(CALLS), 2, "counted from the first call")
+
+    def test_somebody_else_is_sending_it(self):
+        errors = []
+
+        def meanwhile(message: Any) -> None:
+            errors.append(self.send_failing())
+
+        self.script(a=meanwhile)
+        self.send()
+        [error] = errors
+        self.assertIs(error.problem, Problem.BUSY)
+        self.assertGreater(error.retry_after, 0)
+        self.assertTrue(error.may_have_been_sent)
+        self.assertEqual(len(CALLS), 1)
+
+    def test_somebody_else_has_died(self):
+        """The claim is over, and nobody knows whether they had called the provider."""
+
+        class Killed(BaseException):
+            pass
+
+        self.script(a=Killed())
+        with self.assertRaises(Killed):
+            mailers["a"].send_messages([self.message()])
+        self.assertIs(self.send_failing().problem, Problem.BUSY)
+        self.clock.now += 91
+        self.assertIs(self.send_failing().problem, Problem.UNCLEAR)
+        self.assertEqual(len(CALLS), 1)
+
+    def test_expires(self):
+        self.send()
+        self.clock.now += 24 * 60 * 60 + 2
+        self.send()
+        self.assertEqual(len(CALLS), 2)
+
+    def test_invalid_keys(self):
+        for key in ("", "x" * 256, "ü", "new\nline", 7, b"bytes"):
+            with self.subTest(key=key):
+                error = self.send_failing(key=key)
+                self.assertIsInstance(error, ValueError)
+                self.assertIn("idempotency_key", str(error))
+        self.assertEqual(CALLS, [])
+        self.send(key="x" * 255)
+
+    def test_canceled(self):
+        from anymail.exceptions import AnymailCancelSend
+        from anymail.signals import pre_send
+
+        def receiver(**kwargs: Any) -> None:
+            raise AnymailCancelSend
+
+        self.connect(pre_send, receiver)
+        self.assertEqual(mailers["a"].send_messages([self.message()]), 0)
+        self.assertIsNone(self.state())
+
+    def test_concurrently(self):
+        self.use_mailers(a={**LEAF, "OPTIONS": {"send_concurrency": 4}})
+        messages = [self.message(key=f"key-{number % 3}") for number in range(3)]
+        self.assertEqual(mailers["a"].send_messages(messages), 3)
+        self.assertEqual(mailers["a"].send_messages(messages), 3)
+        self.assertEqual(len(CALLS), 3)
+
+    def test_cache_is_not_asked_without_a_key(self):
+        with patch("anymail.delivery.memory.Memory._call", side_effect=AssertionError):
+            self.send(key=None)
+
+
+class KeyedStrategyTests(KeyedTestCase):
+    """With a strategy, which claims the key once for all its attempts."""
+
+    using = "default"
+    mailers = {
+        "default": failover("a", "b"),
+        "accepting": failover("a", "b", duplicates="accept"),
+        "outer": failover("default", "c"),
+    }
+
+    def test_sent_once(self):
+        self.script(a=fails(Problem.ACCOUNT))
+        with self.logged("WARNING"):
+            first = self.send()
+        second = self.send()
+        self.assertEqual(self.called, ["a", "b"])
+        self.assertEqual(second.mailer, "b")
+        self.assertEqual(second.attempts, [("a", "account"), ("b", None)])
+        self.assertEqual(second.message_id, first.message_id)
+
+    def test_nested(self):
+        self.script(a=fails(Problem.ACCOUNT), b=fails(Problem.ACCOUNT))
+        with self.logged("WARNING", "WARNING"):
+            self.send(using="outer")
+        self.send(using="outer")
+        self.assertEqual(self.called, ["a", "b", "c"])
+
+    def test_unclear(self):
+        self.script(a=fails(Problem.UNCLEAR))
+        self.send_failing()
+        self.assertEqual(self.state(), "unclear")
+        self.assertIs(self.send_failing().problem, Problem.UNCLEAR)
+        self.assertEqual(self.called, ["a"])
+
+    def test_unclear_with_a_provider_that_knows_keys(self):
+        """The same mailer again, once."""
+        with patch.object(EmailBackend, "idempotency", timedelta(minutes=15)):
+            self.script(a=fails(Problem.UNCLEAR))
+            self.send()
+            self.assertEqual(self.called, ["a", "a"])
+
+    def test_unclear_accepting_duplicates(self):
+        self.script(a=fails(Problem.UNCLEAR), b=fails(Problem.UNCLEAR))
+        with self.logged("WARNING"):
+            self.assertIs(self.send_failing(using="accepting").problem, Problem.UNCLEAR)
+        self.assertEqual(self.called, ["a", "b"])
+
+    def test_all_fail(self):
+        self.script(a=fails(Problem.ACCOUNT), b=fails(Problem.ACCOUNT))
+        with self.logged("WARNING"):
+            self.send_failing()
+        self.assertIsNone(self.state())
+
+    def test_claimed(self):
+        errors = []
+
+        def meanwhile(message: Any) -> None:
+            errors.append(self.send_failing())
+
+        self.script(a=meanwhile)
+        self.send()
+        [error] = errors
+        self.assertIs(error.problem, Problem.BUSY)
+        self.assertEqual(self.called, ["a"])
+        failed = [signal for signal in self.signals if signal[0] == "send_failed"]
+        self.assertEqual(failed, [("send_failed", "default", 1, "busy", True)])
+
+    def test_claim_lasts_as_long_as_it_works(self):
+        """Each attempt renews it."""
+        states = []
+
+        def slow(message: Any) -> Any:
+            self.clock.now += 80
+            states.append(self.send_failing().problem)
+            return fails(Problem.ACCOUNT)
+
+        self.use_mailers(default=failover("a", "b", deadline=1000))
+        self.script(a=slow, b=slow)
+        with self.logged("WARNING"):
+            self.send_failing()
+        self.assertEqual(states, [Problem.BUSY, Problem.BUSY])
+
+    def test_accepted_in_part(self):
+        def half(message: Any) -> Any:
+            error = fails(Problem.BUSY, retry_after=60)
+            error.recipients = {"one@example.com": AnymailRecipientStatus("id-1", "sent")}
+            return error
+
+        self.script(a=half, b=fails(Problem.ACCOUNT))
+        with self.logged("WARNING"):
+            error = self.send_failing(to=["one@example.com", "two@example.com"])
+        self.assertTrue(error.may_have_been_sent)
+        self.assertEqual(error.unsent, ["two@example.com"])
+        self.assertEqual(self.state(), "unclear")
+
+
+class RetriesTests(StrategyTestCase):
+    """With one mailer, and no key."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.use_mailers(a={**LEAF, "OPTIONS": {"retries": 2}})
+        patcher = patch("random.uniform", lambda low, high: high)
+        patcher.start()
+        self.addCleanup(patcher.stop)
+
+    def send(self, message: Any = None) -> Any:
+        message = message or make_message()
+        self.assertEqual(mailers["a"].send_messages([message]), 1)
+        return message.anymail_status
+
+    def send_failing(self) -> Any:
+        with self.assertRaises(AnymailAPIError) as caught:
+            mailers["a"].send_messages([make_message()])
+        return caught.exception
+
+    def test_busy(self):
+        start = self.clock.now
+        self.script(a=[fails(Problem.BUSY, retry_after=0.5), fails(Problem.BUSY, retry_after=1)])
+        status = self.send()
+        self.assertAlmostEqual(self.clock.now - start, 1.5)
+        self.assertEqual(status.status, {"sent"})
+        self.assertEqual(
+            self.signals,
+            [
+                ("pre_send",),
+                ("send_failed", "a", 1, "busy", False),
+                ("pre_send",),
+                ("send_failed", "a", 2, "busy", False),
+                ("pre_send",),
+                ("post_send", "a"),
+            ],
+        )
+
+    def test_too_often(self):
+        self.script(a=[fails(Problem.BUSY, retry_after=0.1)] * 3)
+        self.assertIs(self.send_failing().problem, Problem.BUSY)
+        self.assertEqual(len(CALLS), 3)
+        self.assertEqual(self.signals[-1], ("send_failed", "a", 3, "busy", True))
+
+    def test_too_long(self):
+        """All waits together, of one message."""
+        start = self.clock.now
+        self.script(a=[fails(Problem.BUSY, retry_after=1.5)] * 2)
+        self.send_failing()
+        self.assertEqual(len(CALLS), 2)
+        self.assertAlmostEqual(self.clock.now - start, 1.5)
+
+    def test_unreachable(self):
+        self.script(a=fails(Problem.UNREACHABLE))
+        self.send()
+        self.assertEqual(len(CALLS), 2)
+
+    def test_what_is_not_repeated(self):
+        for problem in (
+            Problem.MESSAGE,
+            Problem.UNSUITABLE,
+            Problem.ACCOUNT,
+            Problem.UNCLEAR,
+        ):
+            with self.subTest(problem=problem):
+                self.reset()
+                self.script(a=fails(problem))
+                self.send_failing()
+                self.assertEqual(len(CALLS), 1)
+
+    def test_accepted_in_part(self):
+        """Never repeated as a whole."""
+        error = fails(Problem.BUSY, retry_after=0.1)
+        error.recipients = {"to@example.com": AnymailRecipientStatus("id-1", "sent")}
+        self.script(a=error)
+        with self.assertRaises(AnymailAPIError):
+            mailers["a"].send_messages([make_message(cc=["cc@example.com"])])
+        self.assertEqual(len(CALLS), 1)
+        self.assertEqual(error.unsent, ["cc@example.com"])
+
+    def test_what_receivers_change_is_not_changed_twice(self):
+        from anymail.signals import pre_send
+
+        def receiver(message: Any, **kwargs: Any) -> None:
+            message.subject += "!"
+
+        self.connect(pre_send, receiver)
+        self.script(a=fails(Problem.UNREACHABLE))
+        message = make_message(subject="Hi")
+        self.send(message)
+        self.assertEqual([sent.subject for _, sent in CALLS], ["Hi!", "Hi!"])
+        self.assertIs(CALLS[0][1], message, "as ever")
+
+    def test_error_ends_the_sending_after_the_last_retry(self):
+        self.script(a=[None, *[fails(Problem.BUSY, retry_after=0.1)] * 2])
+        self.assertEqual(mailers["a"].send_messages([make_message() for _ in range(3)]), 3)
+        self.assertEqual(len(CALLS), 5)
+
+    def test_concurrently(self):
+        self.use_mailers(a={**LEAF, "OPTIONS": {"retries": 1, "send_concurrency": 2}})
+        self.script(a=[None, fails(Problem.UNREACHABLE)])
+        self.assertEqual(mailers["a"].send_messages([make_message() for _ in range(5)]), 5)
+
+    def test_a_strategy_repeats_by_itself(self):
+        self.use_mailers(default=failover("a", "b"), a={**LEAF, "OPTIONS": {"retries": 9}})
+        self.script(a=[fails(Problem.BUSY, retry_after=0.1)] * 9)
+        with self.logged("WARNING"):
+            mailers["default"].send_messages([make_message()])
+        self.assertEqual(self.called, ["a", "a", "b"])
+
+    def test_plain_mailers_note_pauses(self):
+        self.use_mailers(default=failover("b", "c"))
+        self.script(b=fails(Problem.ACCOUNT))
+        with self.assertRaises(AnymailAPIError):
+            mailers["b"].send_messages([make_message()])
+        mailers["b"].send_messages([make_message()])
+        mailers["default"].send_messages([make_message()])
+        self.assertEqual(self.called, ["b", "b", "c"])
