@@ -119,6 +119,7 @@ class Setting:
         kind: Callable[[Any], Any] | None = None,
         bare: bool = False,
         general: bool = False,
+        none: bool = True,
         options: Sequence[str] | None = None,
     ) -> None:
         self.help = help
@@ -130,6 +131,7 @@ class Setting:
         self.kind = kind
         self.bare = bare
         self.general = general
+        self.none = none
         self._options = options
         self.attribute = ""
 
@@ -177,7 +179,7 @@ class Setting:
             raise _missing(option, full_name, kwargs, self.bare, self.docs(owner))
         if value is UNSET:
             value = self.default if self.default_of is None else self.default_of(owner)
-        if value is None or self.kind is None:
+        if self.kind is None or (value is None and self.none):
             return value
         try:
             return self.kind(value)
@@ -211,6 +213,7 @@ def setting(help: str, **details: Any) -> Any:  # noqa: A002
       ValueError with the end of a sentence that begins with the setting's name. It must not
       repeat the value of a secret. There are :func:`credential`, :func:`credentials`,
       :func:`base_url`, :func:`number` and :func:`as_list`.
+    - ``none``: whether None is a value that ``kind`` doesn't get to see (it is, by default).
     - ``bare``: whether ``settings.MY_ESP_API_KEY`` is read, too.
     - ``general``: whether it's a setting for all providers, without the provider's name.
     - ``name``: the setting's, if not that of the attribute.

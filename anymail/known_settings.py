@@ -88,12 +88,15 @@ def webhook_settings() -> list[KnownSetting]:
 
 def _without_provider() -> list[KnownSetting]:
     from .backends.base_requests import AnymailRequestsBackend
+    from .delivery.ledger import Ledger
+    from .delivery.memory import Memory
     from .webhooks.base import AnymailBaseWebhookView
     from .webhooks.dedupe import HandledEvents
     from .webhooks.downloads import Downloads
 
     classes: list[tuple[Use, type]] = [
         ("sending", AnymailRequestsBackend),
+        *(("sending", cls) for cls in (Memory, Ledger)),
         *(("webhooks", cls) for cls in (AnymailBaseWebhookView, HandledEvents, Downloads)),
     ]
     return _known(

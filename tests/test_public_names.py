@@ -159,7 +159,7 @@ MEMBERS: dict[str, set[str]] = {
         *("content_type_without_charset",),
     },
     "anymail.backends.base:AnymailBaseBackend": {
-        *("call_seconds", "idempotency", "journeys_of"),
+        *("call_seconds", "idempotency", "journeys_of", "max_wait", "retries"),
         *("build_message_payload", "close", "esp_name", "idna_encode", "is_open", "make_call"),
         *(
             "find_meaning",

@@ -143,6 +143,7 @@ class AnymailBaseBackend(BaseEmailBackend):
         general=True,
         default=1,
         kind=number(minimum=1, integer=True),
+        none=False,
     )
     retries: int = setting(
         "How often a message is sent again, within one ``send()``, if that is safe: see "
@@ -150,12 +151,14 @@ class AnymailBaseBackend(BaseEmailBackend):
         general=True,
         default=0,
         kind=number(integer=True),
+        none=False,
     )
     max_wait: float = setting(
         "How many seconds one ``send()`` may wait for :setting:`RETRIES` in all.",
         general=True,
         default=2,
         kind=number(),
+        none=False,
     )
     _general_idna_encoder: Any = setting(
         'How non-ASCII domains in addresses are encoded: ``"idna2008"``, ``"uts46"``, '

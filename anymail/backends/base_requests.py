@@ -65,6 +65,7 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         general=True,
         default=30,
         kind=number(),
+        none=False,
     )
 
     def __init__(self, api_url: Any = UNSET, **kwargs: Any) -> None:

@@ -8,14 +8,11 @@ from typing import Any
 from django.core.mail import EmailMessage
 
 from ..addresses import parse_address_list
-from ..conf import get_anymail_setting
 from ..exceptions import AnymailAPIError, AnymailError, AnymailInvalidAddress, Problem
 from ..message import AnymailStatus
 from ..sending.problems import ADVICE
 from .decisions import Duplicates
 from .ledger import Claim, Entry, Ledger, fingerprint
-
-DEFAULT_DEDUPE_SECONDS = 24 * 60 * 60
 
 GRACE = 30
 """Seconds that a claim lasts beyond the call's timeouts."""
@@ -26,12 +23,6 @@ DEFAULT_CALL_SECONDS = 60
 _MAX_KEY_LENGTH = 255
 
 _SOMEBODY_ELSE = "somebody else is sending the message with this key"
-
-
-def ledger() -> Ledger:
-    """Return the ledger that the settings say."""
-    seconds = get_anymail_setting("send_dedupe_seconds", default=DEFAULT_DEDUPE_SECONDS)
-    return Ledger(seconds)
 
 
 def idempotency_key(message: EmailMessage) -> str | None:
@@ -62,7 +53,7 @@ class SendingOnce:
         self.key = key
         self.message = message
         self.duplicates = duplicates
-        self.ledger = ledger()
+        self.ledger = Ledger()
         self.clock = self.ledger.clock
         self._claim: Claim | None = None
         self.first_calls: dict[str, float] = {}

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from django.core.mail import EmailMessage
 
 from ..attachments import Attachment
+from ..conf import number, setting
 from ..message import AnymailRecipientStatus
 from .memory import Memory
 
@@ -70,15 +71,28 @@ class Claim:
 
 
 class Ledger:
-    """The entries of all messages with keys."""
+    """The entries of all messages with keys.
+
+    ``seconds`` is how long they are kept; by default, what SEND_DEDUPE_SECONDS says.
+    """
+
+    send_dedupe_seconds: float = setting(
+        "How many seconds it's remembered which messages with an idempotency key were sent.",
+        general=True,
+        default=24 * 60 * 60,
+        default_text="a day",
+        kind=number(),
+        none=False,
+        options=(),
+    )
 
     def __init__(
         self,
-        seconds: float,
+        seconds: float | None = None,
         memory: Memory | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self.seconds = seconds
+        self.seconds = self.send_dedupe_seconds if seconds is None else seconds
         self.memory = memory or Memory()
         self.clock = clock or time.time
 

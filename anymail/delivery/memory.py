@@ -10,7 +10,7 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 
-from ..conf import get_anymail_setting
+from ..conf import setting
 
 logger = logging.getLogger("anymail.delivery")
 
@@ -19,24 +19,32 @@ _MAX_ENTRIES = 50_000
 _process_cache = LocMemCache("anymail.delivery", {"OPTIONS": {"MAX_ENTRIES": _MAX_ENTRIES}})
 
 
-def delivery_cache() -> BaseCache:
-    """Return the cache that the DELIVERY_CACHE setting names; without it, one of this process."""
-    alias = get_anymail_setting("delivery_cache", default=None)
-    return _process_cache if alias is None else caches[alias]
-
-
 class Memory:
     """A cache that never keeps mail from being sent.
 
     If it fails, that is logged, and it answers as if nothing were there.
     """
 
+    delivery_cache: str | None = setting(
+        "Name of a cache in Django's :setting:`CACHES` that all processes which send share: it "
+        "remembers which mailers have failed, and which messages with an idempotency key were "
+        "sent. See :ref:`delivery-cache`.",
+        general=True,
+        default=None,
+        default_text="each process for itself",
+        options=(),
+    )
+
     def __init__(self, cache: BaseCache | None = None) -> None:
         self._cache = cache
 
     @property
     def cache(self) -> BaseCache:
-        return delivery_cache() if self._cache is None else self._cache
+        """The cache that DELIVERY_CACHE names; without it, one of this process."""
+        if self._cache is None:
+            alias = self.delivery_cache
+            self._cache = _process_cache if alias is None else caches[alias]
+        return self._cache
 
     def get_many(self, keys: Iterable[str]) -> Mapping[str, Any]:
         return self._call("get_many", {}, keys)  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
-from anymail.delivery.keyed import ledger
+from anymail.delivery.ledger import Ledger
 from anymail.delivery.mailers import mailers
 from anymail.exceptions import AnymailAPIError, Problem
 from anymail.message import AnymailRecipientStatus
@@ -35,7 +35,7 @@ class KeyedTestCase(StrategyTestCase):
         return message
 
     def state(self, key: str = "key-1") -> str | None:
-        entry = ledger().get(key)
+        entry = Ledger().get(key)
         return entry and entry.state
 
 
