@@ -160,7 +160,8 @@ class AnymailError(Exception):
     - ``may_have_been_sent``: whether somebody may get the message all the same: False only if it's
       known that nobody does
     - ``retry_after``: in how many seconds the provider asks to come back, or None
-    - ``unsent``: if it was accepted for some of the recipients, the addr-specs of the others
+    - ``unsent``: if it was accepted for some of the recipients, the addr-specs that it was not
+      accepted for
     - ``advice``: a sentence for people
     """
 

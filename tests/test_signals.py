@@ -279,9 +279,11 @@ class SendFailedTests(SendSignalsTestCase):
             recipients={
                 "a@example.com": AnymailRecipientStatus("1", "sent"),
                 "b@example.com": AnymailRecipientStatus(None, "failed"),
+                "c@example.com": AnymailRecipientStatus(None, "unknown"),
             },
         )
-        message = self.failing_message(error, to=["A <a@example.com>", "b@example.com"])
+        to = ["A <a@example.com>", "b@example.com", "c@example.com"]
+        message = self.failing_message(error, to=to)
         with self.assertRaises(AnymailAPIError):
             message.send()
         self.assertTrue(error.may_have_been_sent)

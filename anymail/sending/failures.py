@@ -69,10 +69,11 @@ def _not_accepted(message: EmailMessage, status: Any) -> list[str]:
         everyone = [email.addr_spec for email in parse_address_list(message.recipients())]
     except AnymailInvalidAddress:
         everyone = list(status.recipients)
-    accepted = {
-        addr_spec for addr_spec, recipient in status.recipients.items() if recipient.is_accepted
+    # Of those whose status is "unknown", nobody can say.
+    not_refused = {
+        addr_spec for addr_spec, recipient in status.recipients.items() if not recipient.is_refused
     }
-    return [addr_spec for addr_spec in everyone if addr_spec not in accepted]
+    return [addr_spec for addr_spec in everyone if addr_spec not in not_refused]
 
 
 def tell_failure(
