@@ -76,6 +76,7 @@ DEFINED: dict[str, set[str]] = {
         *("ANYMAIL_STATUSES", "AnymailMessage", "AnymailMessageMixin", "AnymailRecipientStatus"),
         *("AnymailStatus", "attach_inline_image", "attach_inline_image_file"),
     },
+    "anymail.sending.results": {"FAILED", "RecipientResults", "UNKNOWN"},
     "anymail.signals": {
         *("AnymailEvent", "AnymailInboundEvent", "AnymailTrackingEvent"),
         *("EventType", "RejectReason", "inbound", "post_send", "pre_send", "send_failed"),
@@ -118,7 +119,6 @@ INTERNAL = {
         "anymail.sending.journey",
         "anymail.sending.payload",
         "anymail.sending.problems",
-        "anymail.sending.results",
         "anymail.sending.runners",
         "anymail.sending.steps",
         "anymail.known_settings",

@@ -9,7 +9,10 @@ from ..addresses import EmailAddress, IdnaEncoder, ReportedAddresses
 from ..message import AnymailRecipientStatus
 
 FAILED = AnymailRecipientStatus(None, "failed")
+"""Of a recipient for whom the message was refused."""
+
 UNKNOWN = AnymailRecipientStatus(None, "unknown")
+"""Of a recipient about whom the answer says nothing."""
 
 
 class RecipientResults:
