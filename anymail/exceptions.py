@@ -308,6 +308,9 @@ def _restore(
 class AnymailAPIError(AnymailError):
     """The provider's API refused or failed a call, or could not be reached."""
 
+    handed_over: bool | None = None
+    """Of a call without an answer: whether any of it was written; None if that isn't known."""
+
     @property
     @_kept
     def esp_message(self) -> str | None:
@@ -465,6 +468,26 @@ class AnymailImproperlyInstalled(AnymailConfigurationError, ImportError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._init_args
+
+
+def problem_of(error: BaseException) -> Problem | None:
+    """Return what an exception means for the message that was being sent.
+
+    It can be Anymail's, or what smtplib, requests, botocore and sockets raise when mail is sent
+    without Anymail: by Django's SMTP backend, for example. Returns None if nobody can say: for
+    errors in the settings, which are no problem of the message's, and anything else.
+    """
+    # Imported when needed, for sending only
+    from .sending.problems import foreign_problem, meaning_of, socket_problem
+
+    if isinstance(error, AnymailError):
+        if error.problem is not None:
+            return error.problem
+        meaning = meaning_of(error, error.backend)
+        return None if meaning is None else meaning.problem
+    if isinstance(error, ImproperlyConfigured):
+        return None
+    return foreign_problem(error) or socket_problem(error)
 
 
 class AnymailWarning(Warning):

@@ -55,7 +55,7 @@ DEFINED: dict[str, set[str]] = {
         *("AnymailInvalidAddress", "AnymailInvalidHeader"),
         *("AnymailInvalidMailer", "AnymailNotSupportedWarning", "AnymailRecipientsRefused"),
         *("AnymailRequestsAPIError", "AnymailSerializationError", "AnymailUnsupportedFeature"),
-        *("AnymailWarning", "AnymailWebhookValidationFailure", "InvalidMailer"),
+        *("AnymailWarning", "AnymailWebhookValidationFailure", "InvalidMailer", "problem_of"),
         *("MAX_DESCRIPTION", "Problem"),
     },
     "anymail.headers": {
@@ -162,7 +162,11 @@ MEMBERS: dict[str, set[str]] = {
         *("call_seconds", "idempotency", "journeys_of", "max_wait", "retries"),
         *("build_message_payload", "close", "esp_name", "idna_encode", "is_open", "make_call"),
         *(
+            "ERRORS",
+            "error_codes",
             "find_meaning",
+            "find_retry_after",
+            "is_own_answer",
             "run_journeys",
             "takes_alias",
             "open",
@@ -209,7 +213,7 @@ MEMBERS: dict[str, set[str]] = {
             "unsent",
         ),
     },
-    "anymail.exceptions:AnymailAPIError": {"esp_message"},
+    "anymail.exceptions:AnymailAPIError": {"esp_message", "handed_over"},
     "anymail.message:AnymailMessageMixin": {
         *("attach", "attach_inline_image", "attach_inline_image_file"),
     },

@@ -10,7 +10,7 @@ Messages are sent as MIME, made by Django. With a template, SES makes them, one 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.message import Message
 from email.mime.base import MIMEBase
 from typing import Any, ClassVar
@@ -25,7 +25,12 @@ from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..attachments import Attachment, unpack_alternative
 from ..conf import setting
 from ..datastructures import UNSET, force_non_lazy
-from ..exceptions import AnymailAPIError, AnymailConfigurationError, AnymailInvalidAddress
+from ..exceptions import (
+    AnymailAPIError,
+    AnymailConfigurationError,
+    AnymailInvalidAddress,
+    Problem,
+)
 from ..message import AnymailRecipientStatus
 from ..mime import (
     HeadersAsWritten,
@@ -36,6 +41,7 @@ from ..mime import (
     is_printable,
     make_7bit,
 )
+from ..sending.problems import SENDER
 from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall
 from .base import AnymailBaseBackend, BasePayload, MessageAttr
@@ -50,6 +56,9 @@ except ImportError as err:
 
 # Of a BulkEmailEntryResult. All others are errors.
 SUCCESS = "SUCCESS"
+
+# The text of a MessageRejected error that is about the account.
+NOT_VERIFIED = "Email address is not verified"
 
 # Headers with addresses, and what they are made from if they are not in extra_headers
 _ADDRESS_ATTRS = {"From": "from_email", "To": "to", "Cc": "cc", "Reply-To": "reply_to"}
@@ -69,6 +78,38 @@ class EmailBackend(CallsAWS, AnymailBaseBackend):
     """Sends with Amazon SES, through boto3."""
 
     esp_name = "Amazon SES"
+
+    # Of exceptions, without "Exception" at the end
+    ERRORS = {
+        "AccessDenied": Problem.ACCOUNT,
+        "AccountSuspended": Problem.ACCOUNT,
+        "BadRequest": Problem.MESSAGE,
+        "ExpiredToken": Problem.ACCOUNT,
+        "InvalidClientTokenId": Problem.ACCOUNT,
+        "InvalidSignature": Problem.ACCOUNT,
+        "LimitExceeded": Problem.ACCOUNT,
+        "MailFromDomainNotVerified": SENDER,
+        "MessageRejected": Problem.MESSAGE,
+        "NotFound": Problem.UNSUITABLE,  # template
+        "SendingPaused": Problem.ACCOUNT,
+        "SignatureDoesNotMatch": Problem.ACCOUNT,
+        "Throttling": Problem.BUSY,
+        "TooManyRequests": Problem.BUSY,
+        "UnrecognizedClient": Problem.ACCOUNT,
+        NOT_VERIFIED: SENDER,
+        # Of a bulk call's entries
+        "ACCOUNT_DAILY_QUOTA_EXCEEDED": Problem.ACCOUNT,
+        "ACCOUNT_SENDING_PAUSED": Problem.ACCOUNT,
+        "ACCOUNT_SUSPENDED": Problem.ACCOUNT,
+        "ACCOUNT_THROTTLED": Problem.BUSY,
+        "CONFIGURATION_SET_NOT_FOUND": Problem.ACCOUNT,
+        "CONFIGURATION_SET_SENDING_PAUSED": Problem.ACCOUNT,
+        "INVALID_SENDING_POOL_NAME": Problem.ACCOUNT,
+        "MAIL_FROM_DOMAIN_NOT_VERIFIED": SENDER,
+        "TEMPLATE_NOT_FOUND": Problem.UNSUITABLE,
+        "TRANSIENT_FAILURE": Problem.BUSY,
+    }
+
     _session_name = "boto3 Session"
 
     configuration_set_name: str | None = setting(
@@ -135,6 +176,15 @@ class EmailBackend(CallsAWS, AnymailBaseBackend):
         if getattr(message, "template_id", UNSET) is not UNSET:
             return AmazonSESV2SendBulkEmailPayload(message, defaults, self)
         return AmazonSESV2SendEmailPayload(message, defaults, self)
+
+    def error_codes(self, response: Any) -> Iterable[str]:
+        if "Error" in response:
+            error = response["Error"]
+            is_sender = NOT_VERIFIED in error.get("Message", "")
+            yield NOT_VERIFIED if is_sender else error["Code"].removesuffix("Exception")
+            return
+        statuses = [entry["Status"] for entry in response["BulkEmailEntryResults"]]
+        yield from (status for status in statuses if status != SUCCESS)
 
     def prepare_call(self, payload: Any) -> ApiCall:
         if not hasattr(self.client, payload.api_name):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import django
@@ -41,6 +43,7 @@ from ..exceptions import (
     AnymailRecipientsRefused,
     AnymailSerializationError,
     AnymailUnsupportedFeature,
+    Problem,
 )
 from ..masking import find_credentials
 from ..message import AnymailRecipientStatus, AnymailStatus
@@ -48,7 +51,13 @@ from ..sending.attributes import Combiner, Converter, MessageAttr
 from ..sending.failures import report_failure
 from ..sending.journey import Journey, journey_of, on_journey
 from ..sending.payload import BasePayload, not_implemented
-from ..sending.problems import Meaning, api_error_meaning
+from ..sending.problems import (
+    ErrorTable,
+    Meaning,
+    api_error_meaning,
+    is_json_object,
+    retry_after,
+)
 from ..sending.runners import ConcurrentSending, SequentialSending
 from ..sending.steps import ApiCall, errors_about, send
 from ..signals import post_send, pre_send
@@ -101,6 +110,9 @@ class AnymailBaseBackend(BaseEmailBackend):
     OPTIONS in Django's MAILERS. All other arguments go to Django's base class, which knows what to
     do with unknown options.
     """
+
+    ERRORS: ClassVar[ErrorTable] = MappingProxyType({})
+    """What the provider's codes for errors mean, as far as it's not what the HTTP status means."""
 
     fail_silently: bool
     idempotency: ClassVar[timedelta | None] = None
@@ -392,9 +404,48 @@ class AnymailBaseBackend(BaseEmailBackend):
     def find_meaning(self, error: AnymailAPIError) -> Meaning:
         """Return what an error of the provider's API means for the message.
 
-        By default, from the HTTP status of an answer, or from why there is no answer.
+        By default, from the codes in an answer that are in ERRORS; from its HTTP status; or from
+        why there is no answer.
         """
-        return api_error_meaning(error)
+        response = error.response
+        return api_error_meaning(
+            error,
+            [self._meaning_of_code(code) for code in self._error_codes(response)],
+            by_provider=response is not None and self.is_own_answer(response),
+            wait=None if response is None else self.find_retry_after(response),
+        )
+
+    def error_codes(self, response: Any) -> Iterable[Any]:
+        """Return the codes of what is wrong, as they are in ERRORS, from the API's answer.
+
+        With one for each reason why it's not sent, also those that are not in ERRORS. It can be
+        called with any answer, and may raise what comes of a malformed one: AttributeError,
+        LookupError, TypeError, ValueError. (What it has yielded before counts.)
+        """
+        return ()
+
+    def is_own_answer(self, response: Any) -> bool:
+        """Tell whether an answer looks like an error of the provider's API.
+
+        Otherwise, a proxy or the like has refused the call. By default, it's any JSON object.
+        """
+        return isinstance(response, Mapping) or is_json_object(response)
+
+    def find_retry_after(self, response: Any) -> float | None:
+        """Return in how many seconds an answer asks to come back; None if it doesn't.
+
+        By default, from the usual headers.
+        """
+        return retry_after(getattr(response, "headers", {}))
+
+    def _error_codes(self, response: Any) -> Iterator[Any]:
+        if response is not None:
+            with suppress(AttributeError, LookupError, RecursionError, TypeError, ValueError):
+                yield from self.error_codes(response)
+
+    def _meaning_of_code(self, code: Any) -> Meaning | None:
+        meaning = self.ERRORS.get(code) if isinstance(code, Hashable) else None
+        return Meaning(meaning) if isinstance(meaning, Problem) else meaning
 
     def raise_for_status(self, response: Any, payload: Any, message: EmailMessage) -> None:
         """Raise AnymailAPIError if the answer is that the call has failed."""

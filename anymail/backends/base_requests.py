@@ -12,13 +12,22 @@ from django.core.mail import EmailMessage
 from requests.utils import default_user_agent
 
 from .._connections import SharedConnectionsAdapter
+from .._docs import docs_of_setting
 from .._version import __version__
-from ..conf import declared_settings, get_anymail_setting, number, setting, setting_name
+from ..conf import (
+    configuration_error,
+    declared_settings,
+    get_anymail_setting,
+    number,
+    setting,
+    setting_name,
+)
 from ..datastructures import UNSET
 from ..exceptions import AnymailRequestsAPIError
 from ..http import is_html_page, no_netrc, no_redirect
 from ..masking import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
 from ..message import AnymailRecipientStatus
+from ..sending.problems import is_configuration_error
 from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall
 from .base import AnymailBaseBackend, BasePayload
@@ -144,18 +153,32 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         """Make the request, and return the response.
 
         Raises AnymailRequestsAPIError if it's a redirect, or if there is none. In that case, the
-        error is also an instance of the requests exception that caused it.
+        error is also an instance of the requests exception that caused it. Raises
+        AnymailConfigurationError if there can't be such a call at all.
         """
         try:
             response: requests.Response = call.make(self.session)
+        except requests.exceptions.InvalidHeader:
+            # Its text has the header's value, which can be an API key.
+            raise self._settings_error("a header is invalid. Is there a line break?") from None
         except requests.RequestException as err:
             mask_urls_in_error(err)
+            if is_configuration_error(err):
+                raise self._settings_error(str(err)) from err
             error_class = AnymailRequestsAPIError.combined_with(type(err))
             url = mask_urls(call.params.get("url", "<missing url>"))
             raise error_class(f"Error posting to {url}:", backend=self) from err
         if 300 <= response.status_code < 400:
             raise self._redirect_error(response)
         return response
+
+    def _settings_error(self, text: str) -> Exception:
+        name = setting_name("api_url", self.esp_name)
+        return configuration_error(
+            f"{self.esp_name}'s API can't be called with these settings, such as {name}: {text}",
+            docs_of_setting(name),
+            None if self.alias is None else {"alias": self.alias},
+        )
 
     def _redirect_error(self, response: requests.Response) -> AnymailRequestsAPIError:
         target = response.headers.get("Location")

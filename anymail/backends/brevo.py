@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from .._docs import with_docs
 from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting, setting_name
+from ..exceptions import Problem
 from ..headers import has_specials, rfc2047_encode
 from ..message import AnymailRecipientStatus
 from ..sending.results import RecipientResults
@@ -27,6 +28,7 @@ from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.brevo.com/v3/"
 
+HTML_MISSING = "htmlContent is missing"
 METADATA_HEADER = "X-Mailin-custom"
 
 # A URL in text, without punctuation that follows it. Parentheses are part of it in pairs.
@@ -42,6 +44,14 @@ class EmailBackend(AnymailRequestsBackend):
     """Sends with Brevo's transactional email API."""
 
     esp_name = "Brevo"
+
+    ERRORS = {
+        "account_under_validation": Problem.ACCOUNT,
+        "not_enough_credits": Problem.ACCOUNT,
+        "permission_denied": Problem.ACCOUNT,
+        "unauthorized": Problem.ACCOUNT,
+        HTML_MISSING: Problem.UNSUITABLE,  # Others send messages without HTML.
+    }
 
     api_key: str = setting(
         "A v3 API key, which starts with ``xkeysib-``: find it in your Brevo account under "
@@ -75,10 +85,16 @@ class EmailBackend(AnymailRequestsBackend):
     ) -> BrevoPayload:
         return BrevoPayload(message, defaults, self)
 
+    def error_codes(self, response: requests.Response) -> Iterable[str]:
+        if _needs_html(response):
+            yield HTML_MISSING
+        else:
+            yield response.json()["code"]
+
     def raise_for_status(
         self, response: requests.Response, payload: Any, message: EmailMessage
     ) -> None:
-        if response.status_code == 400 and b"htmlContent" in response.content:
+        if _needs_html(response):
             setting = setting_name("html_from_text", self.esp_name)
             problem = (
                 "Brevo does not send messages without HTML, unless they have a template. Add an "
@@ -114,6 +130,10 @@ class EmailBackend(AnymailRequestsBackend):
                 "Invalid Brevo API response format", response, payload, message, results.known()
             ) from results.problem
         return results.with_others(queued)
+
+
+def _needs_html(response: requests.Response) -> bool:
+    return response.status_code == 400 and b"htmlContent" in response.content
 
 
 def _html_from_text(text: str) -> str:

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +20,9 @@ from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
 from ..datastructures import update_deep
-from ..exceptions import AnymailUnsupportedFeature
+from ..exceptions import AnymailUnsupportedFeature, Problem
 from ..message import AnymailRecipientStatus
+from ..sending.problems import SENDER
 from ..sending.results import UNKNOWN, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -35,11 +37,20 @@ SUPPRESSION_WARNINGS = ("ALL_SUPPRESSED", "SOME_SUPPRESSED")
 # Values of a Precedence header that make precedence_bulk true
 BULK_PRECEDENCES = frozenset({"bulk", "junk", "list"})
 
+# At the end of texts about errors
+_ERROR_CODE = re.compile(r"#(MS\d+)")
+
 
 class EmailBackend(AnymailRequestsBackend):
     """Sends with MailerSend's email and bulk-email APIs."""
 
     esp_name = "MailerSend"
+
+    ERRORS = {
+        **dict.fromkeys((f"MS4030{number}" for number in range(1, 6)), Problem.ACCOUNT),
+        "MS42207": SENDER,  # The domain isn't verified.
+        **dict.fromkeys(("MS42204", "MS42901", "MS42903"), Problem.BUSY),  # quota, rate limit
+    }
 
     api_token: str = setting(
         "An API token of the domain that you send from; sending is all that it must be "
@@ -65,6 +76,13 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> MailerSendPayload:
         return MailerSendPayload(message, defaults, self)
+
+    def error_codes(self, response: requests.Response) -> Iterable[str]:
+        answer = response.json()
+        texts = [text for errors in (answer.get("errors") or {}).values() for text in errors]
+        for text in texts or [answer["message"]]:
+            found = _ERROR_CODE.search(text)
+            yield found[1] if found else text
 
     def parse_recipient_status(
         self, response: requests.Response, payload: Any, message: EmailMessage

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -19,18 +20,28 @@ from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
 from ..datastructures import force_non_lazy
-from ..exceptions import AnymailError
+from ..exceptions import AnymailError, Problem
 from ..headers import rfc2822date
 from ..message import AnymailRecipientStatus
+from ..sending.problems import SENDER, seconds_until
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.mailgun.net/v3"
+
+DOMAIN_NOT_FOUND = b"Domain not found"
+NOT_THE_API = b"Mailgun Magnificent API"
+
+# Domain example.com is not allowed to send: request limit exceeded, try again after <date>
+_RETRY_DATE = re.compile(r"after (\w{3}, \d+ \w{3} \d{4} [\d:]+ \w+)")
 
 
 class EmailBackend(AnymailRequestsBackend):
     """Email backend for Mailgun."""
 
     esp_name = "Mailgun"
+
+    # By text
+    ERRORS = {DOMAIN_NOT_FOUND: SENDER, NOT_THE_API: Problem.ACCOUNT}
 
     api_key: str = setting(
         "One of your domain's *sending keys*, which can do nothing but send. (An API key "
@@ -57,18 +68,26 @@ class EmailBackend(AnymailRequestsBackend):
     ) -> MailgunPayload:
         return MailgunPayload(message, defaults, self)
 
+    def error_codes(self, response: requests.Response) -> Iterable[bytes]:
+        if response.status_code in (200, 404):
+            yield from (text for text in self.ERRORS if text in response.content)
+
+    def find_retry_after(self, response: requests.Response) -> float | None:
+        date = _RETRY_DATE.search(response.text)
+        return seconds_until(date[1]) if date else super().find_retry_after(response)
+
     def raise_for_status(
         self, response: requests.Response, payload: Any, message: EmailMessage
     ) -> None:
         # Mailgun's answers to a wrong URL don't help to find out what is wrong with it.
         problem = None
-        if response.status_code == 404 and b"Domain not found" in response.content:
+        if response.status_code == 404 and DOMAIN_NOT_FOUND in response.content:
             problem = (
                 f"Unknown sender domain {payload.sender_domain!r}.\n"
                 "Check that it's one of your Mailgun domains, and that MAILGUN_API_URL "
                 f"{self.api_url!r} is for the region it is in."
             )
-        elif response.status_code == 200 and b"Mailgun Magnificent API" in response.content:
+        elif response.status_code == 200 and NOT_THE_API in response.content:
             problem = (
                 f"Invalid Mailgun API endpoint {response.url!r}.\n"
                 "Check your MAILGUN_SENDER_DOMAIN and MAILGUN_API_URL settings."

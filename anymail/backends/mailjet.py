@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import requests
@@ -18,7 +18,9 @@ from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
 from ..datastructures import update_deep
+from ..exceptions import Problem
 from ..message import AnymailRecipientStatus
+from ..sending.problems import SENDER
 from ..sending.results import FAILED, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -32,6 +34,14 @@ class EmailBackend(AnymailRequestsBackend):
     """Sends with Mailjet's Send API v3.1."""
 
     esp_name = "Mailjet"
+
+    ERRORS = {
+        **dict.fromkeys(("mj-0001", "mj-0015"), Problem.ACCOUNT),  # keys
+        "send-0008": SENDER,
+        **dict.fromkeys(("mj-0013", "send-0003", "send-0004"), Problem.MESSAGE),
+        # too large, too many items, a header that Mailjet forbids, too many recipients
+        **dict.fromkeys(("mj-0008", "mj-0011", "send-0011", "send-0015"), Problem.UNSUITABLE),
+    }
 
     api_key: str = setting(
         "The API key: find it in your Mailjet account under *REST API*, *API key management*.",
@@ -55,6 +65,13 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> MailjetPayload:
         return MailjetPayload(message, defaults, self)
+
+    def error_codes(self, response: requests.Response) -> Iterable[str]:
+        answer = response.json()
+        if "ErrorCode" in answer:
+            yield answer["ErrorCode"]
+        for result in answer.get("Messages", []):
+            yield from (error["ErrorCode"] for error in result.get("Errors", []))
 
     def raise_for_status(
         self, response: requests.Response, payload: Any, message: EmailMessage

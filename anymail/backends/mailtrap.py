@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +20,7 @@ from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
 from ..datastructures import update_deep
+from ..exceptions import Problem
 from ..message import AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -32,6 +33,9 @@ class EmailBackend(AnymailRequestsBackend):
     DEFAULT_SANDBOX_API_URL = "https://sandbox.api.mailtrap.io/api/"
 
     esp_name = "Mailtrap"
+
+    # By text
+    ERRORS = dict.fromkeys(("Forbidden", "Unauthorized"), Problem.ACCOUNT)
 
     api_token: str = setting(
         "An API token with access to your sending domain or sandbox.",
@@ -62,6 +66,12 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> MailtrapPayload:
         return MailtrapPayload(message, defaults, self)
+
+    def error_codes(self, response: requests.Response) -> Iterable[str]:
+        answer = response.json()
+        for result in [answer, *answer.get("responses", [])]:
+            if not result.get("success"):
+                yield from result.get("errors") or [result.get("error")]
 
     def parse_recipient_status(
         self, response: requests.Response, payload: MailtrapPayload, message: EmailMessage

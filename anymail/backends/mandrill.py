@@ -18,7 +18,7 @@ from requests.structures import CaseInsensitiveDict
 from ..addresses import EmailAddress, RecipientMap, parse_single_address
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
-from ..exceptions import AnymailInvalidAddress
+from ..exceptions import AnymailInvalidAddress, Problem
 from ..message import ANYMAIL_STATUSES, AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -30,6 +30,17 @@ class EmailBackend(AnymailRequestsBackend):
     """Sends with Mandrill's messages API."""
 
     esp_name = "Mandrill"
+
+    # By the error's name. The HTTP status is 500 for most of them.
+    ERRORS = {
+        "GeneralError": Problem.UNCLEAR,
+        "Invalid_Key": Problem.ACCOUNT,
+        "PaymentRequired": Problem.ACCOUNT,
+        "ServiceUnavailable": Problem.BUSY,
+        "Unknown_Subaccount": Problem.ACCOUNT,
+        "Unknown_Template": Problem.UNSUITABLE,
+        "ValidationError": Problem.MESSAGE,
+    }
 
     api_key: str = setting(
         "An API key: make one in Mandrill under *Settings*, *SMTP & API Info*. For one "
@@ -48,6 +59,9 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> MandrillPayload:
         return MandrillPayload(message, defaults, self)
+
+    def error_codes(self, response: requests.Response) -> Iterable[str]:
+        yield response.json()["name"]
 
     def parse_recipient_status(
         self, response: requests.Response, payload: Any, message: EmailMessage

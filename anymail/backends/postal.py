@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import requests
@@ -16,7 +16,9 @@ from requests.structures import CaseInsensitiveDict
 from ..addresses import EmailAddress
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
+from ..exceptions import Problem
 from ..message import AnymailRecipientStatus
+from ..sending.problems import SENDER
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -25,6 +27,14 @@ class EmailBackend(AnymailRequestsBackend):
     """Sends with the API of a Postal installation."""
 
     esp_name = "Postal"
+
+    # The HTTP status is 200. All other codes are about the message.
+    ERRORS = {
+        "AccessDenied": Problem.ACCOUNT,
+        "InvalidServerAPIKey": Problem.ACCOUNT,
+        "ServerSuspended": Problem.ACCOUNT,
+        "UnauthenticatedFromAddress": SENDER,
+    }
 
     api_key: str = setting(
         "The key of an *API credential* of one of your Postal mail servers.",
@@ -43,6 +53,11 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> PostalPayload:
         return PostalPayload(message, defaults, self)
+
+    def error_codes(self, response: requests.Response) -> Iterable[str]:
+        answer = response.json()
+        if answer["status"] != "success":
+            yield answer["data"].get("code", answer["status"])
 
     def parse_recipient_status(
         self, response: requests.Response, payload: PostalPayload, message: EmailMessage

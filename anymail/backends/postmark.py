@@ -20,8 +20,9 @@ from requests.structures import CaseInsensitiveDict
 from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
-from ..exceptions import AnymailInvalidAddress
+from ..exceptions import AnymailInvalidAddress, Problem
 from ..message import AnymailRecipientStatus
+from ..sending.problems import SENDER
 from ..sending.results import UNKNOWN, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -45,6 +46,15 @@ class EmailBackend(AnymailRequestsBackend):
     """Sends with Postmark's API."""
 
     esp_name = "Postmark"
+
+    # By ErrorCode. Some look like HTTP statuses.
+    ERRORS = {
+        **dict.fromkeys((10, 405, 412, 413), Problem.ACCOUNT),  # token, credits, under review
+        **dict.fromkeys((400, 401), SENDER),
+        **dict.fromkeys((100, 429), Problem.BUSY),  # maintenance, rate limit
+        **dict.fromkeys((300, 402, 403, 406, 410, 411), Problem.MESSAGE),
+        1101: Problem.UNSUITABLE,  # no such template
+    }
 
     server_token: str = setting(
         "The API token of one of your Postmark servers: find it in the server's *API "
@@ -78,6 +88,12 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> PostmarkPayload:
         return PostmarkPayload(message, defaults, self)
+
+    def error_codes(self, response: requests.Response) -> Iterable[Any]:
+        answer = response.json()
+        for result in answer if isinstance(answer, list) else [answer]:
+            if (code := result["ErrorCode"]) != OK:
+                yield code
 
     def raise_for_status(
         self, response: requests.Response, payload: Any, message: EmailMessage

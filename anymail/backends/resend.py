@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +19,10 @@ from requests.structures import CaseInsensitiveDict
 from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
+from ..exceptions import Problem
 from ..headers import CaseInsensitiveCasePreservingDict
 from ..message import AnymailRecipientStatus
+from ..sending.problems import SENDER
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -30,11 +32,22 @@ DEFAULT_API_URL = "https://api.resend.com/"
 METADATA_HEADER = "X-Metadata"
 TAGS_HEADER = "X-Tags"
 
+NOT_VERIFIED = "domain is not verified"
+
 
 class EmailBackend(AnymailRequestsBackend):
     """Sends with Resend's API."""
 
     esp_name = "Resend"
+
+    # By the error's name, but for one that has none of its own
+    ERRORS = {
+        "concurrent_idempotent_requests": Problem.BUSY,
+        "daily_quota_exceeded": Problem.BUSY,
+        "monthly_quota_exceeded": Problem.BUSY,
+        "rate_limit_exceeded": Problem.BUSY,
+        NOT_VERIFIED: SENDER,
+    }
 
     api_key: str = setting(
         "An API key. One with *sending access* will do for sending. To have a key that can do "
@@ -59,6 +72,11 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> ResendPayload:
         return ResendPayload(message, defaults, self)
+
+    def error_codes(self, response: requests.Response) -> Iterable[str]:
+        answer = response.json()
+        for error in answer.get("errors", [answer]):
+            yield NOT_VERIFIED if NOT_VERIFIED in error["message"] else error.get("name")
 
     def parse_recipient_status(
         self, response: requests.Response, payload: Any, message: EmailMessage

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ from requests.structures import CaseInsensitiveDict
 from ..addresses import EmailAddress
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
-from ..exceptions import AnymailConfigurationError
+from ..exceptions import AnymailConfigurationError, Problem
 from ..message import AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -38,6 +38,14 @@ class EmailBackend(AnymailRequestsBackend):
     """Sends with Scaleway's API."""
 
     esp_name = "Scaleway"
+
+    # By the error's type
+    ERRORS = {
+        "denied_authentication": Problem.ACCOUNT,
+        "permissions_denied": Problem.ACCOUNT,
+        "quotas_exceeded": Problem.ACCOUNT,
+        "transient_state": Problem.BUSY,
+    }
 
     secret_key: str = setting(
         "The secret key (not the access key) of an IAM API key that may send for the project.",
@@ -76,6 +84,14 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> ScalewayPayload:
         return ScalewayPayload(message, defaults, self)
+
+    def error_codes(self, response: requests.Response) -> Iterable[str]:
+        answer = response.json()
+        if "emails" not in answer:
+            yield answer["type"]
+        for email in answer.get("emails", []):
+            if STATUSES.get(email["status"]) == "failed":
+                yield email["status"]
 
     def parse_recipient_status(
         self, response: requests.Response, payload: Any, message: EmailMessage

@@ -30,8 +30,10 @@ from ..exceptions import (
     AnymailInvalidAddress,
     AnymailSerializationError,
     AnymailWarning,
+    Problem,
 )
 from ..message import AnymailRecipientStatus
+from ..sending.problems import SENDER
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.sendgrid.com/v3/"
@@ -52,6 +54,13 @@ class EmailBackend(AnymailRequestsBackend):
     """Sends with SendGrid's v3 API."""
 
     esp_name = "SendGrid"
+
+    # By the field that an error is about, or else its first sentence
+    ERRORS = {
+        "Maximum credits exceeded": Problem.ACCOUNT,
+        "The from address does not match a verified Sender Identity": SENDER,
+        "template_id": Problem.UNSUITABLE,
+    }
 
     api_key: str = setting(
         "An API key with *Mail Send* access.",
@@ -95,6 +104,11 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> SendGridPayload:
         return SendGridPayload(message, defaults, self)
+
+    def error_codes(self, response: requests.Response) -> Iterable[str]:
+        for error in response.json()["errors"]:
+            field = error.get("field")
+            yield field if field in self.ERRORS else error["message"].partition(".")[0]
 
     def parse_recipient_status(
         self, response: requests.Response, payload: SendGridPayload, message: EmailMessage

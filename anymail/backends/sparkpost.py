@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,8 +22,9 @@ from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
 from ..datastructures import force_non_lazy_dict, update_deep
-from ..exceptions import AnymailInvalidAddress
+from ..exceptions import AnymailInvalidAddress, Problem
 from ..message import AnymailRecipientStatus
+from ..sending.problems import SENDER
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.sparkpost.com/api/v1/"
@@ -49,6 +50,12 @@ class EmailBackend(AnymailRequestsBackend):
     """Sends with SparkPost's Transmissions API."""
 
     esp_name = "SparkPost"
+
+    ERRORS = {
+        "1603": Problem.UNSUITABLE,  # no such template
+        "7001": SENDER,
+        **dict.fromkeys(("2101", "2102", "2103", "2105"), Problem.BUSY),  # limits
+    }
 
     api_key: str = setting(
         "An API key that has at least *Transmissions: Read/Write*. It is not read from the "
@@ -89,6 +96,10 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> SparkPostPayload:
         return SparkPostPayload(message, defaults, self)
+
+    def error_codes(self, response: requests.Response) -> Iterable[str | None]:
+        for error in response.json()["errors"]:
+            yield error.get("code")
 
     def parse_recipient_status(
         self, response: requests.Response, payload: SparkPostPayload, message: EmailMessage

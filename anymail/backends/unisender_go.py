@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,17 +19,20 @@ from ..addresses import EmailAddress, RecipientMap
 from ..attachments import Attachment
 from ..conf import base_url, credentials, setting
 from ..datastructures import update_deep
+from ..exceptions import Problem
 from ..headers import has_specials, rfc2047_encode
 from ..message import AnymailRecipientStatus
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
+
+TEMPORARY_UNAVAILABLE = "temporary_unavailable"
 
 # failed_emails value -> recipient status; all others are "failed"
 FAILED_STATUSES = {
     "invalid": "invalid",
     "permanent_unavailable": "rejected",
     "unsubscribed": "rejected",
-    "temporary_unavailable": "failed",
+    TEMPORARY_UNAVAILABLE: "failed",
 }
 # The address is among "emails", too.
 DUPLICATE = "duplicate"
@@ -47,6 +50,9 @@ class EmailBackend(AnymailRequestsBackend):
     """Sends with Unisender Go's API."""
 
     esp_name = "Unisender Go"
+
+    # By what is wrong with the recipients, if it's all of them
+    ERRORS = {TEMPORARY_UNAVAILABLE: Problem.BUSY}
 
     api_key: str = setting(
         "The API key of your account, or of a project. If it is a list, the first one is used to "
@@ -77,6 +83,13 @@ class EmailBackend(AnymailRequestsBackend):
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> UnisenderGoPayload:
         return UnisenderGoPayload(message=message, defaults=defaults, backend=self)
+
+    def error_codes(self, response: requests.Response) -> Iterable[Any]:
+        answer = response.json()
+        reasons = [
+            reason for reason in (answer.get("failed_emails") or {}).values() if reason != DUPLICATE
+        ]
+        return reasons or [answer["code"]]
 
     def parse_recipient_status(
         self, response: requests.Response, payload: Any, message: EmailMessage

@@ -9,16 +9,10 @@ from typing import Any
 from django.core.mail import EmailMessage
 
 from ..addresses import parse_address_list
-from ..exceptions import (
-    AnymailAPIError,
-    AnymailError,
-    AnymailInvalidAddress,
-    AnymailUnsupportedFeature,
-    Problem,
-)
+from ..exceptions import AnymailError, AnymailInvalidAddress, Problem
 from ..signals import send_failed
 from .journey import Journey, Verdict
-from .problems import ADVICE, Meaning
+from .problems import ADVICE, Meaning, meaning_of
 
 logger = logging.getLogger("anymail.delivery")
 
@@ -42,7 +36,7 @@ def describe(error: AnymailError, message: EmailMessage, backend: Any) -> None:
     """Give an error its problem, and what follows from that, unless it has one."""
     if error.problem is not None:
         return
-    meaning = _meaning(error, backend)
+    meaning = meaning_of(error, backend) or Meaning(Problem.MESSAGE)
     error.problem = meaning.problem
     error.about_sender = meaning.about_sender
     error.retry_after = meaning.retry_after
@@ -53,15 +47,6 @@ def describe(error: AnymailError, message: EmailMessage, backend: Any) -> None:
     error.may_have_been_sent = meaning.problem is Problem.UNCLEAR or bool(
         status is not None and status.is_accepted
     )
-
-
-def _meaning(error: AnymailError, backend: Any) -> Meaning:
-    if isinstance(error, AnymailAPIError):
-        find_meaning = getattr(backend, "find_meaning", None)
-        return Meaning(Problem.UNCLEAR) if find_meaning is None else find_meaning(error)
-    if isinstance(error, AnymailUnsupportedFeature):
-        return Meaning(Problem.UNSUITABLE)
-    return Meaning(Problem.MESSAGE)
 
 
 def _not_accepted(message: EmailMessage, status: Any) -> list[str]:

@@ -1,25 +1,34 @@
 """What an exception means for the message: which :class:`~anymail.exceptions.Problem` it is.
 
 Providers' own codes are in the tables of their backends (``ERRORS``). Here is what is the same
-everywhere: HTTP statuses, connections that fail, and the exceptions of requests, botocore and
-smtplib.
+everywhere: HTTP statuses, connections that fail, and the exceptions of requests, botocore, smtplib
+and sockets.
 """
 
 from __future__ import annotations
 
+import errno
 import smtplib
+import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import requests
 from urllib3 import Retry
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from ..exceptions import AnymailAPIError, Problem
+from ..exceptions import (
+    AnymailAPIError,
+    AnymailCancelSend,
+    AnymailError,
+    AnymailUnsupportedFeature,
+    AnymailWebhookValidationFailure,
+    Problem,
+)
 
 ADVICE = {
     Problem.MESSAGE: "Correct the message or its recipients: no provider would take it like this.",
@@ -46,6 +55,32 @@ class Meaning:
     """Of ACCOUNT: whether it's about the sender or its domain, not about all of the account."""
     retry_after: float | None = None
     """Of BUSY: when to come back, in seconds, if the provider says so."""
+
+
+SENDER = Meaning(Problem.ACCOUNT, about_sender=True)
+"""The provider refuses to send in the name of this sender: its domain isn't verified there."""
+
+ErrorTable: TypeAlias = Mapping[Any, "Problem | Meaning"]
+"""What a provider's codes for errors mean."""
+
+# If a call is refused for several reasons, this is the order in which they count: another mailer
+# can't help with what comes first.
+_GRAVITY = (
+    Problem.UNCLEAR,
+    Problem.MESSAGE,
+    Problem.UNSUITABLE,
+    Problem.ACCOUNT,
+    Problem.BUSY,
+    Problem.UNREACHABLE,
+)
+
+
+def gravest(meanings: Iterable[Meaning]) -> Meaning:
+    """Return which of the reasons for refusing a call counts. There must be one at least."""
+    all_meanings = list(meanings)
+    problem = min((meaning.problem for meaning in all_meanings), key=_GRAVITY.index)
+    about = [meaning.about_sender for meaning in all_meanings if meaning.problem is problem]
+    return Meaning(problem, about_sender=all(about))
 
 
 _STATUSES = {
@@ -164,16 +199,13 @@ _BOTO_CREDENTIALS = {
 }
 
 
-def boto_problem(error: BaseException, codes: Mapping[str, Problem] | None = None) -> Problem:
-    """Return what an exception of botocore means. ``codes`` are those of the service."""
+def boto_problem(error: BaseException) -> Problem:
+    """Return what an exception of botocore means, whatever the service."""
     names = {cls.__name__ for cls in type(error).__mro__}
     response: Any = getattr(error, "response", None)
     if "ClientError" in names and isinstance(response, Mapping):
-        code = str(response.get("Error", {}).get("Code", "")).removesuffix("Exception")
-        if codes and code in codes:
-            return codes[code]
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return http_problem(status) if isinstance(status, int) else Problem.UNCLEAR
+        status = status_of(response)
+        return Problem.UNCLEAR if status is None else http_problem(status)
     if names & _BOTO_CREDENTIALS:
         return Problem.ACCOUNT
     if "ParamValidationError" in names:
@@ -222,7 +254,7 @@ def foreign_problem(error: BaseException) -> Problem | None:
         if is_configuration_error(error):
             return None
         if error.response is not None:
-            by_provider = _is_json(error.response)
+            by_provider = is_json_object(error.response)
             return http_problem(error.response.status_code, by_provider=by_provider)
         return connection_problem(error)
     if any(cls.__module__.startswith("botocore.") for cls in type(error).__mro__):
@@ -232,23 +264,113 @@ def foreign_problem(error: BaseException) -> Problem | None:
     return None
 
 
-def _is_json(response: requests.Response) -> bool:
-    try:
-        return isinstance(response.json(), (dict, list))
-    except (ValueError, RecursionError):
-        return False
+_NO_ROUTE = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
 
 
-def api_error_meaning(error: AnymailAPIError) -> Meaning:
-    """Return what an error of a provider's API means, as far as that's the same for all."""
+def socket_problem(error: BaseException) -> Problem | None:
+    """Return what an exception of a socket means, such as from smtplib; None for any other.
+
+    Only for where it's known that a message was being sent: files and databases raise them, too.
+    """
+    if isinstance(error, (socket.gaierror, ssl.SSLCertVerificationError)):
+        return Problem.UNREACHABLE
+    if isinstance(error, OSError) and error.errno in _NO_ROUTE:
+        return Problem.UNREACHABLE
+    if isinstance(error, (ConnectionError, TimeoutError, ssl.SSLError)):
+        return Problem.UNCLEAR
+    return None
+
+
+# -- Anymail's exceptions -------------------------------------------------------------------------
+
+
+def meaning_of(error: AnymailError, backend: Any = None) -> Meaning | None:
+    """Return what an exception of Anymail's means, with a backend that knows the provider.
+
+    None for those that are no problem of a message's.
+    """
+    if isinstance(error, AnymailAPIError):
+        find_meaning = getattr(backend, "find_meaning", api_error_meaning)
+        meaning: Meaning = find_meaning(error)
+        return meaning
+    if isinstance(error, AnymailUnsupportedFeature):
+        return Meaning(Problem.UNSUITABLE)
+    if isinstance(error, (AnymailCancelSend, AnymailWebhookValidationFailure)):
+        return None
+    return Meaning(Problem.MESSAGE)
+
+
+def api_error_meaning(
+    error: AnymailAPIError,
+    reasons: Iterable[Meaning | None] = (),
+    *,
+    by_provider: bool | None = None,
+    wait: float | None = None,
+) -> Meaning:
+    """Return what an error of a provider's API means.
+
+    - ``reasons``: what the codes in its answer mean, for each the provider's own meaning; None for
+      one that means no more than the HTTP status
+    - ``by_provider``: see http_problem; by default, whether the answer is a JSON object
+    - ``wait``: in how many seconds the provider asks to come back, if that's not in the headers
+    """
     response = error.response
-    if isinstance(response, requests.Response):
-        problem = http_problem(response.status_code, by_provider=_is_json(response))
-        return Meaning(problem, retry_after=retry_after(response.headers))
+    status = status_of(response)
+    reasons = list(reasons)
+    if status is None:
+        fallback = _problem_without_answer(error)
+    elif 200 <= status < 300:
+        fallback = _problem_in_success(error, has_reasons=bool(reasons))
+        if fallback is Problem.UNCLEAR:
+            reasons.append(None)
+    else:
+        if by_provider is None:
+            by_provider = isinstance(response, Mapping) or is_json_object(response)
+        fallback = http_problem(status, by_provider=by_provider)
+    meaning = gravest(reason or Meaning(fallback) for reason in reasons or [None])
+    if meaning.problem is Problem.BUSY:
+        if wait is None:
+            wait = retry_after(getattr(response, "headers", {}))
+        meaning = replace(meaning, retry_after=wait)
+    return meaning
+
+
+def _problem_without_answer(error: AnymailAPIError) -> Problem:
     cause = error.__cause__
-    if isinstance(cause, requests.RequestException):
-        return Meaning(connection_problem(cause))
-    return Meaning(Problem.UNCLEAR)
+    if error.handed_over is False:
+        return Problem.UNREACHABLE
+    if isinstance(cause, requests.RequestException) and cause.response is None:
+        return connection_problem(cause, error.handed_over)
+    problem = None if cause is None else foreign_problem(cause)
+    return problem or Problem.UNCLEAR
+
+
+def _problem_in_success(error: AnymailAPIError, *, has_reasons: bool) -> Problem:
+    """Return what it means if an answer with the status of a success is an error."""
+    if error.__cause__ is not None:
+        return Problem.UNCLEAR  # The answer, or a part of it, can't be read.
+    statuses = error.recipients.values()
+    is_refused = has_reasons or (statuses and all(status.is_refused for status in statuses))
+    return Problem.MESSAGE if is_refused else Problem.UNCLEAR
+
+
+def status_of(response: Any) -> int | None:
+    """Return the HTTP status of an answer, which can also be boto3's; None if it has none."""
+    if not isinstance(response, Mapping):
+        status = getattr(response, "status_code", None)
+    elif "ResponseMetadata" in response:
+        status = response["ResponseMetadata"].get("HTTPStatusCode")
+    else:
+        status = None if "Error" in response else 200
+    return status if isinstance(status, int) else None
+
+
+def is_json_object(response: Any) -> bool:
+    """Tell whether an answer is a JSON object, as nearly all errors of APIs are."""
+    try:
+        return isinstance(response.json(), dict)
+    except (AttributeError, ValueError, RecursionError):
+        return False
 
 
 # -- When to come back ----------------------------------------------------------------------------
@@ -256,8 +378,13 @@ def api_error_meaning(error: AnymailAPIError) -> Meaning:
 LONGEST_RETRY_AFTER = 24 * 60 * 60
 """Seconds. What asks for more is not believed."""
 
-# In the order in which they are believed.
-_RETRY_HEADERS = ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset")
+# In the order in which they are believed. The last one is Brevo's.
+_RETRY_HEADERS = (
+    "Retry-After",
+    "RateLimit-Reset",
+    "X-RateLimit-Reset",
+    "X-Sib-RateLimit-Reset",
+)
 
 # What is larger is a POSIX time, not a number of seconds.
 _EPOCH = 10_000_000

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.mail import EmailMessage
 from django.views.decorators.debug import sensitive_variables
 
-from ..exceptions import AnymailError
+from ..exceptions import AnymailAPIError, AnymailError
 from ..message import AnymailStatus
 from .failures import report_failure
 from .journey import Journey, on_journey
@@ -274,7 +274,7 @@ class _Call:
         self._make = make
 
     def start(self, executor: Executor) -> None:
-        """Have the call made. Raises AnymailError if there can't be a thread for it."""
+        """Have the call made. Raises AnymailAPIError if there can't be a thread for it."""
         try:
             # With the context of this thread, which instrumentation of HTTP libraries needs.
             executor.submit(copy_context().run, _make_call, self._make, self.future)
@@ -282,7 +282,9 @@ class _Call:
             # The interpreter is shutting down, or there are too many threads. In that case, one of
             # the executor's others can have come to it all the same.
             if self.future.cancel():
-                raise AnymailError("Cannot call the provider's API in another thread") from error
+                failure = AnymailAPIError("Cannot call the provider's API in another thread")
+                failure.handed_over = False
+                raise failure from error
 
     def wait(self) -> None:
         """Return when there is an answer."""

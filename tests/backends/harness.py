@@ -18,8 +18,10 @@ from urllib.parse import parse_qs
 import requests
 from django.utils.module_loading import import_string
 
+from ..utils import make_response
+
 if TYPE_CHECKING:
-    from .cases.base import BackendCase
+    from .cases.base import BackendCase, Refusal
 
 
 @dataclass
@@ -119,6 +121,10 @@ class Transport:
     def comparable(self, call: Any) -> Any:
         return call.comparable()
 
+    def refuse(self, refusal: Refusal) -> None:
+        """Have the API answer with an error."""
+        raise NotImplementedError
+
     def _answer(self, call: Any) -> Any:
         self.calls.append(call)
         answer = self.case.success if self.answer is None else self.answer
@@ -142,6 +148,15 @@ class RequestsTransport(Transport):
 
         with patch("requests.adapters.HTTPAdapter.send", send):
             yield
+
+    def refuse(self, refusal: Refusal) -> None:
+        body, headers = refusal.filled_in
+        if isinstance(body, str):
+            response = make_response(refusal.status, body=body.encode(), content_type="text/html")
+        else:
+            response = make_response(refusal.status, json_data=body)
+        response.headers.update(headers)
+        self.answer = response
 
 
 @dataclass
@@ -185,6 +200,13 @@ class BotoTransport(Transport):
 
         with patch("boto3.session.Session", Session):
             yield
+
+    def refuse(self, refusal: Refusal) -> None:
+        from botocore.exceptions import ClientError
+
+        metadata = {"HTTPStatusCode": refusal.status, "HTTPHeaders": dict(refusal.headers)}
+        answer = {**refusal.body, "ResponseMetadata": metadata}
+        self.answer = ClientError(answer, "SendEmail") if "Error" in answer else answer
 
 
 class BotoClient:

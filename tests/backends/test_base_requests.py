@@ -364,7 +364,6 @@ class PostToEspTests(SessionTestCase):
             requests.exceptions.SSLError("the original text"),
             requests.ConnectionError("the original text"),
             requests.Timeout("the original text"),
-            requests.exceptions.InvalidURL("the original text"),
             requests.RequestException("the original text"),
         ]:
             self.response = error

@@ -10,6 +10,7 @@ import itertools
 import json
 import pickle
 import re
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -39,6 +40,8 @@ from anymail.exceptions import (
     AnymailSerializationError,
     AnymailUnsupportedFeature,
     InvalidMailer,
+    Problem,
+    problem_of,
 )
 from anymail.message import ANYMAIL_STATUSES, AnymailRecipientStatus
 from anymail.signals import post_send, pre_send
@@ -46,7 +49,7 @@ from anymail.signals import post_send, pre_send
 from ..junk import json_mutations
 from ..utils import SAMPLE_IMAGE, make_message, make_response, skip_without
 from .cases import CASES
-from .cases.base import BackendCase
+from .cases.base import BackendCase, Refusal
 
 # What a message can have beside a plain text body: {name: (attributes, how errors name it)}.
 # The attribute "inline_image" is added as one.
@@ -170,7 +173,6 @@ NETWORK_ERRORS = [
     requests.TooManyRedirects("too many redirects"),
     requests.exceptions.ChunkedEncodingError("connection broken"),
     requests.exceptions.ContentDecodingError("not gzip"),
-    requests.exceptions.InvalidURL("no host"),
     requests.RequestException("anything else"),
 ]
 
@@ -1337,6 +1339,90 @@ class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ign
         self.assertNotIn("accepted for", str(error))
         status, _ = self.send_for_results(change, ignore_recipient_status=True)
         self.assertEqual(self.statuses_of(status), ["failed", "failed"])
+
+    # -- What errors mean ---------------------------------------------------------------------
+
+    def assert_means(self, refusal: Refusal) -> None:
+        self.transport.refuse(refusal)
+        features = ["merge_metadata"] if refusal.is_batch else []
+        to = ["to@example.com", "other@example.com"][: 1 + refusal.is_batch]
+        with self.assertRaises(AnymailAPIError) as caught:
+            self.make_backend().send_messages([self.message(*features, to=to)])
+        error = caught.exception
+        self.assertIs(error.problem, refusal.problem)
+        self.assertIs(problem_of(error), refusal.problem)
+        self.assertEqual(error.about_sender, refusal.about_sender)
+        self.assertEqual(error.may_have_been_sent, refusal.problem is Problem.UNCLEAR)
+        self.assertEqual(error.unsent, ())
+        self.assertTrue(error.advice)
+        if refusal.retry_after is None:
+            self.assertIsNone(error.retry_after)
+        else:
+            self.assertAlmostEqual(error.retry_after, refusal.retry_after, delta=2)
+
+    @only_if(lambda case: bool(case.refusals))
+    def test_what_the_provider_s_errors_mean(self):
+        for refusal in self.case.refusals:
+            with self.subTest(status=refusal.status, body=refusal.body):
+                self.assert_means(refusal)
+        codes = json.dumps([refusal.body for refusal in self.case.refusals])
+        for code in self.backend_class.ERRORS:
+            text = code.decode() if isinstance(code, bytes) else str(code)
+            self.assertRegex(codes, rf"\b{re.escape(text)}(?:Exception)?\b", "has no example")
+
+    @over_http
+    def test_what_other_answers_mean(self):
+        """Those of proxies and the like."""
+        page = "<html><body>The gateway says something.</body></html>"
+        for status, problem in [
+            *((status, Problem.ACCOUNT) for status in (302, 400, 401, 403, 404, 407, 422)),
+            *((status, Problem.UNSUITABLE) for status in (413, 431)),
+            *((status, Problem.BUSY) for status in (429, 503)),
+            *((status, Problem.UNCLEAR) for status in (200, 202, 408, 500, 502, 504)),
+        ]:
+            with self.subTest(status=status):
+                self.assert_means(Refusal(status, page, problem))
+
+    @over_http
+    def test_when_to_come_back(self):
+        for name, value in [
+            ("Retry-After", "90"),
+            ("Retry-After", "{date}"),
+            ("ratelimit-reset", "90"),
+            ("x-ratelimit-reset", "{epoch}"),
+        ]:
+            with self.subTest(name=name, value=value):
+                headers = {name: value}
+                for status in (429, 503):
+                    self.assert_means(
+                        Refusal(status, "", Problem.BUSY, headers=headers, retry_after=90)
+                    )
+                # Some providers have such headers in all answers.
+                self.assert_means(Refusal(413, "", Problem.UNSUITABLE, headers=headers))
+
+    @over_http
+    def test_calls_that_cant_be_made(self):
+        """Whatever is wrong with the URL or the key, it's not the message's problem."""
+        for network_error in (
+            requests.exceptions.InvalidURL("no host"),
+            requests.exceptions.InvalidSchema("no such scheme"),
+            requests.exceptions.MissingSchema("no scheme"),
+            requests.exceptions.InvalidProxyURL("no proxy"),
+            requests.exceptions.InvalidHeader("with a line break: 'secret'"),
+        ):
+            with self.subTest(type(network_error).__name__):
+                self.transport.answer = network_error
+                message = self.message()
+                with (
+                    self.assertRaises(AnymailConfigurationError) as caught,
+                    self.assert_silent_backend() as backend,
+                ):
+                    backend.send_messages([message])
+                error = caught.exception
+                self.assertIn(self.setting("api_url"), str(error))
+                self.assertIsNone(problem_of(error))
+                shown = "".join(traceback.format_exception(error))
+                self.assertNotIn("secret", shown)
 
     @over_http
     def test_network_errors(self):

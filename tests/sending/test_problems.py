@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import pickle
 import smtplib
 import socket
 import ssl
@@ -10,12 +12,27 @@ from datetime import datetime, timezone
 from email.utils import format_datetime
 
 import requests
+from django.core.exceptions import ImproperlyConfigured
 from django.test import SimpleTestCase
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3 import Retry
+from urllib3.exceptions import ConnectTimeoutError
 
-from anymail.exceptions import Problem
+from anymail.backends.postmark import EmailBackend as PostmarkBackend
+from anymail.exceptions import (
+    AnymailAPIError,
+    AnymailCancelSend,
+    AnymailConfigurationError,
+    AnymailError,
+    AnymailRecipientsRefused,
+    AnymailRequestsAPIError,
+    AnymailSerializationError,
+    AnymailUnsupportedFeature,
+    AnymailWebhookValidationFailure,
+    Problem,
+    problem_of,
+)
 from anymail.sending.problems import (
     ADVICE,
     boto_problem,
@@ -169,6 +186,66 @@ class ForeignTests(SimpleTestCase):
         self.assertEqual(foreign_problem(error), Problem.UNCLEAR)
 
 
+class ProblemOfTests(SimpleTestCase):
+    """Whatever a task can catch when it sends mail."""
+
+    def test_anymail_errors(self):
+        known = AnymailError("x")
+        known.problem = Problem.BUSY
+        response = make_response(429)
+        for error, expected in [
+            (known, Problem.BUSY),
+            (pickle.loads(pickle.dumps(known)), Problem.BUSY),
+            (AnymailAPIError("x"), Problem.UNCLEAR),
+            (AnymailRequestsAPIError("x", response=response), Problem.BUSY),
+            (AnymailRecipientsRefused(), Problem.MESSAGE),
+            (AnymailSerializationError("x"), Problem.MESSAGE),
+            (AnymailUnsupportedFeature("x"), Problem.UNSUITABLE),
+            (AnymailCancelSend("x"), None),
+            (AnymailWebhookValidationFailure("x"), None),
+            (AnymailConfigurationError("x"), None),
+            (ImproperlyConfigured("x"), None),
+        ]:
+            with self.subTest(error=error):
+                self.assertIs(problem_of(error), expected)
+
+    def test_with_the_provider_s_codes(self):
+        response = make_response(422, json_data={"ErrorCode": 412, "Message": "No."})
+        backend = PostmarkBackend(server_token="token")
+        error = AnymailRequestsAPIError("x", response=response, backend=backend)
+        self.assertIs(problem_of(error), Problem.ACCOUNT)
+
+    def test_without_an_answer(self):
+        for handed_over, expected in [
+            (True, Problem.UNCLEAR),
+            (False, Problem.UNREACHABLE),
+            (None, Problem.UNREACHABLE),
+        ]:
+            error = AnymailAPIError("x")
+            error.handed_over = handed_over
+            error.__cause__ = requests.ConnectionError(ConnectTimeoutError())
+            with self.subTest(handed_over=handed_over):
+                self.assertIs(problem_of(error), expected)
+
+    def test_others(self):
+        for error, expected in [
+            (smtplib.SMTPDataError(451, b"later"), Problem.BUSY),
+            (smtplib.SMTPServerDisconnected("gone"), Problem.UNCLEAR),
+            (requests.ReadTimeout("read"), Problem.UNCLEAR),
+            (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), Problem.UNREACHABLE),
+            (OSError(errno.ENETUNREACH, "no network"), Problem.UNREACHABLE),
+            (socket.gaierror(-2, "unknown"), Problem.UNREACHABLE),
+            (ssl.SSLCertVerificationError("self-signed"), Problem.UNREACHABLE),
+            (ssl.SSLEOFError("EOF"), Problem.UNCLEAR),
+            (ConnectionResetError(errno.ECONNRESET, "reset"), Problem.UNCLEAR),
+            (TimeoutError("timed out"), Problem.UNCLEAR),
+            (FileNotFoundError(errno.ENOENT, "a file"), None),
+            (ValueError("x"), None),
+        ]:
+            with self.subTest(error=error):
+                self.assertIs(problem_of(error), expected)
+
+
 class SmtpTests(SimpleTestCase):
     def test_while_opening(self):
         for error, expected in [
@@ -213,11 +290,8 @@ class BotoTests(SimpleTestCase):
         answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
         return ClientError(answer, "SendEmail")
 
-    def test_codes(self):
-        codes = {"Throttling": Problem.BUSY, "TooManyRequests": Problem.BUSY}
-        for code in ("Throttling", "ThrottlingException", "TooManyRequestsException"):
-            self.assertEqual(boto_problem(self.client_error(code, 400), codes), Problem.BUSY)
-        self.assertEqual(boto_problem(self.client_error("Else", 400), codes), Problem.MESSAGE)
+    def test_client_errors(self):
+        self.assertEqual(boto_problem(self.client_error("Throttling", 400)), Problem.MESSAGE)
         self.assertEqual(boto_problem(self.client_error("Else", 500)), Problem.UNCLEAR)
 
     def test_exceptions(self):

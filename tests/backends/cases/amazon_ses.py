@@ -6,7 +6,16 @@ import json
 from typing import Any
 
 from ..harness import BotoCall, BotoTransport
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    UNSUITABLE,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
 
 AMAZON_SES_TEMPLATE = {"template_id": "1234", "subject": "", "body": ""}
 
@@ -53,6 +62,67 @@ AMAZON_SES = BackendCase(
         "message_tag_name": "campaign",
     },
     success=_amazon_ses_success,
+    refusals=(
+        *(
+            Refusal(status, {"Error": {"Code": code, "Message": "What is wrong"}}, *means)
+            for status, code, *means in [
+                (403, "AccessDeniedException", ACCOUNT),
+                (403, "UnrecognizedClientException", ACCOUNT),
+                (403, "ExpiredTokenException", ACCOUNT),
+                (403, "InvalidClientTokenId", ACCOUNT),
+                (403, "InvalidSignatureException", ACCOUNT),
+                (403, "SignatureDoesNotMatch", ACCOUNT),
+                (400, "LimitExceededException", ACCOUNT),
+                (400, "AccountSuspendedException", ACCOUNT),
+                (400, "SendingPausedException", ACCOUNT),
+                (400, "MailFromDomainNotVerifiedException", ACCOUNT, True),
+                (429, "TooManyRequestsException", BUSY),
+                (400, "Throttling", BUSY),
+                (400, "ThrottlingException", BUSY),
+                (400, "MessageRejected", MESSAGE),
+                (400, "BadRequestException", MESSAGE),
+                (404, "NotFoundException", UNSUITABLE),
+                (413, "RequestEntityTooLarge", UNSUITABLE),
+                (500, "InternalFailure", UNCLEAR),
+                (503, "ServiceUnavailable", BUSY),
+            ]
+        ),
+        Refusal(
+            400,
+            {
+                "Error": {
+                    "Code": "MessageRejected",
+                    "Message": "Email address is not verified. The following identities failed the "
+                    "check in region US-EAST-1: from@example.com",
+                }
+            },
+            ACCOUNT,
+            True,
+        ),
+        *(
+            Refusal(
+                200,
+                {"BulkEmailEntryResults": [{"Status": status}] * 2},
+                *means,
+                is_batch=True,
+            )
+            for status, *means in [
+                ("ACCOUNT_DAILY_QUOTA_EXCEEDED", ACCOUNT),
+                ("ACCOUNT_SENDING_PAUSED", ACCOUNT),
+                ("ACCOUNT_SUSPENDED", ACCOUNT),
+                ("ACCOUNT_THROTTLED", BUSY),
+                ("CONFIGURATION_SET_NOT_FOUND", ACCOUNT),
+                ("CONFIGURATION_SET_SENDING_PAUSED", ACCOUNT),
+                ("INVALID_SENDING_POOL_NAME", ACCOUNT),
+                ("MAIL_FROM_DOMAIN_NOT_VERIFIED", ACCOUNT, True),
+                ("MESSAGE_REJECTED", MESSAGE),
+                ("TEMPLATE_NOT_FOUND", UNSUITABLE),
+                ("TRANSIENT_FAILURE", BUSY),
+                ("FAILED", MESSAGE),
+            ]
+        ),
+        Refusal(200, {}, UNCLEAR),
+    ),
     results_at=("BulkEmailEntryResults",),
     fail=_amazon_ses_fail,
     statuses=frozenset({"queued"}),

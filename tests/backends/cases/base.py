@@ -3,14 +3,57 @@
 from __future__ import annotations
 
 import io
+import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
+
+from anymail.exceptions import Problem
 
 from ...utils import make_response
 from ..harness import ApiCall, LocalTransport, RequestsTransport, Transport
 
 PerRecipient = dict[str, dict[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer of the API which is an error, and what that means for the message.
+
+    In the body (JSON; of text, HTML) and headers, "{date}" and "{epoch}" are in 90 seconds, in the
+    forms of HTTP and POSIX.
+    """
+
+    status: int
+    body: Any
+    problem: Problem
+    about_sender: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    retry_after: float | None = None
+    is_batch: bool = False
+    """Whether the call is for a batch, to two recipients."""
+
+    @property
+    def filled_in(self) -> tuple[Any, dict[str, str]]:
+        """The body and headers, with times."""
+        now = time.time() + 90
+        body, headers = json.loads(
+            json.dumps([self.body, dict(self.headers)])
+            .replace("{date}", formatdate(now, usegmt=True))
+            .replace("{epoch}", str(round(now)))
+        )
+        return body, headers
+
+
+ACCOUNT, BUSY, MESSAGE, UNCLEAR, UNSUITABLE = (
+    Problem.ACCOUNT,
+    Problem.BUSY,
+    Problem.MESSAGE,
+    Problem.UNCLEAR,
+    Problem.UNSUITABLE,
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +83,8 @@ class BackendCase:
     for each recipient, as a list or dict; None if it has none."""
     fail: Callable[[Any, int], None] | None = None
     """Changes such an answer, as JSON: the message to recipient number n has failed."""
+    refusals: tuple[Refusal, ...] = ()
+    """Errors with the provider's own codes."""
     statuses: frozenset[str] = frozenset({"sent"})
     """The recipients' status after that."""
     batch_statuses: frozenset[str] | None = None

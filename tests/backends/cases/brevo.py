@@ -7,7 +7,16 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    UNSUITABLE,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
 
 
 def _brevo_success(call: ApiCall) -> Any:
@@ -45,6 +54,26 @@ BREVO = BackendCase(
     required=("api_key",),
     secret=("api_key",),
     success=_brevo_success,
+    refusals=(
+        Refusal(401, {"code": "unauthorized", "message": "Key not found"}, ACCOUNT),
+        Refusal(400, {"code": "not_enough_credits", "message": "Not enough credits"}, ACCOUNT),
+        Refusal(403, {"code": "permission_denied", "message": "Not activated"}, ACCOUNT),
+        Refusal(403, {"code": "account_under_validation", "message": "Not yet"}, ACCOUNT),
+        Refusal(400, {"code": "invalid_parameter", "message": "email is not valid"}, MESSAGE),
+        Refusal(
+            400, {"code": "missing_parameter", "message": "htmlContent is missing"}, UNSUITABLE
+        ),
+        Refusal(404, {"code": "document_not_found", "message": "No such route"}, ACCOUNT),
+        Refusal(
+            429,
+            {"code": "too_many_requests", "message": "Too many requests"},
+            BUSY,
+            headers={"x-sib-ratelimit-reset": "90"},
+            retry_after=90,
+        ),
+        Refusal(500, {"code": "internal_error", "message": "Sorry"}, UNCLEAR),
+        Refusal(201, {"unexpected": True}, UNCLEAR),
+    ),
     results_at=("messageIds",),
     statuses=frozenset({"queued"}),
     unsupported=frozenset(

@@ -6,7 +6,17 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
+
+FORBIDDEN = [f"MS4030{number}" for number in range(1, 6)]
 
 
 def _mailersend_success(call: ApiCall) -> Any:
@@ -45,6 +55,40 @@ MAILERSEND = BackendCase(
     required=("api_token",),
     secret=("api_token",),
     success=_mailersend_success,
+    refusals=(
+        Refusal(401, {"message": "Unauthenticated."}, ACCOUNT),
+        *(Refusal(403, {"message": f"Not allowed. #{code}"}, ACCOUNT) for code in FORBIDDEN),
+        *(
+            Refusal(
+                422, {"message": "Invalid.", "errors": {"from.email": [f"No. #{code}"]}}, *means
+            )
+            for code, *means in [
+                ("MS42207", ACCOUNT, True),
+                ("MS42204", BUSY),
+                ("MS42217", MESSAGE),
+                ("MS42212", MESSAGE),
+            ]
+        ),
+        # Several reasons
+        Refusal(
+            422,
+            {"message": "Invalid.", "errors": {"to": ["No. #MS42208"], "from": ["No. #MS42207"]}},
+            MESSAGE,
+        ),
+        Refusal(422, {"message": "The subject field is required."}, MESSAGE),
+        *(
+            Refusal(
+                429,
+                {"message": f"Too many requests. #{code}"},
+                BUSY,
+                headers={"retry-after": "90"},
+                retry_after=90,
+            )
+            for code in ("MS42901", "MS42903")
+        ),
+        Refusal(421, {"message": "Service isn't available, try again later."}, BUSY),
+        Refusal(202, {}, UNCLEAR),
+    ),
     statuses=frozenset({"queued"}),
     batch_statuses=frozenset({"unknown"}),
     unsupported=frozenset(

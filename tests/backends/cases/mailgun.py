@@ -7,7 +7,16 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    UNSUITABLE,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
 
 
 def _mailgun_success(call: ApiCall) -> Any:
@@ -42,6 +51,32 @@ MAILGUN = BackendCase(
     matrix_options=("sender_domain",),
     secret=("api_key",),
     success=_mailgun_success,
+    refusals=(
+        Refusal(401, "Forbidden", ACCOUNT),
+        Refusal(404, {"message": "Domain not found: example.com"}, ACCOUNT, True),
+        Refusal(200, "Mailgun Magnificent API", ACCOUNT),
+        Refusal(400, {"message": "to parameter is not a valid address"}, MESSAGE),
+        Refusal(413, "Request Entity Too Large", UNSUITABLE),
+        Refusal(
+            420,
+            {
+                "message": "Domain example.com is not allowed to send: request limit exceeded, "
+                "try again after {date}"
+            },
+            BUSY,
+            retry_after=90,
+        ),
+        Refusal(420, {"message": "Domain example.com is not allowed to send"}, BUSY),
+        Refusal(
+            429,
+            {"message": "Too many requests"},
+            BUSY,
+            headers={"X-RateLimit-Reset": "{epoch}"},
+            retry_after=90,
+        ),
+        Refusal(500, {"message": "Domain not found, due to a bug"}, UNCLEAR),
+        Refusal(200, {"id": "<1@example.com>", "message": "Perhaps."}, UNCLEAR),
+    ),
     statuses=frozenset({"queued"}),
     unsupported=frozenset({"multiple_html", "multiple_text", "other_alternative", "to_header"}),
     feature_attrs={"esp_extra": {"esp_extra": {"o:testmode": "yes"}}},

@@ -8,7 +8,16 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    UNSUITABLE,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
 
 
 def _mailjet_success(call: ApiCall) -> Any:
@@ -61,6 +70,41 @@ MAILJET = BackendCase(
     required=("api_key", "secret_key"),
     secret=("api_key", "secret_key"),
     success=_mailjet_success,
+    refusals=(
+        *(
+            Refusal(
+                status, {"ErrorCode": code, "ErrorMessage": "No.", "StatusCode": status}, problem
+            )
+            for status, code, problem in [
+                (401, "mj-0001", ACCOUNT),
+                (401, "mj-0015", ACCOUNT),
+                (400, "mj-0002", MESSAGE),
+                (400, "mj-0008", UNSUITABLE),
+                (400, "mj-0011", UNSUITABLE),
+            ]
+        ),
+        Refusal(
+            401, {"StatusCode": 401, "ErrorMessage": "API key authentication failure"}, ACCOUNT
+        ),
+        *(
+            Refusal(
+                status,
+                {"Messages": [{"Status": "error", "Errors": [{"ErrorCode": code}]}]},
+                *means,
+            )
+            for status, code, *means in [
+                (403, "send-0008", ACCOUNT, True),
+                (400, "mj-0013", MESSAGE),
+                (400, "send-0003", MESSAGE),
+                (400, "send-0004", MESSAGE),
+                (400, "send-0011", UNSUITABLE),
+                (400, "send-0015", UNSUITABLE),
+                (200, "mj-0013", MESSAGE),
+            ]
+        ),
+        Refusal(429, "<html><h1>Too Many Requests</h1></html>", BUSY),
+        Refusal(500, {"StatusCode": 500, "ErrorMessage": "Internal error"}, UNCLEAR),
+    ),
     results_at=("Messages",),
     fail=_mailjet_fail,
     unsupported=frozenset(

@@ -7,7 +7,15 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
 
 
 def _mailtrap_success(call: ApiCall) -> Any:
@@ -55,6 +63,28 @@ MAILTRAP = BackendCase(
     required=("api_token",),
     secret=("api_token",),
     success=_mailtrap_success,
+    refusals=(
+        Refusal(401, {"success": False, "errors": ["Unauthorized"]}, ACCOUNT),
+        Refusal(401, {"error": "Incorrect API token"}, ACCOUNT),
+        Refusal(403, {"success": False, "errors": ["Forbidden"]}, ACCOUNT),
+        Refusal(400, {"success": False, "errors": ["'to' address is invalid"]}, MESSAGE),
+        Refusal(429, {"success": False, "errors": ["Too many requests"]}, BUSY),
+        Refusal(500, {"success": False, "errors": ["internal error"]}, UNCLEAR),
+        Refusal(200, {"success": False, "errors": ["'to' address is invalid"]}, MESSAGE),
+        Refusal(200, {"success": False, "errors": ["Unauthorized"]}, ACCOUNT),
+        Refusal(
+            200,
+            {"success": True, "responses": [{"success": False, "errors": ["'to' is invalid"]}] * 2},
+            MESSAGE,
+            is_batch=True,
+        ),
+        Refusal(
+            200,
+            {"success": True, "responses": [{"success": False, "errors": ["Forbidden"]}] * 2},
+            ACCOUNT,
+            is_batch=True,
+        ),
+    ),
     results_at=("responses",),
     fail=_mailtrap_fail,
     statuses=frozenset({"queued"}),

@@ -6,7 +6,16 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    UNSUITABLE,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
 
 
 def _mandrill_success(call: ApiCall) -> Any:
@@ -49,6 +58,23 @@ MANDRILL = BackendCase(
     required=("api_key",),
     secret=("api_key",),
     success=_mandrill_success,
+    refusals=tuple(
+        Refusal(
+            status,
+            {"status": "error", "code": -1, "name": name, "message": "What is wrong"},
+            problem,
+        )
+        for status in (500, 400, 401)
+        for name, problem in [
+            ("Invalid_Key", ACCOUNT),
+            ("PaymentRequired", ACCOUNT),
+            ("Unknown_Subaccount", ACCOUNT),
+            ("ServiceUnavailable", BUSY),
+            ("ValidationError", MESSAGE),
+            ("Unknown_Template", UNSUITABLE),
+            ("GeneralError", UNCLEAR),
+        ]
+    ),
     results_at=(),
     fail=_mandrill_fail,
     unsupported=frozenset(

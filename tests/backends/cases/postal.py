@@ -6,7 +6,14 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    BackendCase,
+    Refusal,
+)
 
 
 def _postal_success(call: ApiCall) -> Any:
@@ -35,6 +42,25 @@ POSTAL = BackendCase(
     required=("api_key", "api_url"),
     secret=("api_key",),
     success=_postal_success,
+    refusals=(
+        *(
+            Refusal(
+                200, {"status": "error", "data": {"code": code, "message": "What is wrong"}}, *means
+            )
+            for code, *means in [
+                ("AccessDenied", ACCOUNT),
+                ("InvalidServerAPIKey", ACCOUNT),
+                ("ServerSuspended", ACCOUNT),
+                ("UnauthenticatedFromAddress", ACCOUNT, True),
+                ("NoContent", MESSAGE),
+                ("TooManyToAddresses", MESSAGE),
+                ("ValidationError", MESSAGE),
+            ]
+        ),
+        Refusal(200, {"status": "parameter-error", "data": {"message": "`to` is wrong"}}, MESSAGE),
+        Refusal(200, {"unexpected": True}, UNCLEAR),
+        Refusal(503, "<html>Maintenance</html>", BUSY),
+    ),
     results_at=("data", "messages"),
     statuses=frozenset({"queued"}),
     unsupported=frozenset(

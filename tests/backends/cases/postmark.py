@@ -6,7 +6,16 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    UNSUITABLE,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
 
 
 def _postmark_success(call: ApiCall) -> Any:
@@ -57,6 +66,39 @@ POSTMARK = BackendCase(
     required=("server_token",),
     secret=("server_token",),
     success=_postmark_success,
+    refusals=(
+        *(
+            Refusal(422, {"ErrorCode": code, "Message": "What is wrong"}, *means)
+            for code, *means in [
+                *((code, ACCOUNT) for code in (10, 405, 412, 413)),
+                *((code, ACCOUNT, True) for code in (400, 401)),
+                *((code, BUSY) for code in (100, 429)),
+                *((code, MESSAGE) for code in (300, 402, 403, 410, 411)),
+                (1101, UNSUITABLE),
+                (409, MESSAGE),  # not in the table
+            ]
+        ),
+        Refusal(401, {"ErrorCode": 10, "Message": "Bad token"}, ACCOUNT),
+        Refusal(413, {"ErrorCode": 300, "Message": "Too large"}, MESSAGE),
+        Refusal(500, {"Message": "Sorry"}, UNCLEAR),
+        # In batches
+        *(
+            Refusal(
+                200,
+                [{"ErrorCode": code, "Message": "No."} for code in codes],
+                *means,
+                is_batch=True,
+            )
+            for codes, *means in [
+                ((412, 412), ACCOUNT),
+                ((400, 400), ACCOUNT, True),
+                ((400, 412), ACCOUNT),
+                ((429, 300), MESSAGE),
+                ((406, 412), MESSAGE),
+            ]
+        ),
+        Refusal(200, [{"ErrorCode": 412, "Message": "No."}, {}], UNCLEAR, is_batch=True),
+    ),
     results_at=(),
     fail=_postmark_fail,
     unsupported=frozenset(

@@ -7,7 +7,15 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
 
 
 def _resend_success(call: ApiCall) -> Any:
@@ -47,6 +55,47 @@ RESEND = BackendCase(
     required=("api_key",),
     secret=("api_key",),
     success=_resend_success,
+    refusals=(
+        *(
+            Refusal(
+                status,
+                {"statusCode": status, "name": name, "message": "What is wrong"},
+                *means,
+            )
+            for status, name, *means in [
+                (401, "missing_api_key", ACCOUNT),
+                (401, "restricted_api_key", ACCOUNT),
+                (403, "invalid_api_key", ACCOUNT),
+                (422, "validation_error", MESSAGE),
+                (422, "invalid_from_address", MESSAGE),
+                (409, "concurrent_idempotent_requests", BUSY),
+                (409, "invalid_idempotent_request", MESSAGE),
+                (500, "application_error", UNCLEAR),
+            ]
+        ),
+        Refusal(
+            403,
+            {"name": "validation_error", "message": "The example.com domain is not verified."},
+            ACCOUNT,
+            True,
+        ),
+        *(
+            Refusal(
+                429,
+                {"statusCode": 429, "name": name, "message": "Too many"},
+                BUSY,
+                headers={"retry-after": "90", "ratelimit-reset": "1"},
+                retry_after=90,
+            )
+            for name in ("rate_limit_exceeded", "daily_quota_exceeded", "monthly_quota_exceeded")
+        ),
+        Refusal(
+            200,
+            {"data": [], "errors": [{"index": n, "message": "Invalid `to`"} for n in (0, 1)]},
+            MESSAGE,
+            is_batch=True,
+        ),
+    ),
     results_at=("data",),
     fail=_resend_fail,
     statuses=frozenset({"queued"}),

@@ -6,7 +6,15 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import ADVANCED_FEATURES, BackendCase
+from .base import (
+    ACCOUNT,
+    ADVANCED_FEATURES,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    BackendCase,
+    Refusal,
+)
 
 
 def _scaleway_success(call: ApiCall) -> Any:
@@ -47,6 +55,22 @@ SCALEWAY = BackendCase(
     required=("secret_key", "project_id"),
     secret=("secret_key",),
     success=_scaleway_success,
+    refusals=(
+        Refusal(401, {"type": "denied_authentication", "message": "denied"}, ACCOUNT),
+        Refusal(403, {"type": "permissions_denied", "message": "insufficient"}, ACCOUNT),
+        Refusal(403, {"message": "insufficient permissions"}, ACCOUNT),
+        Refusal(400, {"type": "quotas_exceeded", "message": "quota"}, ACCOUNT),
+        Refusal(409, {"type": "transient_state", "message": "not yet"}, BUSY),
+        Refusal(400, {"type": "invalid_arguments", "message": "to"}, MESSAGE),
+        Refusal(429, {"type": "too_many_requests", "message": "slower"}, BUSY),
+        Refusal(500, {"type": "internal", "message": "sorry"}, UNCLEAR),
+        Refusal(
+            200,
+            {"emails": [{"id": "1", "mail_rcpt": "to@example.com", "status": "failed"}]},
+            MESSAGE,
+        ),
+        Refusal(200, {"emails": []}, UNCLEAR),
+    ),
     results_at=("emails",),
     fail=_scaleway_fail,
     statuses=frozenset({"queued"}),

@@ -6,7 +6,18 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    UNSUITABLE,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
+
+SENDGRID_NOT_VERIFIED = "The from address does not match a verified Sender Identity"
 
 
 def _sendgrid_success(call: ApiCall) -> Any:
@@ -41,6 +52,28 @@ SENDGRID = BackendCase(
     matrix_options=("merge_field_format",),
     secret=("api_key",),
     success=_sendgrid_success,
+    refusals=(
+        *(
+            Refusal(status, {"errors": [{"message": text, "field": name, "help": None}]}, *means)
+            for status, text, name, *means in [
+                (401, "Maximum credits exceeded", None, ACCOUNT),
+                (401, "The provided authorization grant is invalid", None, ACCOUNT),
+                (403, f"{SENDGRID_NOT_VERIFIED}. Mail cannot be sent.", "from", ACCOUNT, True),
+                (400, "The template_id must be a valid GUID", "template_id", UNSUITABLE),
+                (400, "Does not contain a valid address.", "personalizations.0.to", MESSAGE),
+                (413, "Payload too large", None, UNSUITABLE),
+                (500, "Internal error", None, UNCLEAR),
+            ]
+        ),
+        Refusal(
+            429,
+            {"errors": [{"message": "too many requests", "field": None}]},
+            BUSY,
+            headers={"X-RateLimit-Reset": "{epoch}"},
+            retry_after=90,
+        ),
+        Refusal(200, "<html>Welcome</html>", UNCLEAR),
+    ),
     statuses=frozenset({"queued"}),
     unsupported=frozenset({"multiple_from", "to_header", "from_header", "envelope_sender"}),
     feature_attrs={

@@ -6,7 +6,16 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    UNSUITABLE,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
 
 
 def _sparkpost_success(call: ApiCall) -> Any:
@@ -48,6 +57,24 @@ SPARKPOST = BackendCase(
     required=("api_key",),
     secret=("api_key",),
     success=_sparkpost_success,
+    refusals=(
+        *(
+            Refusal(status, {"errors": [{"message": "What is wrong", "code": code}]}, *means)
+            for status, code, *means in [
+                (422, "1300", MESSAGE),
+                (400, "1902", MESSAGE),
+                (400, "7001", ACCOUNT, True),
+                (404, "1600", ACCOUNT),
+                (422, "1603", UNSUITABLE),
+                *((420, code, BUSY) for code in ("2101", "2102", "2103", "2105")),
+                (500, "9000", UNCLEAR),
+            ]
+        ),
+        Refusal(401, {"errors": [{"message": "Unauthorized."}]}, ACCOUNT),
+        Refusal(403, {"errors": [{"message": "Forbidden."}]}, ACCOUNT),
+        Refusal(420, {"errors": [{"message": "Exceed Sending Limit (daily)"}]}, BUSY),
+        Refusal(429, {"errors": [{"message": "Too many requests"}]}, BUSY),
+    ),
     statuses=frozenset({"queued"}),
     unsupported=frozenset(
         {

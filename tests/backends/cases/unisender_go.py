@@ -6,7 +6,16 @@ from typing import Any
 
 from ...utils import make_response
 from ..harness import ApiCall
-from .base import BackendCase, PerRecipient
+from .base import (
+    ACCOUNT,
+    BUSY,
+    MESSAGE,
+    UNCLEAR,
+    UNSUITABLE,
+    BackendCase,
+    PerRecipient,
+    Refusal,
+)
 
 
 def _unisender_go_success(call: ApiCall) -> Any:
@@ -54,6 +63,33 @@ UNISENDER_GO = BackendCase(
     required=("api_key", "api_url"),
     secret=("api_key",),
     success=_unisender_go_success,
+    refusals=(
+        Refusal(403, {"status": "error", "code": 114, "message": "User not found"}, ACCOUNT),
+        Refusal(400, {"status": "error", "code": 150, "message": "Wrong field"}, MESSAGE),
+        Refusal(413, {"status": "error", "code": 150, "message": "Too large"}, UNSUITABLE),
+        Refusal(429, {"status": "error", "code": 150, "message": "Slow down"}, BUSY),
+        Refusal(500, {"status": "error", "code": 150, "message": "Retry later"}, UNCLEAR),
+        *(
+            Refusal(
+                status,
+                {
+                    "status": "error",
+                    "code": 204,
+                    "emails": [],
+                    "failed_emails": dict(
+                        zip(["to@example.com", "other@example.com"], reasons, strict=True)
+                    ),
+                },
+                problem,
+                is_batch=True,
+            )
+            for reasons, problem in [
+                (["temporary_unavailable", "temporary_unavailable"], BUSY),
+                (["temporary_unavailable", "invalid"], MESSAGE),
+            ]
+            for status in (400, 200)
+        ),
+    ),
     results_at=("emails",),
     fail=_unisender_go_fail,
     statuses=frozenset({"queued"}),
