@@ -89,12 +89,16 @@ def _is_test_run() -> bool:
 def _create(alias: str, config: Mapping[str, Any], options: Mapping[str, Any]) -> BaseEmailBackend:
     configured = config.get("OPTIONS", {})
     if "alias" in configured:
-        raise AnymailInvalidMailer("OPTIONS must not define 'alias'.", alias=alias)
+        raise AnymailInvalidMailer(
+            "OPTIONS must not define 'alias'.", alias=alias, docs="failover#mailers"
+        )
     path = config.get("BACKEND", _SMTP)
     try:
         backend_class = import_string(path)
     except ImportError as err:
-        raise AnymailInvalidMailer(f"Could not find BACKEND {path!r}: {err}", alias=alias) from err
+        raise AnymailInvalidMailer(
+            f"Could not find BACKEND {path!r}: {err}", alias=alias, docs="failover#mailers"
+        ) from err
     kwargs = {**configured, **options}
     if DJANGO_HAS_MAILERS or getattr(backend_class, "takes_alias", False):
         kwargs["alias"] = alias
