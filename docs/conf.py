@@ -23,6 +23,7 @@ release = re.search(r'__version__ = "(.+)"', version_file.read_text())[1]
 version = re.match(r"\d+\.\d+", release)[0]
 
 extensions = [
+    "anymail_providers",
     "anymail_settings",
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
@@ -51,7 +52,8 @@ nitpick_ignore = {
     ("py:class", "django.utils.datastructures.MultiValueDict"),
     # Newer than the inventory.
     ("py:class", "django.core.mail.exceptions.InvalidMailer"),
-    # A type variable.
+    # Type variables.
+    ("py:class", "anymail.conf.T"),
     ("py:class", "anymail.addresses.T"),
     ("py:obj", "anymail.addresses.T"),
     # Internals of the sandbox, in annotations of what is public.

@@ -65,9 +65,8 @@ REFUSING = {
 TESTS: dict[str, list[str]] = {
     "amazon_ses": ["AmazonSes", "test_amazon_ses", "test_sns"],
     "base": ["test_base", "test_contract", "test_trust"],
-    "scaleway": ["Scaleway", "test_scaleway", "test_sns"],
     "signatures": ["test_contract", "test_signatures"],
-    "sns": ["AmazonSes", "ConfirmationTests", "Scaleway", "test_scaleway", "test_sns"],
+    "sns": ["AmazonSes", "ConfirmationTests", "test_sns"],
 }
 
 Change = tuple[int, str]

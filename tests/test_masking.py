@@ -40,6 +40,7 @@ from anymail.masking import (
     mask_urls,
     mask_urls_in_error,
 )
+from anymail.providers import PROVIDERS
 
 from .aws import aws_environment
 from .backends.cases import CASES as BACKEND_CASES
@@ -565,26 +566,16 @@ class SubscriptionConfirmationTests(QuietTestCase):
 
     def requests(self) -> Iterator[tuple[str, HttpRequest]]:
         """Yield the path of a view, and a call that confirms a subscription."""
-        for esp, kinds, topic, host in (
-            (
-                "amazon_ses.AmazonSES",
-                ("Tracking", "Inbound"),
-                "arn:aws:sns:eu-central-1:123456789012:topic",
-                "sns.eu-central-1.amazonaws.com",
-            ),
-            (
-                "scaleway.Scaleway",
-                ("Tracking",),
-                "arn:scw:sns:fr-par:project-0:topic",
-                "sns.mnq.fr-par.scaleway.com",
-            ),
-        ):
+        for case in WEBHOOK_CASES.values():
+            if case.sns_subscription is None:
+                continue
+            topic, host = case.sns_subscription
             url = f"https://{host}/?Action=ConfirmSubscription&TopicArn={topic}&Token={self.token}"
             for changes in ({}, {"TopicArn": "?"}, {"SubscribeURL": f"{url}x"}, {"Type": None}):
                 body = {**self.message, "TopicArn": topic, "SubscribeURL": url, **changes}
-                for kind in kinds:
+                for view in case.views:
                     yield (
-                        f"anymail.webhooks.{esp}{kind}WebhookView",
+                        view.view,
                         RequestFactory().post(
                             "/",
                             json.dumps(body),
@@ -622,7 +613,7 @@ class SubscriptionConfirmationTests(QuietTestCase):
             {},
             {"WEBHOOK_SECRET": "user:password"},
             {"AMAZON_SES_VERIFY_SNS_SIGNATURE": True},
-            {"AMAZON_SES_SNS_TOPIC_ARNS": "other", "SCALEWAY_SNS_TOPIC_ARNS": "other"},
+            {f"{item.settings_prefix}_SNS_TOPIC_ARNS": "other" for item in PROVIDERS.values()},
         ):
             failures = 0
             for view, request in self.requests():

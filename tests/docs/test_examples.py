@@ -23,7 +23,7 @@ import textwrap
 import types
 import unittest
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -57,7 +57,8 @@ from anymail.signals import (
 from anymail.webhooks.base import AnymailCoreWebhookView
 
 from ..utils import SAMPLE_IMAGE, use_backend
-from ..webhooks.sns_signing import CAN_SIGN, scaleway_trust_chain
+from ..webhooks.cases import CASES as WEBHOOK_CASES
+from ..webhooks.sns_signing import CAN_SIGN
 from .blocks import ROOT, Block, blocks_in, compile_async, find_blocks, pages, values_in_comments
 from .known_settings import anymail_keys, top_level_names
 
@@ -68,10 +69,6 @@ def shared_task(function=None, *, bind=False, **options):
         return lambda function: shared_task(function, bind=bind, **options)
     return function
 """
-
-
-def trust_chain() -> bytes:
-    return scaleway_trust_chain().encode() if CAN_SIGN else b""
 
 
 # -- What pages need --------------------------------------------------------------------------
@@ -100,8 +97,10 @@ MODULES: dict[str, dict[str, str]] = {
 }
 
 # Files in the current directory of a page's code, by function that returns their content.
-FILES: dict[str, dict[str, Callable[[], bytes]]] = {
-    "docs/esps/scaleway.rst": {"sns-trust-chain.pem": trust_chain},
+FILES: dict[str, Mapping[str, Callable[[], bytes]]] = {
+    f"docs/esps/{case.esp}.rst": case.example_files
+    for case in WEBHOOK_CASES.values()
+    if case.example_files
 }
 
 # What a block needs, by page and some text in that block.
@@ -258,7 +257,7 @@ class BlockTestCase(SimpleTestCase):
         Path("static/logo.png").write_bytes(SAMPLE_IMAGE)
         Path("report.pdf").write_bytes(b"%PDF-1.4")
         for name, content in FILES.get(page, {}).items():
-            Path(name).write_bytes(content())
+            Path(name).write_bytes(content() if CAN_SIGN else b"")
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
 
     def backend_for(self, page: str) -> str:

@@ -74,14 +74,6 @@ def box(provider: str) -> dict[str, str]:
     return {name: re.sub(r"\s+", " ", value) for name, value in _FIELD.findall(text)}
 
 
-def extras() -> dict[str, str]:
-    """Return {extra: list of packages}, as they are written in pyproject.toml."""
-    # (Python 3.10 has no tomllib.)
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    table = text.partition("\n[project.optional-dependencies]\n")[2].partition("\n[")[0]
-    return dict(re.findall(r"^([\w-]+) = (\[.*\])", table, re.MULTILINE))
-
-
 def view_classes(provider: str, kind: str) -> list[Any]:
     """Return the classes of a provider's webhook views of that kind, each once."""
     return [import_string(webhook.view_path) for webhook in PROVIDERS[provider].webhook_views(kind)]

@@ -101,9 +101,6 @@ AMAZON_CERTIFICATE_URL = (
     "https://sns.eu-central-1.amazonaws.com/"
     "SimpleNotificationService-0123456789abcdef0123456789abcdef.pem"
 )
-SCALEWAY_CERTIFICATE_URL = (
-    "https://messaging.s3.fr-par.scw.cloud/fr-par/sns/sns_certificate_1234567890.crt"
-)
 
 
 @cache
@@ -115,22 +112,3 @@ def shared_key() -> Any:
 @cache
 def amazon_certificate() -> Any:
     return make_certificate("sns.amazonaws.com", shared_key())
-
-
-@cache
-def scaleway_authority(which: str) -> tuple[Any, Any, Any]:
-    """Return root, intermediate, and the intermediate's key."""
-    root_key, key = ec_key(), ec_key()
-    root = make_certificate("Scaleway MnQ Root", root_key)
-    return root, make_certificate("Scaleway MnQ", key, root, root_key), key
-
-
-@cache
-def scaleway_certificate() -> Any:
-    _, intermediate, key = scaleway_authority("ours")
-    return make_certificate("sns.mnq.srr.scw.cloud", shared_key(), intermediate, key)
-
-
-def scaleway_trust_chain(which: str = "ours") -> str:
-    root, intermediate, _ = scaleway_authority(which)
-    return as_pem(intermediate, root)

@@ -23,7 +23,12 @@ from anymail.webhooks import base, scaleway, sns
 
 from ..utils import skip_without
 from . import sns_signing
-from .cases.scaleway import scaleway_sign
+from .cases.scaleway import (
+    CERTIFICATE_URL,
+    scaleway_certificate,
+    scaleway_sign,
+    scaleway_trust_chain,
+)
 from .harness import (
     BASIC_AUTH,
     WebhookRequest,
@@ -252,7 +257,7 @@ class SignatureTests(ScalewayTestCase):
     def setUp(self):
         super().setUp()
         self.settings_ = {
-            "SCALEWAY_SNS_TRUST_CHAIN": sns_signing.scaleway_trust_chain(),
+            "SCALEWAY_SNS_TRUST_CHAIN": scaleway_trust_chain(),
             "SCALEWAY_SNS_TOPIC_ARNS": [TOPIC],
         }
 
@@ -260,6 +265,38 @@ class SignatureTests(ScalewayTestCase):
         request = request or sns_request()
         scaleway_sign(request)
         return request
+
+    def test_certificate_urls(self):
+        host, path = "messaging.s3.fr-par.scw.cloud", "/fr-par/sns/sns_certificate_1234.crt"
+        right = [
+            CERTIFICATE_URL,
+            "https://messaging.s3.nl-ams.scw.cloud/nl-ams/sns/sns_certificate_1234.crt",
+        ]
+        wrong = [
+            "",
+            f"http://{host}{path}",
+            f"https://user@{host}{path}",
+            f"https://{host}:443{path}",
+            f"https://{host}{path}?a=.crt",
+            f"https://{host}{path}#.crt",
+            f"https://{host}{path}\n",
+            f"https://{host}/nl-ams/sns/sns_certificate_1234.crt",
+            f"https://{host}/fr-par/other/sns_certificate_1234.crt",
+            f"https://{host}/fr-par/sns/../other/sns_certificate_1234.crt",
+            f"https://{host}/fr-par/sns/%2e%2e/sns_certificate_1234.crt",
+            f"https://{host}/fr-par/sns/sns-trust-chain.pem",
+            f"https://{host}.example.org{path}",
+            f"https://xmessaging.s3.fr-par.scw.cloud{path}",
+            f"https://evil.{host}{path}",
+            f"https://other.s3.fr-par.scw.cloud{path}",
+            f"https://s3.fr-par.scw.cloud/messaging{path}",
+            f"https://messaging.s3.pl-waw.scw.cloud{path}",
+            sns_signing.AMAZON_CERTIFICATE_URL,
+        ]
+        for url in right:
+            self.assertTrue(scaleway.CERTIFICATE_URL.fullmatch(url), url)
+        for url in wrong:
+            self.assertFalse(scaleway.CERTIFICATE_URL.fullmatch(url), url)
 
     def test_protected(self):
         with self.anymail_settings(REQUIRE_WEBHOOK_AUTH=True, **self.settings_):
@@ -278,7 +315,7 @@ class SignatureTests(ScalewayTestCase):
 
     def test_version_2(self):
         request = self.signed()
-        url = sns_signing.SCALEWAY_CERTIFICATE_URL
+        url = CERTIFICATE_URL
         sns_signing.sign_message(request.json, sns_signing.shared_key(), url, version="2")
         with self.anymail_settings(**self.settings_):
             self.assertEqual(self.status(request, authorization=None), 200)
@@ -286,8 +323,8 @@ class SignatureTests(ScalewayTestCase):
     def test_fetched(self):
         request = self.signed()
         sns.certificates.clear()
-        pem = sns_signing.as_pem(sns_signing.scaleway_certificate())
-        download = {"url": sns_signing.SCALEWAY_CERTIFICATE_URL, "text": pem}
+        pem = sns_signing.as_pem(scaleway_certificate())
+        download = {"url": CERTIFICATE_URL, "text": pem}
         with self.anymail_settings(**self.settings_):
             with self.downloads(download):
                 self.assertEqual(self.status(request, authorization=None), 200)
@@ -299,7 +336,7 @@ class SignatureTests(ScalewayTestCase):
         certificate = sns_signing.make_certificate(
             "sns.mnq.srr.scw.cloud", sns_signing.shared_key()
         )
-        sns.certificates.put(sns_signing.SCALEWAY_CERTIFICATE_URL, certificate)
+        sns.certificates.put(CERTIFICATE_URL, certificate)
         with self.anymail_settings(**self.settings_):
             self.assertEqual(self.status(request, authorization=None), 400)
         self.assert_no_signals()
@@ -358,7 +395,7 @@ class SignatureTests(ScalewayTestCase):
         middle = sns_signing.make_certificate("Middle", key, root, root_key, start, end)
         certificate = sns_signing.make_certificate("Leaf", sns_signing.shared_key(), middle, key)
         request = self.signed()
-        sns.certificates.put(sns_signing.SCALEWAY_CERTIFICATE_URL, certificate)
+        sns.certificates.put(CERTIFICATE_URL, certificate)
         self.settings_["SCALEWAY_SNS_TRUST_CHAIN"] = sns_signing.as_pem(middle, root)
         with (
             self.anymail_settings(**self.settings_),

@@ -20,14 +20,13 @@ from anymail.exceptions import (
     AnymailRequestsAPIError,
     AnymailWebhookValidationFailure,
 )
-from anymail.webhooks import amazon_ses, base, scaleway, sns
+from anymail.webhooks import amazon_ses, base, sns
 from anymail.webhooks.sns import TrustChain, string_to_sign, verify_signature
 
 from ..utils import make_response, skip_without
 from .harness import BASIC_AUTH, WebhookTestCase, basic_auth_header
 from .sns_signing import (
     AMAZON_CERTIFICATE_URL,
-    SCALEWAY_CERTIFICATE_URL,
     as_pem,
     ec_key,
     make_certificate,
@@ -180,38 +179,7 @@ class CertificateURLTests(SimpleTestCase):
                 f"https://sns.s3.us-west-2.amazonaws.com{path}",
                 f"https://s3.us-east-1.amazonaws.com{path}",
                 f"https://sns.us-eаst-1.amazonaws.com{path}",  # a Cyrillic letter
-                SCALEWAY_CERTIFICATE_URL,
-            ],
-        )
-
-    def test_scaleway(self):
-        host, path = "messaging.s3.fr-par.scw.cloud", "/fr-par/sns/sns_certificate_1234.crt"
-        self.check(
-            scaleway.CERTIFICATE_URL,
-            [
-                SCALEWAY_CERTIFICATE_URL,
-                "https://messaging.s3.nl-ams.scw.cloud/nl-ams/sns/sns_certificate_1234.crt",
-            ],
-            [
-                "",
-                f"http://{host}{path}",
-                f"https://user@{host}{path}",
-                f"https://{host}:443{path}",
-                f"https://{host}{path}?a=.crt",
-                f"https://{host}{path}#.crt",
-                f"https://{host}{path}\n",
-                f"https://{host}/nl-ams/sns/sns_certificate_1234.crt",
-                f"https://{host}/fr-par/other/sns_certificate_1234.crt",
-                f"https://{host}/fr-par/sns/../other/sns_certificate_1234.crt",
-                f"https://{host}/fr-par/sns/%2e%2e/sns_certificate_1234.crt",
-                f"https://{host}/fr-par/sns/sns-trust-chain.pem",
-                f"https://{host}.example.org{path}",
-                f"https://xmessaging.s3.fr-par.scw.cloud{path}",
-                f"https://evil.{host}{path}",
-                f"https://other.s3.fr-par.scw.cloud{path}",
-                f"https://s3.fr-par.scw.cloud/messaging{path}",
-                f"https://messaging.s3.pl-waw.scw.cloud{path}",
-                AMAZON_CERTIFICATE_URL,
+                "https://messaging.s3.fr-par.scw.cloud/fr-par/sns/sns_certificate_1234567890.crt",
             ],
         )
 
@@ -597,10 +565,6 @@ class AmazonSESTests(WebhookTestCase):
             self.assertEqual(
                 amazon_ses.AmazonSESTrackingWebhookView().signature_setting,
                 "AMAZON_SES_VERIFY_SNS_SIGNATURE",
-            )
-            self.assertEqual(
-                scaleway.ScalewayTrackingWebhookView().signature_setting,
-                "SCALEWAY_SNS_TRUST_CHAIN",
             )
 
     def test_any_topic_is_logged_once(self):

@@ -54,6 +54,11 @@ AMAZON_SES = BackendCase(
     name="amazon_ses",
     backend="anymail.backends.amazon_ses.EmailBackend",
     esp_name="Amazon SES",
+    promised_settings=(
+        "CLIENT_PARAMS, SESSION_PARAMS, CONFIGURATION_SET_NAME, MESSAGE_TAG_NAME, "
+        "AUTO_CONFIRM_SNS_SUBSCRIPTIONS w, INBOUND_KMS_KEY_ID w, "
+        "DOWNLOAD_CHUNK_SIZE w"
+    ),
     packages=("boto3",),
     options={
         "client_params": {"region_name": "eu-central-1"},

@@ -74,6 +74,10 @@ class BackendCase:
     """The options that must be set."""
     matrix_options: tuple[str, ...] = ()
     """Others without which features in the feature matrix can't be used."""
+    promised_settings: str = ""
+    """What projects have in their settings: names, without the provider's, that must go on working.
+    After a name, "*" means that it is required, "b" that it is read without ANYMAIL too, "w" that
+    only webhooks read it."""
     secret: tuple[str, ...] = ()
     """The options that must never be seen in debugging output."""
     success: Callable[[Any], Any] | None = None

@@ -44,6 +44,9 @@ BREVO = BackendCase(
     name="brevo",
     backend="anymail.backends.brevo.EmailBackend",
     esp_name="Brevo",
+    promised_settings=(
+        "API_KEY *b, API_URL, WORKAROUND_DISPLAY_NAME_BUGS, PREVENT_HEADER_ENCODING_BUGS"
+    ),
     options={
         "api_key": "brevo-api-key",
         "api_url": "https://api.brevo.example/v3/",

@@ -47,6 +47,9 @@ MAILERSEND = BackendCase(
     name="mailersend",
     backend="anymail.backends.mailersend.EmailBackend",
     esp_name="MailerSend",
+    promised_settings=(
+        "API_TOKEN *b, API_URL, BATCH_SEND_MODE, SIGNING_SECRET *w, INBOUND_SECRET *w"
+    ),
     options={
         "api_token": "mailersend-api-token",
         "batch_send_mode": "use-bulk-email",

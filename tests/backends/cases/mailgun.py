@@ -42,6 +42,7 @@ MAILGUN = BackendCase(
     name="mailgun",
     backend="anymail.backends.mailgun.EmailBackend",
     esp_name="Mailgun",
+    promised_settings="API_KEY *b, SENDER_DOMAIN b, API_URL, WEBHOOK_SIGNING_KEY *w",
     options={
         "api_key": "mailgun-api-key",
         "sender_domain": "mg.example.com",

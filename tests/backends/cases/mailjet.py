@@ -62,6 +62,7 @@ MAILJET = BackendCase(
     name="mailjet",
     backend="anymail.backends.mailjet.EmailBackend",
     esp_name="Mailjet",
+    promised_settings="API_KEY *b, SECRET_KEY *b, API_URL",
     options={
         "api_key": "mailjet-api-key",
         "secret_key": "mailjet-secret-key",

@@ -55,6 +55,10 @@ MAILTRAP = BackendCase(
     name="mailtrap",
     backend="anymail.backends.mailtrap.EmailBackend",
     esp_name="Mailtrap",
+    promised_settings=(
+        "API_TOKEN *b, SANDBOX_ID, API_URL, TRACKING_SECRET w, INBOUND_SECRET w, "
+        "DOWNLOAD_CHUNK_SIZE w"
+    ),
     options={
         "api_token": "mailtrap-api-token",
         "sandbox_id": None,

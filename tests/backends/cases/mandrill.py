@@ -54,6 +54,7 @@ MANDRILL = BackendCase(
     name="mandrill",
     backend="anymail.backends.mandrill.EmailBackend",
     esp_name="Mandrill",
+    promised_settings="API_KEY *b, API_URL, WEBHOOK_KEY *bw, WEBHOOK_URL bw",
     options={"api_key": "mandrill-api-key", "api_url": "https://mandrill.example.com/api/1.0/"},
     required=("api_key",),
     secret=("api_key",),

@@ -38,6 +38,7 @@ POSTAL = BackendCase(
     name="postal",
     backend="anymail.backends.postal.EmailBackend",
     esp_name="Postal",
+    promised_settings="API_KEY *b, API_URL *, WEBHOOK_KEY *bw",
     options={"api_key": "postal-api-key", "api_url": "https://postal.example.com/"},
     required=("api_key", "api_url"),
     secret=("api_key",),

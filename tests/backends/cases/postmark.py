@@ -56,6 +56,7 @@ POSTMARK = BackendCase(
     name="postmark",
     backend="anymail.backends.postmark.EmailBackend",
     esp_name="Postmark",
+    promised_settings="SERVER_TOKEN *b, API_URL, MESSAGE_STREAM, USE_BULK_API, GENERATE_MESSAGE_ID",
     options={
         "server_token": "postmark-server-token",
         "message_stream": "broadcast",

@@ -47,6 +47,10 @@ RESEND = BackendCase(
     name="resend",
     backend="anymail.backends.resend.EmailBackend",
     esp_name="Resend",
+    promised_settings=(
+        "API_KEY *b, API_URL, VERIFY_ATTACHMENT_EXTENSIONS, SIGNING_SECRET w, "
+        "INBOUND_SECRET w, DOWNLOAD_CHUNK_SIZE w"
+    ),
     options={
         "api_key": "resend-api-key",
         "api_url": "https://api.resend.example/",

@@ -46,6 +46,7 @@ SCALEWAY = BackendCase(
     name="scaleway",
     backend="anymail.backends.scaleway.EmailBackend",
     esp_name="Scaleway",
+    promised_settings="SECRET_KEY *b, PROJECT_ID *, REGION, API_URL",
     options={
         "secret_key": "scaleway-secret-key",
         "project_id": "11112222-3333-4444-8555-666677778888",

@@ -42,6 +42,10 @@ SENDGRID = BackendCase(
     name="sendgrid",
     backend="anymail.backends.sendgrid.EmailBackend",
     esp_name="SendGrid",
+    promised_settings=(
+        "API_KEY *b, API_URL, GENERATE_MESSAGE_ID, MERGE_FIELD_FORMAT, "
+        "TRACKING_WEBHOOK_VERIFICATION_KEY bw, USERNAME b, PASSWORD b"
+    ),
     options={
         "api_key": "sendgrid-api-key",
         "generate_message_id": True,

@@ -49,6 +49,7 @@ SPARKPOST = BackendCase(
     name="sparkpost",
     backend="anymail.backends.sparkpost.EmailBackend",
     esp_name="SparkPost",
+    promised_settings="API_KEY *b, API_URL, SUBACCOUNT, TRACK_INITIAL_OPEN_AS_OPENED w",
     options={
         "api_key": "sparkpost-api-key",
         "subaccount": 123,

@@ -54,6 +54,7 @@ UNISENDER_GO = BackendCase(
     name="unisender_go",
     backend="anymail.backends.unisender_go.EmailBackend",
     esp_name="Unisender Go",
+    promised_settings="API_KEY *b, API_URL *, GENERATE_MESSAGE_ID, WORKAROUND_DISPLAY_NAME_BUGS",
     options={
         "api_key": "unisender-go-api-key",
         "api_url": "https://go2.unisender.example/ru/transactional/api/v1/",

@@ -58,5 +58,9 @@ AMAZON_SES = WebhookCase(
         "AMAZON_SES_SNS_TOPIC_ARNS": ["arn:aws:sns:*:999999999999:ses-*"],
     },
     sign=amazon_ses_sign if sns_signing.CAN_SIGN else None,
+    sns_subscription=(
+        "arn:aws:sns:eu-central-1:123456789012:topic",
+        "sns.eu-central-1.amazonaws.com",
+    ),
     tampers=SNS_TAMPERS,
 )

@@ -60,6 +60,13 @@ class WebhookCase:
     """Adds a correct signature made with ``settings``, replacing one that is there."""
     signs_any_body: bool = False
     """Whether ``sign`` can be used with malformed bodies: because it only sets headers."""
+    example_files: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
+    """Files that examples in the documentation read, by functions that return their content. Only
+    with the packages."""
+    sns_subscription: tuple[str, str] | None = None
+    """An ARN of a topic and a host, if events come from an SNS topic which a webhook subscribes."""
+    no_vectors: str = ""
+    """Why there is no signature to test with that others have published."""
     tampers: Mapping[str, Tamper] = field(default_factory=dict)
     """What makes a correctly signed call unacceptable: {description: function}."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from anymail.webhooks import sns
@@ -12,16 +13,39 @@ from .amazon_ses import amazon_ses_sign
 from .base import WebhookCase, WebhookView
 from .sns import SNS_TAMPERS
 
+CERTIFICATE_URL = "https://messaging.s3.fr-par.scw.cloud/fr-par/sns/sns_certificate_1234567890.crt"
+
+
+@cache
+def scaleway_authority(which: str) -> tuple[Any, Any, Any]:
+    """Return root, intermediate, and the intermediate's key."""
+    root_key, key = sns_signing.ec_key(), sns_signing.ec_key()
+    root = sns_signing.make_certificate("Scaleway MnQ Root", root_key)
+    return root, sns_signing.make_certificate("Scaleway MnQ", key, root, root_key), key
+
+
+@cache
+def scaleway_certificate() -> Any:
+    _, intermediate, key = scaleway_authority("ours")
+    return sns_signing.make_certificate(
+        "sns.mnq.srr.scw.cloud", sns_signing.shared_key(), intermediate, key
+    )
+
+
+def scaleway_trust_chain(which: str = "ours") -> str:
+    root, intermediate, _ = scaleway_authority(which)
+    return sns_signing.as_pem(intermediate, root)
+
 
 def scaleway_sign(request: WebhookRequest) -> None:
-    url = sns_signing.SCALEWAY_CERTIFICATE_URL
-    sns.certificates.put(url, sns_signing.scaleway_certificate())
+    url = CERTIFICATE_URL
+    sns.certificates.put(url, scaleway_certificate())
     sns_signing.sign_message(request.json, sns_signing.shared_key(), url)
 
 
 SCALEWAY_SETTINGS: dict[str, Any] = (
     {
-        "SCALEWAY_SNS_TRUST_CHAIN": sns_signing.scaleway_trust_chain(),
+        "SCALEWAY_SNS_TRUST_CHAIN": scaleway_trust_chain(),
         "SCALEWAY_SNS_TOPIC_ARNS": ["arn:scw:sns:fr-par:project-*:tem-events"],
     }
     if sns_signing.CAN_SIGN
@@ -46,10 +70,11 @@ SCALEWAY = WebhookCase(
     ),
     settings=SCALEWAY_SETTINGS,
     other_settings=(
-        {"SCALEWAY_SNS_TRUST_CHAIN": sns_signing.scaleway_trust_chain("other")}
-        if sns_signing.CAN_SIGN
-        else {}
+        {"SCALEWAY_SNS_TRUST_CHAIN": scaleway_trust_chain("other")} if sns_signing.CAN_SIGN else {}
     ),
     sign=scaleway_sign if sns_signing.CAN_SIGN else None,
+    example_files={"sns-trust-chain.pem": lambda: scaleway_trust_chain().encode()},
+    sns_subscription=("arn:scw:sns:fr-par:project-0:topic", "sns.mnq.fr-par.scaleway.com"),
+    no_vectors="None found. The documentation refers to that of Amazon SNS.",
     tampers={**SNS_TAMPERS, "Amazon's certificate": amazon_ses_sign},
 )

@@ -72,6 +72,7 @@ UNISENDER_GO = WebhookCase(
     other_settings={"UNISENDER_GO_API_KEY": "another-api-key"},
     required_setting="UNISENDER_GO_API_KEY",
     sign=unisender_go_sign,
+    no_vectors="None found. The documentation has the algorithm only.",
     tampers={
         "no signature": _unisender_go_unsigned,
         "forged": _unisender_go_tamper("0" * 32),
