@@ -160,6 +160,7 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.backends.base:AnymailBaseBackend": {
         *("call_seconds", "idempotency", "journeys_of", "max_wait", "retries"),
+        *("rate", "rate_cost", "rate_storage", "wait_for_rate"),
         *("build_message_payload", "close", "esp_name", "idna_encode", "is_open", "make_call"),
         *(
             "ERRORS",
@@ -196,7 +197,7 @@ MEMBERS: dict[str, set[str]] = {
         *("close", "create_session", "deserialize_json_response", "invalid_response_format"),
         *("checked_statuses", "connection_max_idle", "is_open", "make_call", "open"),
         *("prepare_call", "raise_for_status", "response_error", "timeout"),
-        "call_seconds",
+        *("call_seconds", "has_default_timeout"),
     },
     "anymail.backends.base_requests:RequestsPayload": {
         *("get_api_endpoint", "get_request_params", "serialize_data"),

@@ -170,6 +170,10 @@ class EmailBackend(CallsAWS, AnymailBaseBackend):
     def is_open(self) -> bool:
         return self.client is not None
 
+    def rate_cost(self, payload: Any) -> int:
+        # Amazon SES counts recipients.
+        return sum(map(len, payload.recipients.values()))
+
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]
     ) -> AmazonSESBasePayload:

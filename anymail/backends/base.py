@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import cached_property
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -33,6 +35,7 @@ from ..datastructures import (
 )
 from ..delivery.alone import journeys_of
 from ..delivery.keyed import DEFAULT_CALL_SECONDS
+from ..delivery.rate import RateLimit
 from ..exceptions import (
     AnymailAPIError,
     AnymailCancelSend,
@@ -48,7 +51,7 @@ from ..exceptions import (
 from ..masking import find_credentials
 from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.attributes import Combiner, Converter, MessageAttr
-from ..sending.failures import report_failure
+from ..sending.failures import busy_error, report_failure
 from ..sending.journey import Journey, journey_of, on_journey
 from ..sending.payload import BasePayload, not_implemented
 from ..sending.problems import (
@@ -166,11 +169,25 @@ class AnymailBaseBackend(BaseEmailBackend):
         none=False,
     )
     max_wait: float = setting(
-        "How many seconds one ``send()`` may wait for :setting:`RETRIES` in all.",
+        "How many seconds one ``send()`` may wait in all for :setting:`RETRIES`, and for the "
+        "provider's rate.",
         general=True,
         default=2,
         kind=number(),
         none=False,
+    )
+    rate: str | None = setting(
+        'How many messages are sent at the most, such as ``"50/second"`` or ``"100/minute"``. See '
+        ":ref:`rate`.",
+        default=None,
+        default_text="no limit",
+    )
+    rate_storage: str | None = setting(
+        "Where the messages are counted: a URI of the package ``limits``, such as "
+        '``"redis://localhost/1"``.',
+        general=True,
+        default=None,
+        default_text="in each process",
     )
     _general_idna_encoder: Any = setting(
         'How non-ASCII domains in addresses are encoded: ``"idna2008"``, ``"uts46"``, '
@@ -272,6 +289,38 @@ class AnymailBaseBackend(BaseEmailBackend):
     def call_seconds(self) -> float:
         """How many seconds one call of the provider's API can take at the most, about."""
         return DEFAULT_CALL_SECONDS
+
+    @cached_property
+    def _rate_limit(self) -> RateLimit | None:
+        if self.rate is None:
+            return None
+        account = sha256("\n".join(self._credentials()).encode()).hexdigest()
+        return RateLimit(self.rate, f"{self.alias} {account}", self.rate_storage)
+
+    def rate_cost(self, payload: Any) -> int:
+        """Return how much a call counts for the provider's rate limit."""
+        return 1
+
+    def wait_for_rate(self, payload: Any) -> None:
+        """Wait until RATE lets a call be made.
+
+        Raises AnymailAPIError if that takes longer than ``max_wait`` seconds.
+        """
+        limit = self._rate_limit
+        if limit is None:
+            return
+        time_left = journey_of(payload.message).time_left
+        max_wait = self.max_wait if time_left is None else min(self.max_wait, time_left)
+        rest = limit.wait(self.rate_cost(payload), max_wait)
+        if rest:
+            raise busy_error(
+                f"No more messages are sent with {self.esp_name} right now, as RATE says "
+                f"({self.rate})",
+                rest,
+                email_message=payload.message,
+                payload=payload,
+                backend=self,
+            )
 
     def run_journeys(self, journeys: Iterable[Journey]) -> None:
         """Send messages that are on journeys, which get to know what becomes of them.

@@ -27,6 +27,7 @@ from ..exceptions import AnymailRequestsAPIError
 from ..http import is_html_page, no_netrc, no_redirect
 from ..masking import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
 from ..message import AnymailRecipientStatus
+from ..sending.journey import journey_of
 from ..sending.problems import is_configuration_error
 from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall
@@ -49,6 +50,11 @@ __all__ = [
 _join_url = lru_cache(urljoin)
 
 
+def _note_default_timeout(backend: AnymailRequestsBackend) -> float:
+    backend.has_default_timeout = True
+    return DEFAULT_TIMEOUT
+
+
 class AnymailRequestsBackend(AnymailBaseBackend):
     """Base of the email backends that call an HTTP API.
 
@@ -60,12 +66,16 @@ class AnymailRequestsBackend(AnymailBaseBackend):
 
     api_url: str
 
+    has_default_timeout = False
+    """Whether nobody has asked for another timeout, so that strategies may."""
+
     timeout: Any = setting(
         "For calls of the provider's API: seconds, a (connect, read) tuple of seconds, or ``None`` "
         "for no limit. Not for sending with Amazon SES.",
         name="requests_timeout",
         general=True,
-        default=DEFAULT_TIMEOUT,
+        default_of=_note_default_timeout,
+        default_text=f"``{DEFAULT_TIMEOUT}``",
         options=("timeout", "requests_timeout"),
     )
     connection_max_idle: float = setting(
@@ -147,6 +157,9 @@ class AnymailRequestsBackend(AnymailBaseBackend):
     def prepare_call(self, payload: Any) -> ApiCall:
         params = payload.get_request_params(self.api_url)
         params.setdefault("timeout", self.timeout)
+        time_left = journey_of(getattr(payload, "message", None)).time_left
+        if time_left is not None:
+            params["timeout"] = _at_most(time_left, params["timeout"])
         return ApiCall("request", **params)
 
     def make_call(self, call: ApiCall) -> requests.Response:
@@ -300,6 +313,14 @@ class AnymailRequestsBackend(AnymailBaseBackend):
             ]
         )
         print(mask_credentials(dump, credentials))
+
+
+def _at_most(seconds: float, timeout: Any) -> Any:
+    """Return a timeout, as requests has it, that is no longer than so many seconds."""
+    seconds = max(seconds, 0.001)  # 0 is none, for urllib3
+    if isinstance(timeout, tuple):
+        return tuple(seconds if part is None else min(part, seconds) for part in timeout)
+    return min(timeout, seconds) if isinstance(timeout, (int, float)) else seconds
 
 
 def _header_lines(headers: Mapping[str, Any]) -> list[str]:

@@ -34,8 +34,8 @@ class RateLimit:
         name: str,
         storage: str | None = None,
         *,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] | None = None,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         limits = _import_limits()
         try:
@@ -46,8 +46,8 @@ class RateLimit:
             ) from err
         self.limiter = _limiter(storage)
         self.key = sha256(name.encode()).hexdigest()[:32]
-        self.clock = clock
-        self.sleep = sleep
+        self.clock = clock or time.time
+        self.sleep = sleep or time.sleep
 
     def wait(self, cost: int = 1, max_wait: float = 0) -> float:
         """Wait until so much can be sent. Returns 0; or, if max_wait isn't enough, how many

@@ -19,16 +19,14 @@ from django.core.mail.backends.base import BaseEmailBackend
 
 from ..addresses import EmailAddress, parse_address_list
 from ..exceptions import (
-    AnymailAPIError,
     AnymailConfigurationError,
     AnymailError,
     AnymailInvalidMailer,
     Problem,
 )
 from ..message import AnymailRecipientStatus, AnymailStatus
-from ..sending.failures import tell_failure
+from ..sending.failures import busy_error, tell_failure
 from ..sending.journey import Journey, Verdict
-from ..sending.problems import ADVICE
 from . import decisions
 from .decisions import Failure, Options
 from .foreign import fail_to_open, run_with
@@ -515,15 +513,12 @@ class Delivery:
 
     def _fail_busy(self, seconds: float) -> None:
         """Fail without an attempt: all mailers are paused, for times that providers have named."""
-        error = AnymailAPIError(
+        error = busy_error(
             f"All mailers of {self.run.strategy.alias or 'the strategy'!r} are busy: "
             f"{', '.join(self.mailers_left)}",
+            seconds,
             email_message=self.journey.message,
         )
-        error.problem = Problem.BUSY
-        error.retry_after = seconds
-        error.advice = ADVICE[Problem.BUSY]
-        error.is_our_own = True
         self.failures.append(failure_of(error))
         self.errors.append(error)
         self._tell_own_failure(error)

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.mail import EmailMessage
 
 from ..addresses import parse_address_list
-from ..exceptions import AnymailError, AnymailInvalidAddress, Problem
+from ..exceptions import AnymailAPIError, AnymailError, AnymailInvalidAddress, Problem
 from ..signals import send_failed
 from .journey import Journey, Verdict
 from .problems import ADVICE, Meaning, meaning_of
@@ -30,6 +30,16 @@ def report_failure(journey: Journey, error: Exception, *, backend: Any, esp_name
     verdict = journey.fail(error)
     tell_failure(journey, error, verdict, sender=type(backend), esp_name=esp_name)
     return verdict
+
+
+def busy_error(text: str, seconds: float, **context: Any) -> AnymailAPIError:
+    """Return an error that says to come back in so many seconds, without the provider's asking."""
+    error = AnymailAPIError(text, **context)
+    error.problem = Problem.BUSY
+    error.retry_after = seconds
+    error.advice = ADVICE[Problem.BUSY]
+    error.is_our_own = True
+    return error
 
 
 def describe(error: AnymailError, message: EmailMessage, backend: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from django.core.mail import EmailMessage
 
@@ -107,7 +108,7 @@ class Journey:
 _current: ContextVar[Journey | None] = ContextVar("anymail_journey", default=None)
 
 
-def journey_of(message: EmailMessage, mailer: str | None = None) -> Journey:
+def journey_of(message: Any, mailer: str | None = None) -> Journey:
     """Return the journey of a message that is being given to a backend.
 
     A new one, with a mailer, if it isn't on a journey.

@@ -90,12 +90,15 @@ class Sending:
     @sensitive_variables()
     def post(self, payload: Any) -> None:
         """Have the backend make the call, and take the response."""
+        self.backend.wait_for_rate(payload)
         self._take_response(payload, self.backend.post_to_esp(payload, self.message))
 
     @sensitive_variables()
     def prepare_call(self, payload: Any) -> ApiCall:
         """Return the call as data, for a runner that makes it itself."""
-        return self.backend.prepare_call(payload)
+        self.backend.wait_for_rate(payload)
+        with on_journey(self.journey):
+            return self.backend.prepare_call(payload)
 
     @sensitive_variables()
     def receive(self, payload: Any, get_answer: Callable[[], Any]) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
+import requests
+
 from anymail.delivery.ledger import Ledger
 from anymail.delivery.mailers import mailers
-from anymail.exceptions import AnymailAPIError, Problem
+from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, Problem
 from anymail.message import AnymailRecipientStatus
 
-from ..utils import make_message
+from ..utils import make_message, skip_without
 from .leaf import CALLS, LEAF, EmailBackend, StrategyTestCase, fails
 from .test_strategies import failover
 
@@ -377,3 +381,112 @@ class RetriesTests(StrategyTestCase):
         mailers["b"].send_messages([make_message()])
         mailers["default"].send_messages([make_message()])
         self.assertEqual(self.called, ["b", "b", "c"])
+
+
+@skip_without("limits")
+class RateTests(StrategyTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock.now = time.time()  # limits has looked at the clock before
+        self.use_rate("2/second")
+
+    def use_rate(self, rate: str, **options: Any) -> None:
+        # The memory of rates is that of the process.
+        options["max_wait"] = options.get("max_wait", 2)
+        leaf = {**LEAF, "OPTIONS": {"rate": rate, **options}}
+        self.alias = f"rate-{next(_numbers)}"
+        self.use_mailers(**{self.alias: leaf, "default": failover(self.alias, "b")})
+
+    def test_waits(self):
+        start = self.clock.now
+        mailer = mailers[self.alias]
+        for _ in range(6):
+            mailer.send_messages([make_message()])
+        self.assertEqual(len(CALLS), 6)
+        self.assertGreaterEqual(self.clock.now - start, 2)
+
+    def test_no_longer_than_max_wait(self):
+        self.use_rate("1/minute")
+        mailer = mailers[self.alias]
+        mailer.send_messages([make_message()])
+        start = self.clock.now
+        with self.assertRaisesMessage(AnymailAPIError, "RATE") as caught:
+            mailer.send_messages([make_message()])
+        self.assertEqual(self.clock.now, start)
+        self.assertIs(caught.exception.problem, Problem.BUSY)
+        self.assertAlmostEqual(caught.exception.retry_after, 60, delta=1)
+        self.assertFalse(caught.exception.may_have_been_sent)
+        self.assertEqual(len(CALLS), 1)
+
+    def test_strategy_moves_on_without_a_pause(self):
+        self.use_rate("1/minute")
+        with self.logged("WARNING"):
+            mailers["default"].send_messages([make_message(), make_message()])
+        self.assertEqual(self.called, [self.alias, "b"])
+        self.clock.now += 60
+        mailers["default"].send_messages([make_message()])
+        self.assertEqual(self.called[-1], self.alias)
+
+    def test_for_all_backends_with_the_same_account(self):
+        self.use_rate("1/minute")
+        mailers[self.alias].send_messages([make_message()])
+        with self.assertRaises(AnymailAPIError):
+            mailers[self.alias].send_messages([make_message()])
+
+    def test_wrong_rate(self):
+        self.use_rate("fast")
+        with self.assertRaisesMessage(AnymailConfigurationError, "RATE"):
+            mailers[self.alias].send_messages([make_message()])
+
+    def test_concurrently(self):
+        self.use_rate("2/second", send_concurrency=4)
+        start = self.clock.now
+        mailers[self.alias].send_messages([make_message() for _ in range(6)])
+        self.assertEqual(len(CALLS), 6)
+        self.assertGreaterEqual(self.clock.now - start, 2)
+
+
+_numbers = itertools.count()
+
+
+class TimeLeftTests(StrategyTestCase):
+    """A strategy's deadline is for all attempts: calls get what is left."""
+
+    def test_timeouts(self):
+        timeouts = []
+
+        def request(session: Any, **kwargs: Any) -> Any:
+            timeouts.append(kwargs["timeout"])
+            self.clock.now += 15
+            raise requests.ConnectionError("broken")
+
+        minimal = "tests.backends.minimal.EmailBackend"
+        self.use_mailers(
+            default=failover("default-timeout", "own", "tuple", "none", duplicates="accept"),
+            **{
+                "default-timeout": {"BACKEND": minimal, "OPTIONS": {"api_key": "key"}},
+                "own": {"BACKEND": minimal, "OPTIONS": {"api_key": "key", "timeout": 60}},
+                "tuple": {"BACKEND": minimal, "OPTIONS": {"api_key": "key", "timeout": (3, 60)}},
+                "none": {"BACKEND": minimal, "OPTIONS": {"api_key": "key", "timeout": None}},
+            },
+        )
+        with (
+            patch("requests.Session.request", request),
+            self.assertLogs("anymail.delivery", "WARNING"),
+            self.assertRaises(AnymailAPIError),
+        ):
+            mailers["default"].send_messages([make_message()])
+        self.assertEqual(timeouts, [(5, 30), 25, (3, 10)])
+
+    def test_alone(self):
+        timeouts = []
+
+        def request(session: Any, **kwargs: Any) -> Any:
+            timeouts.append(kwargs["timeout"])
+            raise requests.ConnectionError("broken")
+
+        minimal = "tests.backends.minimal.EmailBackend"
+        self.use_mailers(a={"BACKEND": minimal, "OPTIONS": {"api_key": "key"}})
+        with patch("requests.Session.request", request), self.assertRaises(AnymailAPIError):
+            mailers["a"].send_messages([make_message()])
+        self.assertEqual(timeouts, [30])
