@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from email._parseaddr import AddressList  # type: ignore[import-not-found]
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.utils import quote
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
+from .address_syntax import Element, is_phrase, join_phrase, split_elements
 from .datastructures import force_non_lazy, is_lazy
 from .exceptions import AnymailInvalidAddress
 from .headers import has_control_chars, quote_string, rfc2047_encode, unquote_string
@@ -22,12 +22,14 @@ _ATOM_TEXT = r"[^\s()<>@,:;.\"\[\]\\\x00-\x1f\x7f]+"
 _DOT_ATOM_TEXT = rf"{_ATOM_TEXT}(?:\.{_ATOM_TEXT})*"
 _DOT_ATOM = re.compile(rf"{_DOT_ATOM_TEXT}\Z")
 
-# RFC 5322 quoted-string, not empty.
+# RFC 5322 quoted-string; as a local part, not empty.
+_QUOTED_WORD = re.compile(r'"(?:[^"\\]|\\.)*"')
 _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)+"\Z')
 
 # The forms that nearly all addresses have, and that can be understood in one way only: an
-# addr-spec, or `Some Name <addr-spec>`, or `"Some, Name" <addr-spec>`. All others are left to the
-# stdlib's parser, which takes many times as long. (It decodes encoded-words, even in an addr-spec.)
+# addr-spec, or `Some Name <addr-spec>`, or `"Some, Name" <addr-spec>`. All others are taken
+# apart, and left to the stdlib's parser, which takes many times as long. (It decodes encoded-words,
+# even in an addr-spec.)
 _PLAIN_ADDR_SPEC_TEXT = rf"(?!.*=\?)({_DOT_ATOM_TEXT})@({_DOT_ATOM_TEXT})"
 _PLAIN_ADDR_SPEC = re.compile(rf"{_PLAIN_ADDR_SPEC_TEXT}\Z")
 _WORD_TEXT = r"[^\s()<>@,:;\"\[\]\\\x00-\x1f\x7f]+"  # an atom with any dots
@@ -36,13 +38,9 @@ _PLAIN_ADDRESS = re.compile(
     rf"{_PLAIN_ADDR_SPEC_TEXT}(?(3)>)\Z"
 )
 
-# What can hide a comma that does not separate addresses. (What is never closed goes on to the end,
-# for the stdlib's parser as well. And trying that again from each quote would take forever.)
-_QUOTED_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"?|\((?:[^()\\]|\\.)*\)?|\[(?:[^\[\]\\]|\\.)*\]?')
-
 # RFC 5322, section 2.1.1: no line, and so nothing that can't be folded, is longer. (RFC 5321 allows
 # 256 for an address. The stdlib's parser takes quadratic time.)
-_MAX_ADDR_SPEC_LENGTH = 998
+MAX_ADDR_SPEC_LENGTH = 998
 
 # The stdlib's parser is documented to raise ValueError, but has others for junk.
 _PARSER_ERRORS = (
@@ -90,6 +88,23 @@ class EmailAddress(Address):
                 addr_spec, display_name
             )
         super().__init__(display_name, username, domain or "")
+
+    @classmethod
+    def as_written(cls, display_name: str, addr_spec: str) -> EmailAddress:
+        """Return an address that somebody else has written, whether or not it is a valid one.
+
+        Its addr-spec stays what it is. Without @, there is no domain. Raises AnymailInvalidAddress
+        for line breaks and NUL only.
+        """
+        if has_control_chars(addr_spec):
+            raise AnymailInvalidAddress(_describe_invalid(addr_spec, display_name))
+        username, at, domain = addr_spec.rpartition("@")
+        if not at:
+            username, domain = domain, ""
+        username = _QUOTED_WORD.sub(lambda match: unquote_string(match[0]), username)
+        address = cls._from_parts(display_name, username, domain)
+        vars(address)["_addr_spec"] = addr_spec
+        return address
 
     @classmethod
     def _from_parts(cls, display_name: str, username: str, domain: str) -> EmailAddress:
@@ -194,7 +209,7 @@ def _describe_invalid(addr_spec: str | None, display_name: str) -> str:
 
 def _parse_plain_addr_spec(addr_spec: str) -> tuple[str, str] | None:
     """Return an addr-spec's local part and domain, or None if it's for _parse_addr_spec."""
-    if len(addr_spec) > _MAX_ADDR_SPEC_LENGTH or not (match := _PLAIN_ADDR_SPEC.match(addr_spec)):
+    if len(addr_spec) > MAX_ADDR_SPEC_LENGTH or not (match := _PLAIN_ADDR_SPEC.match(addr_spec)):
         return None
     username, domain = match.groups()
     return username, domain
@@ -205,10 +220,10 @@ def _parse_addr_spec(addr_spec: str, display_name: str) -> tuple[str, str]:
 
     Raises AnymailInvalidAddress. The display name is for that.
     """
-    if len(addr_spec) > _MAX_ADDR_SPEC_LENGTH:
+    if len(addr_spec) > MAX_ADDR_SPEC_LENGTH:
         raise AnymailInvalidAddress(
             f"Invalid email address {addr_spec[:60] + '...'!r}: "
-            f"longer than {_MAX_ADDR_SPEC_LENGTH} characters"
+            f"longer than {MAX_ADDR_SPEC_LENGTH} characters"
         )
     if not addr_spec.isascii():
         # The stdlib can't parse these.
@@ -297,28 +312,52 @@ def parse_single_address(address: str, field: str | None = None) -> EmailAddress
 
 def _parse_plain_address(text: str) -> EmailAddress | None:
     """Return the address, or None if it's for _split_address_list and EmailAddress."""
-    if len(text) > _MAX_ADDR_SPEC_LENGTH or not (match := _PLAIN_ADDRESS.match(text)):
+    if len(text) > MAX_ADDR_SPEC_LENGTH or not (match := _PLAIN_ADDRESS.match(text)):
         return None
     quoted_name, name, _, username, domain = match.groups()
     return EmailAddress._from_parts(quoted_name or name or "", username, domain)
 
 
 def _split_address_list(text: str) -> list[tuple[str, str]]:
-    """Split text into (display name, addr-spec) pairs, neither of them validated."""
+    """Split text into (display name, addr-spec) pairs, neither of them validated.
+
+    What is not a list of addresses is a single bad one.
+    """
+    bad = [("", text)]
     if has_control_chars(text):
-        return [("", text)]  # EmailAddress refuses it
-    try:
-        pairs: list[tuple[str, str]] = AddressList(text).addresslist
-    except RecursionError:  # nested comments or groups
-        return [("", text)]
-    # The stdlib's parser is lenient: it drops empty elements, and goes on after junk as if there
-    # had been a comma. Whatever it did not see as one address per element is one bad address.
-    elements = _QUOTED_OR_COMMENT.sub("", text).count(",") + 1
-    if len(pairs) != elements:
-        if text.rstrip().endswith(",") and len(pairs) == elements - 1:
-            return [*pairs, ("", "")]
-        return [("", text)]
-    return pairs
+        return bad  # EmailAddress refuses it
+    pairs: list[tuple[str, str]] = []
+    previous = None
+    for element in split_elements(text, any_colon=True):
+        if element.is_blank:
+            if previous == "," and not element.separator:
+                return [*pairs, ("", "")]
+            # Around groups, and in empty ones, there can be nothing.
+            if previous != ";" and not (element.starts_group and element.separator == ";"):
+                return bad
+        else:
+            pair = _split_name_and_addr_spec(element)
+            if pair is None or previous == ";":
+                return bad
+            pairs.append(pair)
+        if element.separator == ";" and not element.in_group:
+            return bad
+        previous = element.separator
+    return pairs or bad
+
+
+def _split_name_and_addr_spec(element: Element) -> tuple[str, str] | None:
+    """Return an element's display name and addr-spec; None if it's not made of these."""
+    mailbox = element.mailbox()
+    if mailbox is None or not is_phrase(mailbox.phrase):
+        return None
+    name = join_phrase(mailbox.phrase)
+    comments = " ".join(mailbox.comments)
+    if name and comments:
+        name = f"{name} ({comments})"
+    if "@" not in mailbox.addr_spec and not mailbox.in_brackets:
+        return name, mailbox.addr_spec.partition(" ")[0]  # the word that the error tells
+    return name or comments, mailbox.addr_spec
 
 
 def _describe_list_error(addr_spec: str, items: list[Any], field: str | None) -> str:

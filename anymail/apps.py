@@ -6,9 +6,12 @@ from django.core import checks
 from .checks import (
     check_dedupe_cache,
     check_deprecated_settings,
+    check_ignored_mailers,
     check_insecure_settings,
+    check_mailers,
     check_open_webhooks,
     check_repeated_calls,
+    check_unknown_settings,
 )
 
 
@@ -22,6 +25,9 @@ class AnymailBaseConfig(AppConfig):
     def ready(self) -> None:
         checks.register(check_deprecated_settings)
         checks.register(check_insecure_settings)
+        checks.register(check_unknown_settings)
+        checks.register(check_ignored_mailers)
+        checks.register(check_mailers)
         checks.register(check_repeated_calls)
         checks.register(check_dedupe_cache, checks.Tags.caches)
         checks.register(check_open_webhooks, checks.Tags.security, deploy=True)

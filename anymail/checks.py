@@ -20,14 +20,21 @@ from django.urls import get_resolver
 
 from ._docs import with_docs
 from .conf import get_anymail_setting, setting_name
+from .diagnosis import (
+    DJANGO_HAS_MAILERS,
+    configured_mailers,
+    mailers_setting,
+    providers_in_use,
+    unknown_settings,
+    unusable_mailers,
+)
+from .providers import PROVIDERS
 
 if TYPE_CHECKING:
     from .webhooks.base import AnymailCoreWebhookView
 
 _MANY_ENTRIES = 10_000
 """The least that a cache must have room for to remember events for days."""
-
-_DEFAULT_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 
 
 def check_deprecated_settings(
@@ -83,7 +90,7 @@ def _mailers_options() -> Iterator[tuple[str, dict[str, Any]]]:
 
     (Many projects have a subclass of one of Anymail's.)
     """
-    for alias, config in getattr(settings, "MAILERS", {}).items():
+    for alias, config in mailers_setting().items():
         yield alias, config.get("OPTIONS", {})
 
 
@@ -171,34 +178,103 @@ def _why_it_cannot_tell(cache: BaseCache) -> str | None:
     return None
 
 
+def check_unknown_settings(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report keys that no part of Anymail reads, such as misspelt ones. (anymail.W007)"""
+    return [
+        checks.Warning(
+            f"{where} has no effect: Anymail has no such setting.",
+            hint=with_docs(hint, "settings#settings"),
+            id="anymail.W007",
+        )
+        for where, hint in unknown_settings()
+    ]
+
+
+def check_ignored_mailers(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report mailers in a setting that this version of Django does not have. (anymail.E008)"""
+    where, hint = "ANYMAIL['MAILERS']", "Rename it to MAILERS, which Django has from 6.1 on."
+    ignored = "MAILERS" in (getattr(settings, "ANYMAIL", None) or {})
+    if not DJANGO_HAS_MAILERS:
+        where, ignored = "MAILERS", hasattr(settings, "MAILERS")
+        hint = (
+            'Before Django 6.1, set EMAIL_BACKEND = "anymail.backends.mailers.EmailBackend" and '
+            'ANYMAIL = {"MAILERS": ...}; or upgrade Django.'
+        )
+    if not ignored:
+        return []
+    text = f"{where} has no effect with this version of Django. Mail is not sent as it says."
+    return [Error(text, hint=with_docs(hint, "installation#setting-styles"), id="anymail.E008")]
+
+
+def check_mailers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Report email backends that can't be used as they are configured. (anymail.W009, .E009)
+
+    Backends of Anymail's, and those derived from them. It's just a warning if a key or a package is
+    missing, which can be there where mail is sent.
+    """
+    messages: list[CheckMessage] = []
+    for mailer, problem, hint, is_certain in unusable_mailers():
+        text, _, docs = problem.partition("\nDocs: ")
+        level, letter = (checks.ERROR, "E") if is_certain else (checks.WARNING, "W")
+        messages.append(
+            CheckMessage(
+                level,
+                f"The email backend of {mailer.where} can't be used: {text}",
+                hint="\n".join(filter(None, [hint, docs and f"Docs: {docs}"])) or None,
+                id=f"anymail.{letter}009",
+            )
+        )
+    return messages
+
+
 def check_open_webhooks(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Report each webhook in the project's URLs that anyone could call. (anymail.W004)
+    """Report the webhooks in the project's URLs that anyone could call. (anymail.W004)
 
-    Views' modules are imported only if those URLs include them.
+    Named are those of the providers that the project uses. Views' modules are imported only if
+    those URLs include them.
     """
     if not getattr(settings, "ROOT_URLCONF", None):
         return []
     if get_anymail_setting("require_webhook_auth", default=False):
         return []
-    return [
-        _open_webhook(url, view)
-        for url, callback in _url_patterns(get_resolver().url_patterns)
-        if (view := _view_if_open(callback)) is not None
-    ]
+    named, unused = [], 0
+    esp_names = _esp_names_in_use()
+    for url, callback in _url_patterns(get_resolver().url_patterns):
+        view = _view_if_open(callback)
+        if view is None:
+            continue
+        # Those in other URLs than Anymail's are there to be used.
+        if esp_names and view.esp_name not in esp_names and hasattr(callback, "load_anymail_view"):
+            unused += 1
+        else:
+            named.append((url, view))
+    return [_open_webhooks(named, unused)] if named or unused else []
 
 
-def _open_webhook(url: str, view: AnymailCoreWebhookView) -> CheckMessage:
-    choices = ["ANYMAIL['WEBHOOK_SECRET']"]
-    if view.signature_setting is not None:
-        choices.append(f"ANYMAIL['{view.signature_setting}']")
+def _esp_names_in_use() -> set[str]:
+    """Return the providers that the project uses, also by former names; empty if nobody knows."""
+    providers = [PROVIDERS[name] for name in providers_in_use()]
+    return {name for item in providers for name in (item.esp_name, *item.former_names.values())}
+
+
+def _open_webhooks(named: list[tuple[str, AnymailCoreWebhookView]], unused: int) -> CheckMessage:
+    places = [f"{url} ({view.esp_name})" for url, view in named]
+    if unused:
+        places.append(f"{unused} webhooks of providers that you don't seem to use")
+    keys = {view.signature_setting for _, view in named if view.signature_setting is not None}
+    choices = [f"ANYMAIL['{name}']" for name in ("WEBHOOK_SECRET", *sorted(keys))]
     return checks.Warning(
-        f"Anyone could post made-up {view.esp_name} events to {url}, because that webhook has "
-        "neither a secret nor a key to verify signatures.",
+        "Anyone could post made-up events to webhooks that have neither a secret nor a key to "
+        f"verify signatures: {', '.join(places)}.",
         hint=with_docs(
-            f"Set {' or '.join(choices)} in your Django settings. If you don't use that webhook, "
-            "set ANYMAIL['REQUIRE_WEBHOOK_AUTH'] = True to have it refuse all calls.",
+            "Set ANYMAIL['REQUIRE_WEBHOOK_AUTH'] = True to have them refuse all calls, and to use "
+            f"them, {' or '.join(choices)}.",
             "securing_webhooks#securing-webhooks",
         ),
         id="anymail.W004",
@@ -237,7 +313,4 @@ def _view_if_open(callback: Any) -> AnymailCoreWebhookView | None:
 
 def get_configured_email_backends() -> set[str]:
     """Return the dotted paths of the email backends that the project's settings name."""
-    if hasattr(settings, "MAILERS"):
-        return {config.get("BACKEND", _DEFAULT_BACKEND) for config in settings.MAILERS.values()}
-    # Not settings.EMAIL_BACKEND itself: Django 6.1 and later warn about that.
-    return {settings._wrapped.EMAIL_BACKEND}  # type: ignore[misc]
+    return {mailer.path for mailer in configured_mailers()}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import binascii
 import email.base64mime
-import email.errors
-import email.header
 import email.quoprimime
 import email.utils
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from datetime import datetime, timezone
+from itertools import groupby
 from typing import Any
 
 from requests.structures import CaseInsensitiveDict
 
+from .charsets import decode_8bit, decode_text, to_declared_bytes
 from .exceptions import AnymailInvalidHeader
 
 # Characters that must be quoted in a display name or other phrase (RFC 5322, section 3.2.3).
@@ -24,9 +25,25 @@ _CONTROL_CHARS = re.compile(r"[\r\n\0]")
 
 _LINE_BREAK = re.compile(r"[\r\n]+[ \t]*")
 
-_ENCODED_WORD = r"=\?[^?\s]+\?[bBqQ]\?[^?]*\?="
-_FIND_ENCODED_WORD = re.compile(_ENCODED_WORD)
-_SPACE_BETWEEN_ENCODED_WORDS = re.compile(rf"({_ENCODED_WORD})\s+(?={_ENCODED_WORD})")
+# RFC 2047 as mail programs write it: with spaces, and with "?". It never looks beyond the start of
+# the next one, so it takes linear time.
+_ENCODED_WORD = re.compile(
+    r"""
+    =\? (?P<charset> [^?=\s*] [^?\s*]* ) (?: \* [^?\s]* )?  # RFC 2231, section 5: a language
+    \? (?P<encoding> [bBqQ] )
+    \? (?P<text> (?: [^?=\r\n] | = (?! \?[^=] ) | \? (?! = ) )* )
+    \?=
+    """,
+    re.VERBOSE,
+)
+_TIME_AND_OFFSET = re.compile(
+    r"""
+    (?P<time> \d:\d\d ) \s{0,9} (?: GMT|UTC?|Z )?
+    (?P<sign> [+-] ) (?P<hours> \d{1,2} ) :? (?P<minutes> \d\d )? (?! [\d:] )
+    """,
+    re.VERBOSE | re.ASCII,
+)
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 
 
 def has_control_chars(text: str) -> bool:
@@ -66,24 +83,72 @@ def rfc2047_encode(text: str) -> str:
 def rfc2047_decode(encoded: str) -> str:
     """Decode the encoded-words in a header value, which can be mixed with plain text.
 
-    Undecodable bytes and unknown charsets give replacement characters, not errors.
+    8-bit characters can be anywhere, also as the surrogate escapes of the email package. What can't
+    be decoded gives replacement characters, not errors.
     """
-    joined = _SPACE_BETWEEN_ENCODED_WORDS.sub(r"\1", encoded)
-    return _FIND_ENCODED_WORD.sub(lambda match: _decode_word(match[0]), joined)
+    return "".join(text for text, _ in _decode_runs(encoded))
 
 
-def _decode_word(word: str) -> str:
-    try:
-        decoded: list[tuple[str | bytes, str | None]] = email.header.decode_header(word)
-        [(data, charset)] = decoded
-    except (email.errors.HeaderParseError, ValueError):  # malformed base64; not one word
-        return word
-    if isinstance(data, str):
-        return data
-    try:
-        return data.decode(charset or "ascii", "replace")
-    except (LookupError, ValueError):  # idna and some other codecs can't replace
-        return data.decode("utf-8", "replace")
+def rfc2047_normalize(encoded: str) -> str:
+    """Return a header value with each run of encoded-words as a single one, in UTF-8.
+
+    So anything can decode it, even in the midst of other syntax. What is not encoded is text.
+    """
+    return "".join(
+        rfc2047_encode(text) if was_encoded else text for text, was_encoded in _decode_runs(encoded)
+    )
+
+
+def _decode_runs(encoded: str) -> Iterator[tuple[str, bool]]:
+    """Yield pieces of decoded text, and whether they were encoded-words.
+
+    Successive ones are a single piece, because they can split a character.
+    """
+    if "=?" not in encoded:
+        yield decode_8bit(encoded), False
+        return
+    end = 0
+    run: list[re.Match[str]] = []
+    for match in _ENCODED_WORD.finditer(encoded):
+        between = encoded[end : match.start()]
+        if between and not (run and between.isspace()):
+            if run:
+                yield _decode_words(run), True
+                run = []
+            yield decode_8bit(between), False
+        run.append(match)
+        end = match.end()
+    if run:
+        yield _decode_words(run), True
+    yield decode_8bit(encoded[end:]), False
+
+
+def _decode_words(words: Iterable[re.Match[str]]) -> str:
+    """Decode encoded-words that have nothing but space between them."""
+    text = ""
+    for charset, in_charset in groupby(words, key=lambda word: word["charset"].lower()):
+        data = b""
+        for encoding, group in groupby(in_charset, key=lambda word: word["encoding"].lower()):
+            # Words are meant to be complete, but some programs cut just what they have encoded.
+            same = list(group)
+            encoded = "".join(word["text"] for word in same)
+            if encoding == "q":
+                octets, charset = to_declared_bytes(encoded, charset)
+                data += binascii.a2b_qp(octets, header=True)
+            elif encoded:
+                data += _decode_base64(encoded) or "".join(word[0] for word in same).encode()
+        text += decode_text(data, charset)
+    return text
+
+
+def _decode_base64(encoded: str) -> bytes:
+    """Decode as much as there is, each piece that ends in padding (or ought to) on its own."""
+    data = b""
+    for piece in encoded.split("="):
+        digits = _NOT_BASE64.sub("", piece)
+        digits = digits[: len(digits) - (len(digits) % 4 == 1)]
+        data += binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
+    return data
 
 
 def has_specials(text: str) -> bool:
@@ -114,13 +179,23 @@ def rfc2822date(dt: datetime) -> str:
     return email.utils.format_datetime(dt.astimezone(timezone.utc), usegmt=True)
 
 
+def normalize_date(text: str) -> str:
+    """Return a header date with its offset as RFC 5322 wants it, not "-04:00", "GMT-4" ..."""
+    return _TIME_AND_OFFSET.sub(
+        lambda match: (
+            f"{match['time']} {match['sign']}{match['hours']:0>2}{match['minutes'] or '00'}"
+        ),
+        text,
+    )
+
+
 def parse_rfc2822date(s: Any) -> datetime | None:
     """Parse a header date. Returns None if that's not possible.
 
     The result is naive if the date has no offset, or "-0000"; otherwise aware.
     """
     try:
-        return email.utils.parsedate_to_datetime(s)
+        return email.utils.parsedate_to_datetime(normalize_date(s))
     except (AttributeError, IndexError, OverflowError, TypeError, ValueError):
         return None
 

@@ -97,6 +97,12 @@ class Provider:
         return self.esp_name.upper().replace(" ", "_")
 
     @property
+    def settings_prefixes(self) -> list[str]:
+        """The same, and those with former names."""
+        former = [name.upper().replace(" ", "_") for name in self.former_names.values()]
+        return [self.settings_prefix, *former]
+
+    @property
     def missing_packages(self) -> list[str]:
         """Those of the required packages that are not installed."""
         return [name for name in self.required_packages if find_spec(name) is None]
@@ -181,14 +187,3 @@ PROVIDERS: dict[str, Provider] = {
     )
 }
 """By the names of their modules, in alphabetical order."""
-
-
-def provider_of(module: str) -> Provider | None:
-    """Return the provider that a module of the package belongs to, such as
-    "anymail.backends.postmark"; None if it's none of a provider.
-    """
-    name = module.rpartition(".")[2]
-    for provider in PROVIDERS.values():
-        if name == provider.module or name in provider.former_names:
-            return provider
-    return None

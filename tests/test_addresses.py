@@ -460,7 +460,7 @@ class ParseAddressListTests(InvalidAddressTestCase):
         for bad in [
             "(" * 50000,
             "a@example.com" + "(" * 50000,
-            "(" * 50000 + ")" * 50000 + "a@b.c",
+            "(" * 50000 + ")" * 50000,
             ":" * 50000,
             "a:" * 50000,
             "<" + "(" * 20000 + "a@b.c>",
@@ -629,7 +629,7 @@ class PlainFormTests(SimpleTestCase):
                 self.assertIsNotNone(addresses._parse_plain_address(text))
                 addr_spec = parse_single_address(text).addr_spec
                 self.assertIsNotNone(addresses._parse_plain_addr_spec(addr_spec))
-                with patch.object(addresses, "AddressList", side_effect=AssertionError):
+                with patch.object(addresses, "split_elements", side_effect=AssertionError):
                     parse_single_address(text)
                 self.assertNoDifference(parse_address_list, text)
                 self.assertNoDifference(EmailAddress, "Jane", addr_spec)

@@ -17,16 +17,21 @@ from django.urls import include, path, re_path, resolve
 from django.views.decorators.cache import never_cache
 from django.views.generic import View
 
+from anymail.backends.postmark import EmailBackend as PostmarkBackend
 from anymail.checks import (
     check_dedupe_cache,
     check_deprecated_settings,
+    check_ignored_mailers,
     check_insecure_settings,
+    check_mailers,
     check_open_webhooks,
     check_repeated_calls,
+    check_unknown_settings,
     get_configured_email_backends,
 )
 from anymail.webhooks.postmark import PostmarkTrackingWebhookView
-from tests.utils import use_backend
+from tests.docs.known_settings import anymail_keys
+from tests.utils import skip_without, use_backend
 
 has_mailers = django.VERSION >= (6, 1)
 
@@ -190,6 +195,10 @@ class DedupeCacheTests(SimpleTestCase):
             self.assertIn("'events'", error.msg)
 
 
+class OwnBackend(PostmarkBackend):
+    pass
+
+
 class OpenWebhooksTests(SimpleTestCase):
     """Anymail's URLs are at /anymail/ in the test settings."""
 
@@ -204,15 +213,23 @@ class OpenWebhooksTests(SimpleTestCase):
         *("/anymail/sparkpost/inbound/", "/anymail/sparkpost/tracking/"),
     }
 
-    def found(self) -> dict[str, checks.CheckMessage]:
-        """Return the warnings, by URL."""
-        warnings = {}
-        for warning in check_open_webhooks(app_configs=None, databases=None):
+    hint = ""
+    unused = 0
+
+    def found(self) -> dict[str, str]:
+        """Return what the warning names: {URL: provider}. Keeps its hint."""
+        warnings = check_open_webhooks(app_configs=None, databases=None)
+        self.assertLessEqual(len(warnings), 1)
+        named: dict[str, str] = {}
+        self.hint, self.unused = "", 0
+        for warning in warnings:
             self.assertEqual((warning.level, warning.id), (checks.WARNING, "anymail.W004"))
-            [url] = re.findall(r"to (/\S+),", warning.msg)
-            self.assertNotIn(url, warnings)
-            warnings[url] = warning
-        return warnings
+            named = dict(re.findall(r"(/\S*) \(([^)]+)\)", warning.msg))
+            self.unused = int((re.findall(r"(\d+) webhooks of providers", warning.msg) or [0])[0])
+            self.hint = warning.hint
+            self.assertIn("ANYMAIL['WEBHOOK_SECRET']", self.hint)
+            self.assertIn("REQUIRE_WEBHOOK_AUTH", self.hint)
+        return named
 
     @contextmanager
     def urls(self, *patterns: Any) -> Iterator[None]:
@@ -224,12 +241,29 @@ class OpenWebhooksTests(SimpleTestCase):
     @override_settings(ANYMAIL={})
     def test_open(self):
         # In this project, warnings are errors: this also finds out that there are none.
-        warnings = self.found()
-        self.assertLessEqual(self.OPEN, set(warnings))
-        for url, warning in warnings.items():
-            self.assertIn("ANYMAIL['WEBHOOK_SECRET']", warning.hint)
-            self.assertIn("REQUIRE_WEBHOOK_AUTH", warning.hint)
-            self.assertEqual("Postmark" in warning.msg, "postmark" in url)
+        named = self.found()
+        self.assertLessEqual(self.OPEN, set(named))
+        for url, esp_name in named.items():
+            self.assertIn(esp_name.lower().replace(" ", "_"), url)
+        self.assertEqual(self.unused, 0)
+
+    def test_only_providers_in_use_are_named(self):
+        postmark = {"/anymail/postmark/inbound/", "/anymail/postmark/tracking/"}
+        for override in (
+            override_settings(ANYMAIL={"POSTMARK_SERVER_TOKEN": "token"}),
+            override_settings(ANYMAIL={}, ANYMAIL_POSTMARK_SERVER_TOKEN="token"),
+            use_backend("anymail.backends.postmark.EmailBackend", ANYMAIL={}),
+            use_backend(f"{__name__}.OwnBackend", ANYMAIL={}),
+        ):
+            with override:
+                self.assertEqual(set(self.found()), postmark)
+                self.assertGreater(self.unused, 10)
+        with override_settings(ANYMAIL={"MAILGUN_API_KEY": "key"}):  # always signed
+            self.assertEqual(self.found(), {})
+            self.assertGreater(self.unused, 10)
+        with override_settings(ANYMAIL={"SENDINBLUE_API_KEY": "key"}):
+            self.assertIn("/anymail/brevo/tracking/", self.found())
+            self.assertIn("/anymail/sendinblue/tracking/", self.found())
 
     @override_settings(ANYMAIL={})
     def test_those_that_refuse_calls(self):
@@ -249,7 +283,11 @@ class OpenWebhooksTests(SimpleTestCase):
                 self.assertEqual(self.found(), {})
 
     def test_settings_that_help(self):
-        api_keys = {"MAILTRAP_API_TOKEN": "token", "RESEND_API_KEY": "key"}
+        api_keys = {
+            "MAILTRAP_API_TOKEN": "token",
+            "RESEND_API_KEY": "key",
+            "SENDGRID_API_KEY": "key",
+        }
         for url, setting, value in (
             ("/anymail/mailtrap/tracking/", "MAILTRAP_TRACKING_SECRET", "secret"),
             ("/anymail/mailtrap/inbound/", "MAILTRAP_INBOUND_SECRET", "secret"),
@@ -262,7 +300,7 @@ class OpenWebhooksTests(SimpleTestCase):
             with self.subTest(setting):
                 with override_settings(ANYMAIL=api_keys):
                     before = self.found()
-                self.assertIn(f"ANYMAIL['{setting}']", before[url].hint)
+                self.assertIn(f"ANYMAIL['{setting}']", self.hint)
                 with override_settings(ANYMAIL={**api_keys, setting: value}):
                     after = self.found()
                 self.assertEqual(set(before) - set(after), {url})
@@ -273,7 +311,7 @@ class OpenWebhooksTests(SimpleTestCase):
         with self.urls(re_path(r"^<tenant>/", include([anymail_urls]))):
             self.assertIn("/<tenant>/hooks/postmark/tracking/", self.found())
 
-    @override_settings(ANYMAIL={})
+    @override_settings(ANYMAIL={"POSTMARK_SERVER_TOKEN": "token"})
     def test_views_in_other_places(self):
         class OwnView(PostmarkTrackingWebhookView):
             esp_name = "Own"
@@ -317,6 +355,179 @@ class OpenWebhooksTests(SimpleTestCase):
         self.assertNotIn("/", found)
         self.assertNotIn("/anymail/brevo/tracking/", found)
         self.assertIn("/anymail/postmark/tracking/", found)
+
+
+class UnknownSettingsTests(SimpleTestCase):
+    def found(self, **anymail: Any) -> dict[str, str]:
+        """Return what the warnings are about: {how it is written: hint}."""
+        with override_settings(ANYMAIL=anymail):
+            return self.current()
+
+    def current(self) -> dict[str, str]:
+        found = {}
+        for warning in check_unknown_settings(app_configs=None, databases=None):
+            self.assertEqual((warning.level, warning.id), (checks.WARNING, "anymail.W007"))
+            found[warning.msg.partition(" has no effect")[0]] = warning.hint.partition("\n")[0]
+        return found
+
+    @skip_without("boto3")
+    def test_all_settings_are_known(self):
+        names = dict.fromkeys(anymail_keys(), "x")
+        self.assertEqual(self.found(**names), {})
+        self.assertEqual(self.found(SENDINBLUE_API_KEY="x", SENDINBLUE_SEND_DEFAULTS={}), {})
+        with override_settings(ANYMAIL=None, **{f"ANYMAIL_{key}": "x" for key in names}):
+            self.assertEqual(self.current(), {})
+
+    def test_misspelt(self):
+        for key, hint in {
+            "REQUIRE_WEBHOOK_AUHT": "Did you mean REQUIRE_WEBHOOK_AUTH?",
+            "WEBHOOK_SECRETS": "Did you mean WEBHOOK_SECRET?",
+            "SEND_DEFUALTS": "Did you mean SEND_DEFAULTS?",
+            "requests_timeout": "Did you mean REQUESTS_TIMEOUT?",
+            "POSTMARK_SERVR_TOKEN": "Did you mean POSTMARK_SERVER_TOKEN?",
+            "POSTMARK_SEND_DEFUALTS": "Did you mean POSTMARK_SEND_DEFAULTS?",
+            "postmark_server_token": "Did you mean POSTMARK_SERVER_TOKEN?",
+            "SENDINBLUE_API_KYE": "Did you mean SENDINBLUE_API_KEY?",
+            "POSTMRK_SERVER_TOKEN": "Did you mean POSTMARK_SERVER_TOKEN?",
+            "UNISENDERGO_API_KEY": "Did you mean UNISENDER_GO_API_KEY?",
+        }.items():
+            with self.subTest(key):
+                self.assertEqual(self.found(**{key: "x"}), {f"ANYMAIL[{key!r}]": hint})
+                with override_settings(ANYMAIL={}, **{f"ANYMAIL_{key}": "x"}):
+                    self.assertEqual(self.current(), {f"ANYMAIL_{key}": hint})
+
+    def test_other_words(self):
+        """The key is not API_KEY with each provider."""
+        [hint] = self.found(POSTMARK_API_KEY="secret").values()
+        self.assertIn("The settings of Postmark are POSTMARK_API_URL, ", hint)
+        self.assertIn(" POSTMARK_SERVER_TOKEN,", hint)
+        self.assertNotIn("secret", hint)
+
+    def test_keys_of_other_packages(self):
+        for key in (
+            *("CARRIER_PIGEON_API_KEY", "ACME_SEND_DEFAULTS", "ACME_WEBHOOK_SECRET"),
+            *("TENANTS", "POST_OFFICE"),
+        ):
+            with self.subTest(key):
+                self.assertEqual(self.found(**{key: "x"}), {})
+
+    def test_extra_that_is_missing(self):
+        with mock.patch.dict(sys.modules, {"anymail.backends.amazon_ses": None}):
+            self.assertEqual(self.found(AMAZON_SES_NO_SUCH_SETTING="x"), {})
+
+
+class IgnoredMailersTests(SimpleTestCase):
+    def test_nothing_to_report(self):
+        with override_settings(ANYMAIL={}):
+            self.assertEqual(check_ignored_mailers(None), [])
+
+    def test_ignored(self):
+        ignored: dict[str, Any] = {"MAILERS": {"default": {}}}
+        ignored = {"ANYMAIL": ignored} if has_mailers else ignored
+        with override_settings(**ignored):
+            [error] = check_ignored_mailers(app_configs=None, databases=None)
+        self.assertEqual((error.level, error.id), (checks.ERROR, "anymail.E008"))
+        self.assertIn("ANYMAIL['MAILERS']" if has_mailers else "MAILERS has no effect", error.msg)
+
+    @skipIf(has_mailers, "Django 6.1 introduced MAILERS")
+    def test_it_is_not_read(self):
+        options = {"debug_api_requests": True}
+        mailers = {"other": {"BACKEND": "a.b.EmailBackend", "OPTIONS": options}}
+        with override_settings(MAILERS=mailers, DEBUG=False):
+            self.assertEqual(check_insecure_settings(None), [])
+            self.assertNotIn("a.b.EmailBackend", get_configured_email_backends())
+
+
+class BrokenBackend(PostmarkBackend):
+    def __init__(self, **kwargs: Any) -> None:
+        raise RuntimeError("sécret")
+
+
+class MailersCheckTests(SimpleTestCase):
+    """Each configured backend is made. Nothing is called."""
+
+    def setUp(self):
+        patcher = mock.patch("socket.socket.connect", side_effect=AssertionError)
+        patcher.start()
+        self.addCleanup(patcher.stop)
+
+    def found(self, backend: str, **anymail: Any) -> str:
+        """Return the only message, and in the next line its hint; empty if there is none."""
+        with use_backend(backend, ANYMAIL=anymail):
+            return self.current("default")
+
+    def current(self, alias: str) -> str:
+        messages = check_mailers(app_configs=None, databases=None)
+        if not messages:
+            return ""
+        [message] = messages
+        self.level = message.id.removeprefix("anymail.")
+        self.assertEqual(message.level, checks.WARNING if self.level == "W009" else checks.ERROR)
+        where = f"MAILERS['{alias}']" if has_mailers else "EMAIL_BACKEND"
+        self.assertTrue(message.msg.startswith(f"The email backend of {where} can't"), message.msg)
+        return f"{message.msg}\n{message.hint}"
+
+    def test_those_that_work(self):
+        for backend in (
+            "anymail.backends.test.EmailBackend",
+            "anymail.backends.sendinblue.EmailBackend",  # which warns
+            "django.core.mail.backends.smtp.EmailBackend",
+            "no.such.package.EmailBackend",  # says Django
+        ):
+            with self.subTest(backend):
+                self.assertEqual(self.found(backend, SENDINBLUE_API_KEY="key"), "")
+
+    def test_key(self):
+        backend = "anymail.backends.postmark.EmailBackend"
+        self.assertEqual(self.found(backend, POSTMARK_SERVER_TOKEN="key"), "")
+        for anymail, text in (
+            ({}, "'server_token'" if has_mailers else "POSTMARK_SERVER_TOKEN"),
+            ({"POSTMARK_SERVER_TOKEN": ""}, "server_token" if has_mailers else "POSTMARK_SERVER"),
+            ({"POSTMARK_SERVER_TOKEN": "sécret\n"}, "POSTMARK_SERVER_TOKEN has white space"),
+            ({"POSTMARK_SERVER_TOKEN": "key", "SEND_CONCURRENCY": 0}, "SEND_CONCURRENCY must be"),
+        ):
+            with self.subTest(anymail):
+                found = self.found(backend, **anymail)
+                self.assertIn(text, found)
+                self.assertRegex(found, r"\nDocs: settings\.html#setting-\w+\Z")
+                self.assertNotIn("sécret", found)
+                self.assertEqual(self.level, "W009")
+
+    def test_extra(self):
+        with mock.patch.dict(sys.modules, {"boto3": None}):
+            sys.modules.pop("anymail.backends.amazon_ses", None)
+            found = self.found("anymail.backends.amazon_ses.EmailBackend")
+        self.assertIn("django-anymail[amazon-ses]", found)
+        self.assertEqual(self.level, "W009")
+
+    def test_module(self):
+        for backend, hint in (
+            ("anymail.backends.postmrk.EmailBackend", "anymail.backends.postmark.EmailBackend?"),
+            ("anymail.backends.amazonses.EmailBackend", "anymail.backends.amazon_ses.EmailBackend"),
+            ("anymial.backends.postmark.EmailBackend", "anymail.backends.postmark.EmailBackend?"),
+            ("anymail.backends.postmark.EmailBacken", "anymail.backends.postmark.EmailBackend?"),
+            ("anymail.backends.postmark.PostmarkBackend", "anymail.backends.postmark.EmailBackend"),
+            ("anymail.sendgrid", "anymail.backends.<provider>.EmailBackend"),
+        ):
+            with self.subTest(backend):
+                self.assertIn(hint, self.found(backend))
+                self.assertEqual(self.level, "E009")
+
+    def test_subclass(self):
+        self.assertRegex(self.found(f"{__name__}.BrokenBackend"), "used: RuntimeError\nNone")
+
+    @skipUnless(has_mailers, "Django 6.1 introduced MAILERS")
+    def test_options(self):
+        with use_mailers(
+            default={"BACKEND": "anymail.backends.test.EmailBackend"},
+            other={
+                "BACKEND": "anymail.backends.postmark.EmailBackend",
+                "OPTIONS": {"server_token": "key", "mesage_stream": "x", "moon_phase": "full"},
+            },
+        ):
+            found = self.current("other")
+        self.assertIn("Unknown options", found)
+        self.assertIn("Did you mean 'message_stream'?", found)
 
 
 class SendGridTests(SimpleTestCase):

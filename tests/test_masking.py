@@ -620,7 +620,7 @@ class SubscriptionConfirmationTests(QuietTestCase):
                 with (
                     self.subTest(view=view, settings=settings),
                     override_settings(ANYMAIL=settings),
-                    patch("requests.get", self.fail_to_confirm),
+                    patch("requests.Session.get", self.fail_to_confirm),
                     patch("boto3.session.Session") as session,
                 ):
                     client = session.return_value.client.return_value

@@ -22,7 +22,14 @@ DEFINED: dict[str, set[str]] = {
     "anymail": {"VERSION", "__version__"},
     "anymail._idna": {"idna2003", "idna2008", "none", "uts46"},
     "anymail.addresses": {
-        *("EmailAddress", "IdnaEncoder", "RecipientMap", "ReportedAddresses", "T"),
+        *(
+            "EmailAddress",
+            "IdnaEncoder",
+            "MAX_ADDR_SPEC_LENGTH",
+            "RecipientMap",
+            "ReportedAddresses",
+            "T",
+        ),
         *("parse_address_list", "parse_single_address"),
     },
     "anymail.apps": {"AnymailBaseConfig"},
@@ -36,6 +43,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.backends.test": {"EmailBackend", "TestPayload"},
     "anymail.checks": {
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
+        *("check_ignored_mailers", "check_mailers", "check_unknown_settings"),
         *("check_dedupe_cache", "check_repeated_calls", "get_configured_email_backends"),
     },
     "anymail.conf": {
@@ -60,7 +68,8 @@ DEFINED: dict[str, set[str]] = {
     },
     "anymail.headers": {
         *("RFC5322_SPECIALS", "CaseInsensitiveCasePreservingDict", "angle_wrap"),
-        *("check_header_text", "has_control_chars", "has_specials", "parse_rfc2822date"),
+        *("check_header_text", "has_control_chars", "has_specials", "normalize_date"),
+        *("parse_rfc2822date", "rfc2047_normalize"),
         *("quote_string", "rfc2047_decode", "rfc2047_encode", "rfc2822date", "unfold"),
         *("unquote_string",),
     },
@@ -70,7 +79,8 @@ DEFINED: dict[str, set[str]] = {
     },
     "anymail.inbound": {
         *("AnymailInboundMessage", "CHUNK_SIZE", "DEFAULT_ATTACHMENT_NAME", "DEFAULT_CONTENT_TYPE"),
-        *("MAX_HEADERS", "MAX_HEADER_LENGTH", "MAX_NESTING", "MAX_PARTS"),
+        *("MAX_ADDRESSES", "MAX_HEADERS", "MAX_HEADERS_LENGTH", "MAX_HEADER_LENGTH"),
+        *("MAX_NESTING", "MAX_PARTS"),
     },
     "anymail.message": {
         *("ANYMAIL_STATUSES", "AnymailMessage", "AnymailMessageMixin", "AnymailRecipientStatus"),
@@ -98,6 +108,8 @@ INTERNAL = {
         "anymail._connections",
         "anymail._docs",
         "anymail._version",
+        "anymail.address_syntax",
+        "anymail.charsets",
         "anymail.masking",
         "anymail.mime",
         "anymail.delivery",
@@ -121,6 +133,7 @@ INTERNAL = {
         "anymail.sending.problems",
         "anymail.sending.runners",
         "anymail.sending.steps",
+        "anymail.diagnosis",
         "anymail.known_settings",
         "anymail.providers",
         "anymail.transactions",
@@ -151,7 +164,7 @@ IMPORTED = {
 # front, and those with one that are known to be in use.
 MEMBERS: dict[str, set[str]] = {
     "anymail.addresses:EmailAddress": {
-        *("addr_spec", "address", "as_dict", "format", "format_addr_spec"),
+        *("addr_spec", "address", "as_dict", "as_written", "format", "format_addr_spec"),
         *("format_display_name", "uses_eai"),
     },
     "anymail.attachments:Attachment": {
@@ -240,7 +253,7 @@ PRIVATE_MEMBERS: dict[str, set[str]] = {
 INBOUND_MESSAGE = {
     *("from_email", "to", "cc", "bcc", "subject", "date", "get_address_header"),
     *("get_date_header", "text", "html", "attachments", "inlines", "content_id_map"),
-    *("is_attachment", "is_inline", "get_content_disposition", "get_content_bytes"),
+    *("is_attachment", "is_inline", "get_content_disposition", "get_filename", "get_content_bytes"),
     *("get_content_text", "as_uploaded_file", "inline_attachments", "is_inline_attachment"),
     *("parse_raw_mime", "parse_raw_mime_bytes", "parse_raw_mime_chunks", "parse_raw_mime_file"),
     *("construct", "construct_attachment", "construct_attachment_from_uploaded_file"),

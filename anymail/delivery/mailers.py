@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import django
 from django.conf import settings
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
+from ..diagnosis import DJANGO_HAS_MAILERS, mailers_setting
 from ..exceptions import AnymailInvalidMailer
 
 DEFAULT = "default"
 
 _SMTP = "django.core.mail.backends.smtp.EmailBackend"
 _LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
-
-DJANGO_HAS_MAILERS = django.VERSION >= (6, 1)
 
 
 class Mailers:
@@ -73,9 +71,7 @@ class Mailers:
     @property
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
         """The entries in the settings, by alias."""
-        if DJANGO_HAS_MAILERS:
-            return getattr(settings, "MAILERS", None) or {}
-        return (getattr(settings, "ANYMAIL", None) or {}).get("MAILERS") or {}
+        return mailers_setting()
 
 
 mailers = Mailers()

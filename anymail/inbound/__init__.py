@@ -6,8 +6,16 @@ encodings give as much as can be made of them. Only messages beyond some limits,
 one comes near, are refused while they are parsed: AnymailInboundLimitExceeded.
 """
 
+from .addresses import MAX_ADDRESSES
 from .message import DEFAULT_ATTACHMENT_NAME, AnymailInboundMessage
-from .parsing import CHUNK_SIZE, MAX_HEADER_LENGTH, MAX_HEADERS, MAX_NESTING, MAX_PARTS
+from .parsing import (
+    CHUNK_SIZE,
+    MAX_HEADER_LENGTH,
+    MAX_HEADERS,
+    MAX_HEADERS_LENGTH,
+    MAX_NESTING,
+    MAX_PARTS,
+)
 from .policy import InboundPolicy as _InboundPolicy  # noqa: F401  # in pickles of earlier releases
 from .text import DEFAULT_CONTENT_TYPE
 
@@ -15,7 +23,9 @@ __all__ = [
     "CHUNK_SIZE",
     "DEFAULT_ATTACHMENT_NAME",
     "DEFAULT_CONTENT_TYPE",
+    "MAX_ADDRESSES",
     "MAX_HEADERS",
+    "MAX_HEADERS_LENGTH",
     "MAX_HEADER_LENGTH",
     "MAX_NESTING",
     "MAX_PARTS",

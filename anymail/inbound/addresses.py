@@ -3,101 +3,54 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
-from ..addresses import EmailAddress
-from ..headers import unquote_string
-from .policy import decode_header_text
-from .text import CONTROL_CHARS, WHITESPACE
+from ..address_syntax import Mailbox, join_phrase, split_elements
+from ..addresses import MAX_ADDR_SPEC_LENGTH, EmailAddress
+from ..charsets import decode_8bit
+from ..exceptions import AnymailInvalidAddress
+from ..headers import rfc2047_decode
+from .text import CONTROL_CHARS
 
-# Never backtracks further than the end of one token, so it takes linear time.
-_ADDRESS_TOKEN = re.compile(
-    r"""
-      (?P<quoted>     "[^"\\]*(?:\\.[^"\\]*)*" )
-    | (?P<angle>      <(?:[^<>"\\]|\\.|"[^"\\]*(?:\\.[^"\\]*)*")*> )
-    | (?P<literal>    \[[^\[\]\\]*(?:\\.[^\[\]\\]*)*\] )
-    | (?P<word>       =\?[^?\s]+\?[bBqQ]\?[^?]*\?= )
-    | (?P<separator>  [,;] )
-    | (?P<group>      : )
-    | (?P<comment>    \( )
-    | (?P<text>       [^"<\[=,;:(\\]+ | \\. | . )
+MAX_ADDRESSES = 10_000
+"""How many addresses in a header are looked at."""
+
+# What there is, although RFC 5322 doesn't allow it: dots at any place in the local part.
+_ATOM_TEXT = r"[^\s()<>@,:;.\"\[\]\\\x00-\x1f\x7f]"
+_QUOTED = r'"(?:[^"\\\x00-\x1f\x7f]|\\.)*"'
+_ADDR_SPEC = re.compile(
+    rf"""
+    (?:mailto:)?
+    (?!\.*@) ( (?: {_ATOM_TEXT} | \. | {_QUOTED} )+
+    @ (?: {_ATOM_TEXT}+ (?: \.{_ATOM_TEXT}+ )* \.? | \[[^\[\]\\\s]*\] ) )
     """,
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE | re.IGNORECASE,
 )
-_COMMENT_DELIMITER = re.compile(r"\\.|[()]", re.DOTALL)
 
 
-def split_mailboxes(header: str) -> Iterator[list[tuple[str, str]]]:
-    """Split an address header into one list of tokens (kind, text) per mailbox.
+def parse_addresses(headers: Iterable[str]) -> Iterator[EmailAddress]:
+    """Yield the addresses in header values, whose 8-bit text can be in surrogate escapes.
 
-    Comments and group names are left out. Semicolons separate like commas.
+    What has no address in it is left out, and so is everything after MAX_ADDRESSES.
     """
-    tokens: list[tuple[str, str]] = []
-    last_semicolon = header.rfind(";")
-    comments_end = True  # False: there is a parenthesis without its counterpart
-    pos = 0
-    while match := _ADDRESS_TOKEN.match(header, pos):
-        pos = match.end()
-        kind = str(match.lastgroup)
-        if kind == "comment" and comments_end:
-            end = _find_comment_end(header, pos)
-            if end is not None:
-                pos = end
-                tokens.append(("text", " "))
-                continue
-            comments_end = False
-        if kind == "separator":
-            yield tokens
-            tokens = []
-        elif kind == "group" and pos <= last_semicolon:
-            tokens = []
-        else:
-            tokens.append((kind, match[0]))
-    yield tokens
+    elements = (element for header in headers for element in split_elements(header))
+    filled = (element for element in elements if not element.is_blank)
+    for element in islice(filled, MAX_ADDRESSES):
+        mailbox = element.mailbox()
+        address = mailbox and _parse_mailbox(mailbox)
+        if address:
+            yield address
 
 
-def _find_comment_end(header: str, pos: int) -> int | None:
-    """Return where the comment ends that starts before pos. Comments can be nested."""
-    depth = 1
-    for match in _COMMENT_DELIMITER.finditer(header, pos):
-        if match[0] == "(":
-            depth += 1
-        elif match[0] == ")":
-            depth -= 1
-            if depth == 0:
-                return match.end()
-    return None
-
-
-def parse_mailbox(tokens: list[tuple[str, str]]) -> EmailAddress | None:
-    """Return the address that the tokens make up, or None."""
-    angles = [index for index, (kind, _) in enumerate(tokens) if kind == "angle"]
-    if not angles:
-        display_name = ""
-        addr_spec = "".join(text for _, text in tokens)
-    elif len(angles) == 1 and not "".join(text for _, text in tokens[angles[0] + 1 :]).strip():
-        display_name = _parse_display_name(tokens[: angles[0]])
-        addr_spec = tokens[angles[0]][1][1:-1]
-        if addr_spec.lstrip().startswith("@"):  # obsolete source route
-            addr_spec = addr_spec.partition(":")[2]
-    else:
-        return None
-    addr_spec = addr_spec.strip()
+def _parse_mailbox(mailbox: Mailbox) -> EmailAddress | None:
+    name = CONTROL_CHARS.sub(" ", rfc2047_decode(join_phrase(mailbox.phrase))).strip()
+    addr_spec = decode_8bit(mailbox.addr_spec)
     # Encoded-words don't belong in an addr-spec, but the email package decodes some of them.
-    if not addr_spec or "=?" in addr_spec:
+    if "=?" in addr_spec or len(addr_spec) > MAX_ADDR_SPEC_LENGTH:
         return None
     try:
-        return EmailAddress(display_name, addr_spec)
-    except Exception:  # noqa: BLE001  # AnymailInvalidAddress, or whatever the email package raises
-        return None
-
-
-def _parse_display_name(tokens: list[tuple[str, str]]) -> str:
-    phrase = ""
-    for kind, text in tokens:
-        if kind == "quoted":
-            phrase += unquote_string(text)
-        else:
-            text = WHITESPACE.sub(" ", text)
-            phrase += text.lstrip() if phrase.endswith(" ") else text
-    return CONTROL_CHARS.sub(" ", decode_header_text(phrase)).strip()
+        return EmailAddress(name, addr_spec)
+    except AnymailInvalidAddress:
+        match = _ADDR_SPEC.fullmatch(addr_spec)
+        return EmailAddress.as_written(name, match[1]) if match else None

@@ -10,17 +10,26 @@ from email.errors import MultipartInvariantViolationDefect
 from email.message import EmailMessage
 from email.parser import BytesHeaderParser
 from email.policy import EmailPolicy, Policy
+from email.utils import quote
 from typing import IO, TYPE_CHECKING, Any
 
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from .._docs import with_docs
 from ..addresses import EmailAddress
+from ..charsets import (
+    LONE_SURROGATE,
+    decode_8bit,
+    decode_text,
+    find_charset,
+    replace_surrogates,
+    to_bytes,
+)
 from ..exceptions import AnymailDeprecationWarning
 from ..headers import angle_wrap, parse_rfc2822date
-from .addresses import parse_mailbox, split_mailboxes
-from .charsets import find_charset
-from .parsing import CHUNK_SIZE, check_header, parse_message, read_chunks
+from .addresses import parse_addresses
+from .parameters import MAX_LENGTH, ParameterizedHeader, parse_parameters
+from .parsing import CHUNK_SIZE, check_headers, parse_attached, parse_message, read_chunks
 from .policy import policy_for
 from .structure import (
     content_id,
@@ -30,15 +39,7 @@ from .structure import (
     implied_disposition,
     subparts,
 )
-from .text import (
-    LONE_SURROGATE,
-    base_name,
-    clean_text,
-    single_line,
-    to_bytes,
-    unfold,
-    valid_content_type,
-)
+from .text import base_name, single_line, unfold, valid_content_type
 from .transfer_encodings import decode_base64
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class AnymailInboundMessage(EmailMessage):
     """What a file is that has no Content-Disposition: "attachment" or "inline"."""
 
     _headers: list[tuple[str, Any]]  # of the base class
+    _headers_length: int = 0  # also of those that were deleted
     _payload: Any  # of the base class: 8-bit text in it is in surrogate escapes
 
     def __init__(self, policy: Policy[Any] | None = None) -> None:
@@ -89,8 +91,12 @@ class AnymailInboundMessage(EmailMessage):
 
     def set_raw(self, name: str, value: Any) -> None:
         # The email package's parsers call this with each header.
-        check_header(len(self._headers), name, value)
+        self._check_new_header(name, value)
         super().set_raw(name, value)
+
+    def _check_new_header(self, name: str, value: str) -> None:
+        self._headers_length += len(name) + len(value)
+        check_headers(len(self._headers) + 1, self._headers_length, last=max(len(name), len(value)))
 
     @property
     def from_email(self) -> EmailAddress | list[EmailAddress] | None:
@@ -129,15 +135,11 @@ class AnymailInboundMessage(EmailMessage):
     def get_address_header(self, header: str) -> list[EmailAddress]:
         """Return the addresses in all occurrences of a header, in order.
 
-        Display names are decoded. Groups are flattened. What is not a valid address is left out;
-        the header as it was sent is in ``message[header]``.
+        Display names are decoded. Groups are flattened. Addresses that exist although they are not
+        valid, such as ``a..b@example.com``, are as they were sent. What can't be an address is left
+        out; the header as it was sent is in ``message[header]``.
         """
-        return [
-            address
-            for value in self._get_raw_all(header)
-            for tokens in split_mailboxes(value)
-            if (address := parse_mailbox(tokens)) is not None
-        ]
+        return list(parse_addresses(self._get_raw_all(header)))
 
     def get_date_header(self, header: str) -> datetime | None:
         """Return the date in a header: naive if it has no offset or "-0000".
@@ -154,11 +156,30 @@ class AnymailInboundMessage(EmailMessage):
 
     def get_content_disposition(self) -> str | None:
         """Return "attachment", "inline" or another disposition, in lower case; None if missing."""
-        header = self.get("Content-Disposition")
-        if header is None:
-            return None
-        parsed: str | None = getattr(header, "content_disposition", None)
-        return (parsed or str(header).partition(";")[0]).strip(" \t\"'").lower()
+        parsed = self._parse_parameters("Content-Disposition")
+        return None if parsed is None else parsed.value.lower()
+
+    def get_filename(self, failobj: Any = None) -> Any:
+        """Return the name that a file was sent with. Not safe to use as a path."""
+        for header, parameter in (("Content-Disposition", "filename"), ("Content-Type", "name")):
+            parsed = self._parse_parameters(header)
+            name = parsed and parsed.parameters.get(parameter, "").strip()
+            if name:
+                return name
+        return failobj
+
+    def _parse_parameters(self, header: str) -> ParameterizedHeader | None:
+        """Return the value and parameters in the first occurrence of a header."""
+        values = self._get_raw_all(header)
+        return parse_parameters(values[0][:MAX_LENGTH]) if values else None
+
+    def _get_params_preserve(self, failobj: Any, header: str) -> Any:
+        # All methods of the base class that are about parameters call this.
+        parsed = self._parse_parameters(header)
+        if parsed is None:
+            return failobj
+        parameters = parsed.parameters.items()
+        return [(parsed.value, ""), *((name, f'"{quote(value)}"') for name, value in parameters)]
 
     def is_attachment(self) -> bool:
         """Tell whether this part is an attachment.
@@ -206,7 +227,7 @@ class AnymailInboundMessage(EmailMessage):
         """Return the text of a body, which can be what should have been a multipart."""
         if self.get_content_maintype() != "multipart":
             return self.get_content_text()
-        text = clean_text(self._payload or "")
+        text = decode_8bit(self._payload or "")
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     @property
@@ -295,9 +316,10 @@ class AnymailInboundMessage(EmailMessage):
     def get_content_text(self, charset: str | None = None, errors: str | None = None) -> str | None:
         r"""Return the content as text with ``\n`` line ends; None if there is no payload.
 
-        It is decoded from ``charset``, by default the one that the part declares or else
-        US-ASCII. ``errors`` is as for bytes.decode, by default "replace". If Python does not know
-        the declared charset, UTF-8 is tried.
+        It is decoded from ``charset``, by default from the one that the part declares, as browsers
+        do: "gb2312" is GB 18030, for example. If it declares none, US-ASCII, or one that nobody
+        knows, it's UTF-8 where that is possible, and windows-1252 where it isn't. ``errors`` is as
+        for bytes.decode, by default "replace".
 
         For an attached message (message/*), that is the whole message. For multipart/*, raises
         ValueError: use as_string(). Raises LookupError if ``charset`` is given but unknown.
@@ -310,12 +332,11 @@ class AnymailInboundMessage(EmailMessage):
         content = self.get_content_bytes()
         if content is None:
             return None
-        if charset is None:
-            if maintype == "message":
-                charset = "utf-8"
-            else:
-                charset = find_charset(self.get_content_charset("us-ascii")) or "utf-8"
-        text = content.decode(charset, errors or "replace")
+        if charset is not None:
+            text = content.decode(charset, errors or "replace")
+        else:
+            declared = None if maintype == "message" else self.get_content_charset()
+            text = decode_text(content, declared, errors)
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def as_uploaded_file(self) -> SimpleUploadedFile | None:
@@ -340,21 +361,22 @@ class AnymailInboundMessage(EmailMessage):
     # Serializing
 
     def get_payload(self, i: int | None = None, decode: bool = False) -> Any:
-        if decode and i is None and isinstance(self._payload, str):
-            encoding = str(self.get("Content-Transfer-Encoding", "")).lower()
-            content = decode_base64(self._payload) if encoding == "base64" else None
-            if content is not None:
-                return content
+        payload = self._payload
+        if isinstance(payload, str) and i is None:
+            if decode:
+                is_base64 = str(self.get("Content-Transfer-Encoding", "")).lower() == "base64"
+                content = decode_base64(payload) if is_base64 else None
+                if content is not None:
+                    return content
+            elif LONE_SURROGATE.search(payload):  # 8-bit text
+                if self.get_content_maintype() == "multipart":
+                    # One without boundaries, which the generator fails to write if it is decoded.
+                    return payload
+                return decode_text(to_bytes(payload), self.get_content_charset())
         try:
-            payload = super().get_payload(i, decode)  # type: ignore[call-overload]  # i and decode
-        except ValueError:
-            # The charset has a NUL in its name; or it's malformed uuencode, in Python 3.10.
-            return to_bytes(self._payload) if decode else clean_text(self._payload)
-        if isinstance(payload, str) and self.get_content_maintype() == "multipart":
-            # That is one without boundaries. If there are 8-bit characters, those would have been
-            # decoded here, and the generator would then fail to write them.
-            return self._payload
-        return payload
+            return super().get_payload(i, decode)  # type: ignore[call-overload]  # i and decode
+        except ValueError:  # malformed uuencode, which Python 3.10 does not always catch
+            return to_bytes(payload)
 
     def as_string(
         self,
@@ -366,7 +388,7 @@ class AnymailInboundMessage(EmailMessage):
             text = super().as_string(unixfrom, maxheaderlen, policy)
         except Exception:  # noqa: BLE001  # LookupError or CharsetError, if there is 8-bit text
             return self.as_bytes(unixfrom, policy).decode("utf-8", "replace")
-        return clean_text(text)
+        return decode_8bit(text)
 
     # Parsing raw MIME
 
@@ -441,7 +463,7 @@ class AnymailInboundMessage(EmailMessage):
             message = cls()
         else:
             message = BytesHeaderParser(cls, policy=policy_for(cls)).parsebytes(
-                to_bytes(raw_headers)
+                to_bytes(raw_headers.removeprefix("\ufeff"))
             )
             message.set_payload(None)
             message.defects = [
@@ -491,7 +513,7 @@ class AnymailInboundMessage(EmailMessage):
             raise TypeError(f"Value of header {name!r} must be str, not {type(value).__name__}")
         is_unique = self.policy.header_max_count(name) is not None
         if not (is_unique and name in self):
-            check_header(len(self._headers), name, value)
+            self._check_new_header(name, value)
             self[name] = value
 
     @classmethod
@@ -517,7 +539,7 @@ class AnymailInboundMessage(EmailMessage):
             content = text.encode(encoding)
         except UnicodeEncodeError:
             # JSON can hold halves of surrogate pairs, which no charset can.
-            content = LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).encode(encoding)
+            content = replace_surrogates(text).encode(encoding)
         self.set_param("charset", charset)
         self._set_content_bytes(content)
 
@@ -557,13 +579,13 @@ class AnymailInboundMessage(EmailMessage):
         Raises ValueError for wrong padding in base64, UnicodeEncodeError for str content that
         can't be encoded in ``charset``.
         """
-        filename = clean_text(single_line(filename or ""))
+        filename = decode_8bit(single_line(filename or ""))
         part = cls()
         part["Content-Type"] = valid_content_type(content_type)
         if filename:
             part.set_param("name", filename)
         if charset:
-            part.set_param("charset", clean_text(single_line(charset)))
+            part.set_param("charset", decode_8bit(single_line(charset)))
 
         if disposition is None:
             disposition = "attachment" if content_id is None else "inline"
@@ -577,7 +599,7 @@ class AnymailInboundMessage(EmailMessage):
                 content = content.encode("ascii", "ignore")
             content = base64_codec.b64decode(content)
         if part.get_content_maintype() == "message":
-            part._attach_message(content)
+            parse_attached(part, to_bytes(content) if isinstance(content, str) else bytes(content))
         elif isinstance(content, str):
             part._set_attachment_text(content, charset)
         else:
@@ -588,13 +610,6 @@ class AnymailInboundMessage(EmailMessage):
         self["Content-Disposition"] = disposition
         if filename := self.get_filename():  # of the Content-Type
             self.set_param("filename", filename, header="Content-Disposition")
-
-    def _attach_message(self, content: str | bytes) -> None:
-        content = to_bytes(content) if isinstance(content, str) else bytes(content)
-        # As a part of its own content type, because message/delivery-status parses into several.
-        header = f"Content-Type: {self.get_content_type()}\n\n".encode()
-        parsed = parse_message(type(self), [header, content])
-        self.set_payload(parsed.get_payload())
 
     def _set_attachment_text(self, content: str, charset: str | None) -> None:
         declared = charset or self.get_content_charset()

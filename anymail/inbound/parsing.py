@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from email.feedparser import FeedParser
 from email.policy import Policy
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from ..charsets import to_bytes
 from ..exceptions import AnymailInboundLimitExceeded
 from .policy import policy_for
 from .structure import settle_dispositions
-from .text import to_bytes
 from .transfer_encodings import Base64Lines
 
 if TYPE_CHECKING:
@@ -34,51 +36,134 @@ MAX_HEADER_LENGTH = 256 * 1024
 """How many characters can be in the value of one header."""
 
 
-def check_header(headers: int, name: str, value: str) -> None:
-    """Raise AnymailInboundLimitExceeded if a part with so many headers can't have another one."""
-    if headers >= MAX_HEADERS:
+MAX_HEADERS_LENGTH = 1024 * 1024
+"""How many characters can be in all headers of a message, or one of its parts."""
+
+_BOM = codecs.BOM_UTF8.decode("ascii", "surrogateescape")
+
+
+def check_headers(headers: int, length: int, last: int) -> None:
+    """Raise AnymailInboundLimitExceeded if a MIME part has too many or too long headers.
+
+    ``length`` is that of all, in characters; ``last`` that of the last one.
+    """
+    if headers > MAX_HEADERS:
         raise AnymailInboundLimitExceeded(
             f"Received message with more than {MAX_HEADERS} headers in one MIME part"
         )
-    if len(name) > MAX_HEADER_LENGTH or len(value) > MAX_HEADER_LENGTH:
+    if last > MAX_HEADER_LENGTH:
         raise AnymailInboundLimitExceeded(
             f"Received message with a header of more than {MAX_HEADER_LENGTH} characters"
         )
+    if length > MAX_HEADERS_LENGTH:
+        raise AnymailInboundLimitExceeded(
+            f"Received message with more than {MAX_HEADERS_LENGTH} characters of headers in one"
+            " MIME part"
+        )
 
 
-def parse_message(message_class: type[Message], chunks: Iterable[bytes | bytearray]) -> Message:
+@dataclass
+class _Extent:
+    """What there is already of a message: parts, and levels that what is parsed is nested in."""
+
+    parts: int = 0
+    levels: int = 0
+
+    def add_part(self, level: int) -> None:
+        self.parts += 1
+        if self.parts > MAX_PARTS:
+            raise AnymailInboundLimitExceeded(
+                f"Received message with more than {MAX_PARTS} MIME parts"
+            )
+        if self.levels + level > MAX_NESTING:
+            raise AnymailInboundLimitExceeded(
+                f"Received message with MIME parts nested more than {MAX_NESTING} levels deep"
+            )
+
+
+def parse_message(
+    message_class: type[Message],
+    chunks: Iterable[bytes | bytearray],
+    extent: _Extent | None = None,
+) -> Message:
     """Parse a message, with parts of the same class.
 
     Raises AnymailInboundLimitExceeded, as soon as that can be told.
     """
-    parts = -1  # not counting the one that the parser makes only to try it
+    extent = extent or _Extent()
+    is_trial = True  # The parser makes one part only to try it.
 
     def make_part(policy: Policy[Any]) -> Any:
-        nonlocal parts
-        parts += 1
-        if parts > MAX_PARTS:
-            raise AnymailInboundLimitExceeded(
-                f"Received message with more than {MAX_PARTS} MIME parts"
-            )
-        # Those that are not complete. There is nothing public to tell how many that are.
-        if parts and len(parser._msgstack) > MAX_NESTING:  # type: ignore[attr-defined]
-            raise AnymailInboundLimitExceeded(
-                f"Received message with MIME parts nested more than {MAX_NESTING} levels deep"
-            )
+        nonlocal is_trial
+        if not is_trial:
+            # Those that are not complete. There is nothing public to tell how many that are.
+            extent.add_part(len(parser._msgstack))  # type: ignore[attr-defined]
+        is_trial = False
         return message_class(policy=policy)
 
     # (The type stubs don't know that it's called with the policy.)
     parser = FeedParser(make_part, policy=policy_for(message_class))  # type: ignore[arg-type]
     base64_lines = Base64Lines()
-    for chunk in chunks:
-        for start in range(0, len(chunk), CHUNK_SIZE):
-            # As BytesFeedParser does it
-            text = chunk[start : start + CHUNK_SIZE].decode("ascii", "surrogateescape")
-            parser.feed(base64_lines.set_aside(text))
+    for text in _without_bom(_decode_chunks(chunks)):
+        parser.feed(base64_lines.set_aside(text))
     message: Message = parser.close()
     base64_lines.put_back(message)
+    _decode_attached_messages(message, extent)
     settle_dispositions(message)
     return message
+
+
+def _decode_chunks(chunks: Iterable[bytes | bytearray]) -> Iterator[str]:
+    for chunk in chunks:
+        for start in range(0, len(chunk), CHUNK_SIZE):
+            yield _as_parsed(chunk[start : start + CHUNK_SIZE])
+
+
+def _as_parsed(data: bytes | bytearray) -> str:
+    return data.decode("ascii", "surrogateescape")  # as BytesFeedParser does it
+
+
+def _without_bom(texts: Iterator[str]) -> Iterator[str]:
+    start = ""
+    for text in texts:
+        start += text
+        if len(start) >= len(_BOM) or not _BOM.startswith(start):
+            yield start.removeprefix(_BOM)
+            break
+    else:
+        yield start
+    yield from texts
+
+
+def parse_attached(part: Message, content: bytes, extent: _Extent | None = None) -> None:
+    """Have a message/* part attach the message(s) in ``content``."""
+    # As a part of its own content type, because message/delivery-status parses into several.
+    header = f"Content-Type: {part.get_content_type()}\n\n".encode()
+    part.set_payload(parse_message(type(part), [header, content], extent).get_payload())
+
+
+def _decode_attached_messages(message: Message, extent: _Extent) -> None:
+    """Parse attached messages again that are in base64, which RFC 2046, 5.2.1 does not allow.
+
+    To the parser, they are messages of nothing but text.
+    """
+    pending = [(message, extent.levels)]
+    while pending:
+        part, level = pending.pop()
+        if not part.is_multipart():
+            continue
+        payload: Any = part.get_payload()
+        is_encoded = str(part.get("Content-Transfer-Encoding", "")).lower() == "base64"
+        if not is_encoded or part.get_content_maintype() != "message" or any(map(len, payload)):
+            pending += [(item, level + 1) for item in payload]
+            continue
+        encoded = type(part)()
+        encoded["Content-Transfer-Encoding"] = "base64"
+        encoded.set_payload(_as_parsed(part.get_content_bytes() or b""))
+        part.replace_header("Content-Transfer-Encoding", "8bit")
+        outer, extent.levels = extent.levels, level
+        parse_attached(part, encoded.get_content_bytes() or b"", extent)
+        extent.levels = outer
 
 
 def read_chunks(fp: IO[bytes] | IO[str]) -> Iterator[bytes]:

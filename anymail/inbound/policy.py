@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from email.headerregistry import UnstructuredHeader
 from email.policy import EmailPolicy
 from email.policy import default as default_policy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ..headers import rfc2047_decode, rfc2047_encode
-from .text import CONTROL_CHARS, LINE_BREAKS, LONE_SURROGATE, clean_text, unfold
+from ..charsets import LONE_SURROGATE, decode_8bit
+from ..headers import normalize_date, rfc2047_decode, rfc2047_encode, rfc2047_normalize
+from .parameters import MAX_LENGTH, parse_parameters
+from .text import CONTROL_CHARS, LINE_BREAKS, single_line, unfold
+from .transfer_encodings import normalize_transfer_encoding
 
 if TYPE_CHECKING:
     from .message import AnymailInboundMessage
@@ -18,17 +22,13 @@ if TYPE_CHECKING:
 else:
     EmailPolicyBase = EmailPolicy
 
+# What the parsers of the email package, which can take quadratic time, get to see.
 _MAX_HEADER_LENGTH = 16384
-_MAX_MIME_HEADER_LENGTH = 2048
-_MAX_MIME_HEADER_TOKENS = 256
-_MIME_HEADERS = {
-    "content-disposition",
-    "content-transfer-encoding",
-    "content-type",
-    "mime-version",
-}
-_MIME_HEADER_SPECIALS = re.compile(r'[\s;"\\(<]')
-_EXTENDED_PARAMETER = re.compile(r";[^;=]*\*[^;]*")
+_MAX_PARAMETERS_LENGTH = 4096
+_MAX_PARAMETERS = 40
+
+_MIME_HEADERS = {"content-disposition", "content-transfer-encoding", "content-type"}
+_DATE_HEADERS = {"date", "orig-date", "resent-date"}
 _NOT_IN_HEADER_NAME = re.compile(r"[^!-9;-~]|^$")  # RFC 5322, section 2.2
 _NEWLINE_WITHOUT_SPACE = re.compile(r"\r\n[^ \t]|\r[^ \n\t]|\n[^ \t]")
 
@@ -58,12 +58,17 @@ class InboundPolicy(EmailPolicyBase):
         if hasattr(value, "name"):
             return value
         text = unfold(value)
-        if name.lower() in _MIME_HEADERS:
-            return _parse_mime_header(name, text)
-        header = _parse_header(name, text) if len(text) <= _MAX_HEADER_LENGTH else None
-        if header is None or LINE_BREAKS.search(header):
-            # Line breaks in encoded-words are an attack on whoever uses the text in a reply.
-            return LINE_BREAKS.sub(" ", decode_header_text(text))
+        kind = name.lower()
+        if kind in _MIME_HEADERS:
+            return _parse_mime_header(kind, name, text[:MAX_LENGTH])
+        decoded = single_line(rfc2047_decode(text))
+        if len(text) > _MAX_HEADER_LENGTH:
+            return decoded
+        text = normalize_date(text) if kind in _DATE_HEADERS else rfc2047_normalize(text)
+        header = _parse_header(name, text)
+        # Line breaks in encoded-words are an attack on whoever uses the text in a reply.
+        if header is None or (isinstance(header, UnstructuredHeader) and str(header) != decoded):
+            return decoded
         return header
 
     def fold(self, name: str, value: Any) -> str:
@@ -96,40 +101,30 @@ class InboundPolicy(EmailPolicyBase):
 
     def _fold_unparsed(self, name: str, value: Any) -> str:
         name = _NOT_IN_HEADER_NAME.sub("?", name)
-        text = CONTROL_CHARS.sub(" ", unfold(str(value)))
+        text = CONTROL_CHARS.sub(" ", decode_8bit(unfold(str(value))))
         return f"{name}: {text if text.isascii() else rfc2047_encode(text)}{self.linesep}"
 
 
 def _parse_header(name: str, text: str) -> Any:
     """Return a header object, or None if the email package fails to parse the header."""
     try:
-        return default_policy.header_factory(name, text)
+        header = default_policy.header_factory(name, text)
     except Exception:  # noqa: BLE001  # IndexError, AttributeError, RecursionError ...
         return None
-
-
-def decode_header_text(text: str) -> str:
-    """Decode the encoded-words in a header value or a part of one."""
-    try:
-        return clean_text(rfc2047_decode(text))
-    except Exception:  # noqa: BLE001  # such as a charset with a NUL in its name
-        return text
+    return None if LINE_BREAKS.search(header) else header
 
 
 @lru_cache(maxsize=256)  # the same few are looked at again and again
-def _parse_mime_header(name: str, text: str) -> Any:
-    if name.lower() == "content-transfer-encoding":
-        # Message.get_payload() does not expect comments, blanks or parameters there.
-        text = text.partition(";")[0].partition("(")[0].strip()
-    if (
-        len(text) <= _MAX_MIME_HEADER_LENGTH
-        and len(_MIME_HEADER_SPECIALS.findall(text)) <= _MAX_MIME_HEADER_TOKENS
-    ):
+def _parse_mime_header(kind: str, name: str, text: str) -> Any:
+    if kind == "content-transfer-encoding":
+        text = normalize_transfer_encoding(text)
+        return _parse_header(name, text) or text
+    parsed = parse_parameters(text)
+    text = parsed.format(encode=True)
+    header = None
+    if len(text) <= _MAX_PARAMETERS_LENGTH and len(parsed.parameters) <= _MAX_PARAMETERS:
         header = _parse_header(name, text)
-        if header is not None and not LINE_BREAKS.search(header):
-            return header
-    # Message.get_filename() and the like fail on some RFC 2231 parameters, so leave those out.
-    return _EXTENDED_PARAMETER.sub("", text[:_MAX_MIME_HEADER_LENGTH])
+    return parsed.format(encode=False) if header is None else header
 
 
 _policies: dict[type[AnymailInboundMessage], InboundPolicy] = {}

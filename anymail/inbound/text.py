@@ -14,8 +14,6 @@ CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f]+")
 _NOT_IN_FILE_NAME = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+"
 )
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_NO_SURROGATE_ESCAPE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def single_line(text: str) -> str:
@@ -23,25 +21,9 @@ def single_line(text: str) -> str:
     return LINE_BREAKS.sub(" ", text)
 
 
-def clean_text(text: str) -> str:
-    """Make 8-bit text of what the email package parsed as ASCII: UTF-8, or U+FFFD."""
-    if text.isascii():
-        return text
-    return to_bytes(text).decode("utf-8", "replace")
-
-
 def unfold(value: str) -> str:
-    """Return a source header value on one line, as characters, encoded-words still encoded."""
-    return clean_text(value.replace("\r", "").replace("\n", ""))
-
-
-def to_bytes(text: str) -> bytes:
-    """Encode as UTF-8; get back the bytes that were decoded with "surrogateescape"."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        text = _NO_SURROGATE_ESCAPE.sub("\N{REPLACEMENT CHARACTER}", text)
-        return text.encode("utf-8", "surrogateescape")
+    """Return a source header value on one line."""
+    return value.replace("\r", "").replace("\n", "")
 
 
 def base_name(filename: str | None) -> str | None:

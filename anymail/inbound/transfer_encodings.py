@@ -1,4 +1,4 @@
-"""Base64, most of what large messages consist of."""
+"""Transfer encodings, and base64 above all: most of what large messages consist of."""
 
 from __future__ import annotations
 
@@ -6,8 +6,30 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..charsets import decode_8bit
+
 if TYPE_CHECKING:
     from .message import AnymailInboundMessage
+
+
+_NAME = re.compile(r"""[\s"']*([\w-]+)""", re.ASCII)
+
+
+def normalize_transfer_encoding(text: str) -> str:
+    """Return the encoding's name without what can be around it; text itself if it has no name."""
+    match = _NAME.match(text)
+    if not match:
+        return decode_8bit(text.strip())
+    name = match[1].lower().replace("_", "-")
+    return _ENCODINGS.get(name.replace("-", ""), name)
+
+
+_ENCODINGS = {
+    "7bit": "7bit",
+    "8bit": "8bit",
+    "base64": "base64",
+    "quotedprintable": "quoted-printable",
+}
 
 
 class Base64Lines:

@@ -6,19 +6,23 @@ goes, in how long it takes, and in how much it brings.
 
 from __future__ import annotations
 
+import io
+import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from fnmatch import fnmatchcase
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPResponse, HTTPSConnectionPool
-from urllib3.connection import HTTPSConnection
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
 
 from ..conf import as_list, setting
 from ..exceptions import (
@@ -37,8 +41,18 @@ MAX_ERROR_BYTES = 2048
 DEADLINE = 60.0
 """Seconds for all downloads of one received message. Providers don't wait any longer."""
 
+MAX_FRAMING_BYTES = 1024 * 1024
+"""What headers can have; and the lengths around chunks, beside as much as the content has."""
+
+# Names of hosts with a domain. (The last part of what can be taken for an IP address is a number.)
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z][a-z0-9-]{0,62}"
+)
+
 # IPv4 addresses as those who have only IPv6 reach them: https://www.rfc-editor.org/rfc/rfc6052
 _NAT64 = IPv6Network("64:ff9b::/96")
+# All others are for networks, loopback, multicast and so on, or not assigned.
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
 
 
 class DownloadSettings:
@@ -93,6 +107,7 @@ class Downloads:
         self.api_origin = _origin(api_url)
         self.hosts = [host.lower() for host in hosts]
         self._bytes_read = 0
+        self._bytes_arrived = 0
         self._end_time = time.monotonic() + DEADLINE
 
     def get_json(self, url: str, headers: Mapping[str, str] | None = None) -> Any:
@@ -133,36 +148,45 @@ class Downloads:
     # Not a generator, nor a context manager made of one: before Python 3.12, Django's error reports
     # would show its variables, and the API key in the headers.
     def _open(self, url: str, headers: Mapping[str, str] | None) -> requests.Response:
+        self.check_limits()
         self.check_url(url)
-        get = requests.get if self._is_expected(url) else _get_from_public_address
         try:
-            response = get(
+            response = self._get(url, headers)
+        except requests.RequestException as err:
+            raise self._connection_error(err) from err
+        except (HTTPError, UnicodeError, _InternalAddressError) as err:
+            # Such as names that are not possible in DNS
+            raise self._refusal(url, str(err)) from err
+        # What is compressed, though not asked for, could turn out much larger than what arrives.
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        is_plain = encoding in ("", "identity")
+        if is_plain and 200 <= response.status_code < 300:
+            return response
+        with response:
+            response._content = self._beginning(response) if is_plain else b""
+        if is_plain:
+            raise self._error("Cannot download from {esp_name}", response)
+        raise self._error("Compressed content in {esp_name} API response", response)
+
+    def _get(self, url: str, headers: Mapping[str, str] | None) -> requests.Response:
+        with requests.Session() as session:
+            adapter = _BoundedAdapter(self, only_public=not self._is_expected(url))
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
+            return session.get(
                 url,
-                # Content that is not compressed can't turn out much larger than what arrives.
                 headers={"Accept-Encoding": "identity", **(headers or {})},
                 auth=no_netrc,
                 timeout=self.timeout,
                 allow_redirects=False,
                 stream=True,
             )
-        except requests.RequestException as err:
-            raise self._connection_error(err) from err
-        except _InternalAddressError as err:
-            raise self._refusal(url, str(err)) from err
-        if not 200 <= response.status_code < 300:
-            with response:
-                response._content = self._beginning(response)
-            raise self._error("Cannot download from {esp_name}", response)
-        return response
 
     def chunks(
         self, response: requests.Response, chunk_size: int = DEFAULT_DOWNLOAD_CHUNK_SIZE
     ) -> Iterator[bytes]:
         """Yield a response's content, within the limits."""
         try:
-            if isinstance(response.raw, HTTPResponse) and hasattr(response.raw, "read1"):
-                # (Old versions of urllib3 don't have that.)
-                response.raw = _AsItArrives(response.raw)
             yield from self.limit(response.iter_content(chunk_size))
         except requests.RequestException as err:
             raise self._connection_error(err) from err
@@ -193,14 +217,26 @@ class Downloads:
             raise AnymailAPIError(problem, esp_name=self.esp_name)
 
     def _exceeded_limit(self) -> str | None:
-        if self.max_bytes is not None and self._bytes_read > self.max_bytes:
+        if self.max_bytes is not None and (
+            self._bytes_read > self.max_bytes
+            or self._bytes_arrived > 2 * self.max_bytes + MAX_FRAMING_BYTES
+        ):
             return (
                 f"The message received by {self.esp_name} is larger than "
                 f"INBOUND_MAX_BYTES={self.max_bytes}"
             )
-        if time.monotonic() > self._end_time:
+        if self.seconds_left <= 0:
             return f"Downloading from {self.esp_name} took longer than {DEADLINE:g} seconds"
         return None
+
+    @property
+    def seconds_left(self) -> float:
+        """How long all of it can still take. Not positive if that's too long."""
+        return self._end_time - time.monotonic()
+
+    def count_arrived(self, size: int) -> None:
+        """Note that bytes have arrived, of any part of a response."""
+        self._bytes_arrived += size
 
     def check_url(self, url: str) -> None:
         """Raise AnymailAPIError if a URL is not one of the provider's."""
@@ -223,8 +259,9 @@ class Downloads:
         return origin is not None and (origin == self.api_origin or origin[1] in self.hosts)
 
     def _matches(self, host: str) -> bool:
-        is_name = "." in host and not host.rpartition(".")[2].isdigit() and ":" not in host
-        return is_name and any(fnmatchcase(host, pattern) for pattern in self.hosts)
+        return _HOST_NAME.fullmatch(host) is not None and any(
+            fnmatchcase(host, pattern) for pattern in self.hosts
+        )
 
     def _refusal(self, url: str, reason: str) -> AnymailAPIError:
         origin = _origin(url)
@@ -247,31 +284,17 @@ class Downloads:
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:
-    """Return a URL's scheme, host and port; None if it is malformed or has credentials in it."""
+    """Return a URL's scheme, host and port; None if it is malformed or has credentials in it.
+
+    They are those that requests would connect to.
+    """
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(str(requests.Request("GET", url).prepare().url))
         if parts.username is not None or not parts.hostname:
             return None
         return parts.scheme, parts.hostname, parts.port or {"https": 443}.get(parts.scheme, 80)
-    except (AttributeError, TypeError, ValueError):
+    except (requests.RequestException, AttributeError, TypeError, ValueError):
         return None
-
-
-class _AsItArrives:
-    """A urllib3 response whose ``stream()`` does not wait until a chunk is full.
-
-    That takes hours where single bytes trickle in, and until then, nobody looks at the deadline.
-    """
-
-    def __init__(self, raw: HTTPResponse) -> None:
-        self._raw = raw
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
-
-    def stream(self, amt: int, decode_content: bool | None = None) -> Iterator[bytes]:
-        while chunk := self._raw.read1(amt, decode_content):
-            yield chunk
 
 
 # -- Public addresses -------------------------------------------------------------------------
@@ -285,6 +308,8 @@ def is_public(address: str) -> bool:
             ip = IPv4Address(int(ip) & 0xFFFFFFFF)
         else:
             ip = ip.ipv4_mapped or ip.sixtofour or ip
+    if isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST:
+        return False
     return ip.is_global and not ip.is_multicast
 
 
@@ -292,7 +317,66 @@ class _InternalAddressError(Exception):
     pass
 
 
-class _PublicConnection(HTTPSConnection):
+# -- Connections ------------------------------------------------------------------------------
+
+# requests' timeout is for each wait for data: headers that drip in, or an endless number of
+# "100 Continue", can take hours. So what is read from the socket is bounded.
+
+
+class _BoundedReader(io.RawIOBase):
+    def __init__(self, sock: socket.socket, downloads: Downloads) -> None:
+        self._sock = sock
+        self._file: Any = sock.makefile("rb", buffering=0)
+        self._downloads = downloads
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._downloads.check_limits()
+        timeout = self._sock.gettimeout()
+        seconds_left = self._downloads.seconds_left
+        self._sock.settimeout(seconds_left if timeout is None else min(timeout, seconds_left))
+        try:
+            size: int | None = self._file.readinto(buffer)
+        except TimeoutError:
+            self._downloads.check_limits()
+            raise
+        self._downloads.count_arrived(size or 0)
+        return size
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _BoundedSocket:
+    def __init__(self, sock: Any, downloads: Downloads) -> None:
+        self._sock = sock
+        self._downloads = downloads
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_BoundedReader(self._sock, self._downloads))
+
+
+class _BoundedConnection(HTTPConnection):
+    def __init__(self, *args: Any, downloads: Downloads, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._downloads = downloads
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock: Any = _BoundedSocket(self.sock, self._downloads)
+
+
+class _BoundedTLSConnection(_BoundedConnection, HTTPSConnection):
+    pass
+
+
+class _PublicTLSConnection(_BoundedTLSConnection):
     # Where urllib3's own support for SOCKS proxies connects in its way, too. To look at the address
     # of an open connection leaves no time for the name to be given another one, and it's before
     # anything is sent.
@@ -305,17 +389,35 @@ class _PublicConnection(HTTPSConnection):
         return connection
 
 
-class _PublicConnectionPool(HTTPSConnectionPool):
-    ConnectionCls = _PublicConnection
+class _BoundedAdapter(HTTPAdapter):
+    """Connects to where downloads come from, which is held to the limits of ``downloads``."""
 
+    def __init__(self, downloads: Downloads, *, only_public: bool) -> None:
+        self._downloads = downloads
+        self._only_public = only_public
+        super().__init__()
 
-class _PublicAddressAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"https": _PublicConnectionPool}
+        self._bound(self.poolmanager, self._only_public)
 
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not proxy.lower().startswith("socks"):  # These have connections of their own.
+            self._bound(manager, only_public=False)
+        return manager
 
-def _get_from_public_address(url: str, **options: Any) -> requests.Response:
-    with requests.Session() as session:
-        session.mount("https://", _PublicAddressAdapter())
-        return session.get(url, **options)
+    def _bound(self, manager: Any, only_public: bool) -> None:
+        tls_connection = _PublicTLSConnection if only_public else _BoundedTLSConnection
+        manager.pool_classes_by_scheme = {
+            "http": self._pools(HTTPConnectionPool, _BoundedConnection),
+            "https": self._pools(HTTPSConnectionPool, tls_connection),
+        }
+
+    def _pools(self, pool_class: Any, connection_class: Any) -> Callable[..., Any]:
+        def make_pool(*args: Any, **kwargs: Any) -> Any:
+            pool = pool_class(*args, **kwargs)
+            pool.ConnectionCls = partial(connection_class, downloads=self._downloads)
+            return pool
+
+        return make_pool

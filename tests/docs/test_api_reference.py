@@ -17,7 +17,8 @@ from .test_settings_reference import DOCS
 
 # Of no use to others, though they have no underscore.
 UNDOCUMENTED = {
-    "anymail.addresses": {"T"},  # a type variable
+    "anymail.addresses": {"MAX_ADDR_SPEC_LENGTH", "T"},  # a type variable
+    "anymail.headers": {"normalize_date", "rfc2047_normalize"},
     "anymail.conf": {"T"},
     "anymail.inbound": {"CHUNK_SIZE", "DEFAULT_ATTACHMENT_NAME", "DEFAULT_CONTENT_TYPE"},
     "anymail.exceptions": {"InvalidMailer"},  # Django's, or what stands in for it

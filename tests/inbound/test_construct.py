@@ -155,7 +155,7 @@ class ConstructionTests(SimpleTestCase):
 
     def test_construct_raw_headers_that_are_not_ascii(self):
         message = AnymailInboundMessage.construct(raw_headers="Subject: Grüße\udce9\ud800\n")
-        self.assertEqual(message.subject, "Grüße\ufffd\ufffd")
+        self.assertEqual(message.subject, "Grüßeé\ufffd")
 
     def test_construct_arguments_replace_raw_headers(self):
         message = AnymailInboundMessage.construct(
@@ -494,7 +494,7 @@ class ConstructionTests(SimpleTestCase):
         part = AnymailInboundMessage.construct_attachment(
             "text/plain", b"", filename="=?utf-8?q?a=0D=0Ab?="
         )
-        self.assertEqual(part.get_filename(), "=?utf-8?q?a=0D=0Ab?=")
+        self.assertEqual(part.get_filename(), "a b")
 
     def test_construct_attachment_without_filename(self):
         for filename in (None, ""):

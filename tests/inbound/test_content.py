@@ -39,7 +39,7 @@ class ContentTests(SimpleTestCase):
 
     def test_unknown_body_charsets(self):
         for charset in (
-            "unknown-8bit", "utf-8-typo", "x" * 300, "idna", "punycode", "undefined", "hex", "zlib",
+            "unknown-8bit", "typo-8", "x" * 300, "idna", "punycode", "undefined", "hex", "zlib",
             "rot13", "unicode_escape", "raw-unicode-escape", '"a b"', '""', "\0", "é", "a\0b",
             "*0*=a\0b'en'x", "aliases",
         ):  # fmt: skip
@@ -47,13 +47,14 @@ class ContentTests(SimpleTestCase):
                 message = parse(
                     f"Content-Type: text/plain; charset={charset}\n\nčau \\q".encode() + b"\xff"
                 )
-                self.assertIn(message.text, {"čau \\q\ufffd", "\ufffd\ufffdau \\q\ufffd"})
+                self.assertEqual(message.text, "čau \\qÿ")
         message = parse(b"Content-Type: text/html; charset=unknown-8bit\n\n\xc4\x8dau \xff")
-        self.assertEqual(message.html, "čau \ufffd")
+        self.assertEqual(message.html, "čau ÿ")
 
     def test_get_content_text_charset_and_errors(self):
         message = parse(b"Content-Type: text/plain\n\nGr\xfc\xdfe")
-        self.assertEqual(message.get_content_text(), "Gr\ufffd\ufffde")
+        self.assertEqual(message.get_content_text(), "Grüße")
+        self.assertEqual(message.get_content_text(errors="replace"), "Gr\ufffd\ufffde")
         self.assertEqual(message.get_content_text(charset="ISO-8859-1"), "Grüße")
         self.assertEqual(message.get_content_text(errors="ignore"), "Gre")
         with self.assertRaises(UnicodeDecodeError):
@@ -80,6 +81,14 @@ class ContentTests(SimpleTestCase):
             ("base64 (comment)", "w6\nk=", b"\xc3\xa9"),
             ("base64;", "w6k", b"\xc3\xa9"),
             ("base64", "w6k=!", b"\xc3\xa9"),
+            ("base64 some text", "w6k=", b"\xc3\xa9"),
+            ('"base64"', "w6k=", b"\xc3\xa9"),
+            ("'Base64'", "w6k=", b"\xc3\xa9"),
+            ("base-64", "w6k=", b"\xc3\xa9"),
+            ("base_64, base64", "w6k=", b"\xc3\xa9"),
+            ('"Quoted Printable"', "=C3=A9", b"=C3=A9"),
+            ("QUOTED_PRINTABLE;", "=C3=A9=\n", b"\xc3\xa9"),
+            ("quotedprintable", "=C3=A9=\n", b"\xc3\xa9"),
             ("quoted-printable", "=C3=A9=\n", b"\xc3\xa9"),
             ("x-uuencode", 'begin 644 a\n"PZD \n`\nend\n', b"\xc3\xa9"),
             ("x-uuencode", "begin 644 a\n\xff\xff\nend\n", b"begin 644 a\n\xc3\xbf\xc3\xbf\nend\n"),
@@ -146,7 +155,7 @@ class UploadedFileTests(SimpleTestCase):
                 )
                 self.assertEqual(part.as_uploaded_file().name, expected)
                 if "\0" not in filename:
-                    self.assertEqual(part.get_filename(), filename)
+                    self.assertEqual(part.get_filename(), filename or None)
 
     def test_as_uploaded_file_name_can_be_encoded(self):
         part = AnymailInboundMessage.construct_attachment("x/y", b"", filename="a.txt")

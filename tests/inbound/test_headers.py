@@ -29,8 +29,8 @@ class HeaderTests(SimpleTestCase):
         for header, expected in (
             ("=?utf-8?q?=FF?=", "\ufffd"),
             ("=?bogus?q?x?=", "x"),
-            ("=?idna?q?=FF?=", "=?idna?q?=FF?="),
-            ("=?a\0b?q?x?=", "=?a\0b?q?x?="),
+            ("=?idna?q?=FF?=", "ÿ"),
+            ("=?a\0b?q?x?=", "x"),
             # A long one, and what the stdlib fails to parse: still decoded.
             ("a " * 10_000 + "=?utf-8?q?=C3=A9?=", "a " * 10_000 + "é"),
             ("=?utf-7?q?+2AA-?= =?utf-8?q?=C3=A9?=", "\ufffdé"),
@@ -200,10 +200,8 @@ class RobustnessTests(SimpleTestCase):
     def test_excessive_headers(self):
         """The stdlib, which takes quadratic time for some of them, does not get to see these."""
         for name, value in (
-            ("Content-Type", "text/plain; x=" + "y" * 3000),
-            ("Content-Type", "text/plain" + ";" * 300),
-            ("Content-Type", "text/plain; " + "(" * 300),
-            ("Content-Disposition", "attachment; " + '"' * 301),
+            ("Content-Type", f'text/plain; x="{"y" * 5000}"'),
+            ("Content-Disposition", "attachment" + "".join(f'; x{n}="y"' for n in range(1000))),
             ("Subject", "x" * 20_000),
             ("To", '"' * 20_001),
         ):
@@ -211,14 +209,12 @@ class RobustnessTests(SimpleTestCase):
                 message = with_header(name, value)
                 self.assertIs(type(message[name]), str)
                 self.assertTrue(value.startswith(message[name]))
-                if name.startswith("Content"):
-                    self.assertLess(len(message[name]), 2100)
                 self.assertIn(value.encode(), message.as_bytes())
 
     def test_malformed_content_disposition(self):
         for value in (
             "attachment; " + "(" * 2000,
-            "ATTACHMENT ; filename*=idna'en'%FF",
+            "ATTACHMENT ; filename*=idna'en'%00",
             "attachment" + ";" * 100_000,
         ):
             with self.subTest(value[:40]):

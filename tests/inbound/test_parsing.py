@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import email
 import email.policy
@@ -18,6 +19,7 @@ from anymail.exceptions import AnymailInboundLimitExceeded
 from anymail.inbound import (
     MAX_HEADER_LENGTH,
     MAX_HEADERS,
+    MAX_HEADERS_LENGTH,
     MAX_NESTING,
     MAX_PARTS,
     AnymailInboundMessage,
@@ -73,7 +75,7 @@ class ParsingTests(SimpleTestCase):
             b"Subject: Gr\xfc\xdfe\nContent-Type: text/plain; charset=iso-8859-1\n"
             b"Content-Transfer-Encoding: 8bit\n\nGr\xfc\xdfe\r\n"
         )
-        self.assertEqual(message.subject, "Gr\ufffd\ufffde")
+        self.assertEqual(message.subject, "Grüße")
         self.assertEqual(message.text, "Grüße\n")
         self.assertEqual(message.get_content_bytes(), b"Gr\xfc\xdfe\r\n")
 
@@ -195,8 +197,22 @@ class ParsingTests(SimpleTestCase):
             self.assertEqual(duplicate.attachments[0].get_filename(), "č.png")
             self.assertEqual(duplicate.attachments[0].get_content_bytes(), SAMPLE_IMAGE)
 
-    def test_no_headers_after_blank_line_or_bom(self):
-        for start in (b"\n", b"\r\n", b"\xef\xbb\xbf"):
+    def test_byte_order_mark(self):
+        """It is no part of the first header's name."""
+        raw = b"\xef\xbb\xbfSubject: x\n\n\xef\xbb\xbftext"
+        for message in (
+            parse(raw),
+            AnymailInboundMessage.parse_raw_mime(raw.decode()),
+            AnymailInboundMessage.parse_raw_mime_chunks(bytes([byte]) for byte in raw),
+            AnymailInboundMessage.construct(raw_headers=raw.decode(), text="\ufefftext"),
+        ):
+            self.assertEqual(message.subject, "x")
+            self.assertEqual(message.text, "\ufefftext")
+        for start, body in ((b"", ""), (b"\xef", "ï"), (b"\xef\xbb", "ï»"), (raw[:3], "")):
+            self.assertEqual(parse(start).text, body)
+
+    def test_no_headers_after_blank_line(self):
+        for start in (b"\n", b"\r\n"):
             with self.subTest(start=start):
                 message = parse(start + b"Subject: x\n\ntext")
                 self.assertIsNone(message.subject)
@@ -320,6 +336,40 @@ class LimitTests(SimpleTestCase):
         ):
             with self.subTest(header=header[:10]), self.refused(f"{MAX_HEADER_LENGTH} characters"):
                 self.parse(header + b"\n\ntext")
+
+    def test_length_of_all_headers(self):
+        header = b"To: " + b"a@example.com, " * 17_000 + b"\n"
+        count = MAX_HEADERS_LENGTH // len(header)
+        self.assertEqual(len(self.parse(header * count + b"\ntext").get_all("To")), count)
+        part = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n"
+        for start in (b"", part):
+            with self.refused(f"{MAX_HEADERS_LENGTH} characters"):
+                self.parse(start + header * 8 + b"\ntext")
+        headers = [("X-A", "b" * MAX_HEADER_LENGTH)] * 4
+        with self.refused(f"{MAX_HEADERS_LENGTH} characters"):
+            AnymailInboundMessage.construct(headers=headers)
+
+    def test_encoded_messages(self):
+        """Those in base64 count, too, with the levels around them."""
+
+        def attach(content: bytes) -> bytes:
+            return (
+                b"Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n"
+                + base64.encodebytes(content)
+            )
+
+        message = self.parse(attach(self.nested(MAX_NESTING - 1)))
+        self.assertEqual(len(list(message.walk())), MAX_NESTING + 1)
+        with self.refused(f"{MAX_NESTING} levels"):
+            self.parse(attach(self.nested(MAX_NESTING)))
+        nested = b"Subject: x\n\ntext"
+        for _ in range(10):
+            nested = attach(nested)
+        self.assertEqual(len(list(self.parse(nested).walk())), 11)
+        parts = b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\nx\n" * 6000
+        both = b"Content-Type: multipart/mixed; boundary=c\n\n" + b"--c\n%s" % attach(parts) * 2
+        with self.refused(f"{MAX_PARTS} MIME parts"):
+            self.parse(both)
 
     def test_webhook_answers_400(self):
         for raw in (self.nested(100_000), b"X-A: b\n" * 100_000 + b"\n"):

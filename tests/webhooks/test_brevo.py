@@ -86,11 +86,13 @@ class BrevoWebhookTests(WebhookTestCase):
         item = {"Attachments": [{"DownloadToken": "a/b", "Name": "x.csv"}]}
         with (
             simulated_downloads([{"url": API + "a%2Fb"}]),
-            patch.object(requests, "get", wraps=requests.get) as mock_get,
+            patch.object(
+                requests.Session, "get", autospec=True, side_effect=requests.Session.get
+            ) as mock_get,
         ):
             self.post("inbound", {"items": [item]}, REQUESTS_TIMEOUT=7)
         [call] = mock_get.call_args_list
-        self.assertEqual(call.args, (API + "a%2Fb",))
+        self.assertEqual(call.args[1], API + "a%2Fb")
         self.assertEqual(call.kwargs["headers"]["api-key"], "test-key")
         self.assertEqual(call.kwargs["timeout"], 7)
 

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import ssl
 import tempfile
+import threading
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from unittest import skipUnless
 from unittest.mock import patch
 
 import requests
-import urllib3
 from django.test import SimpleTestCase, override_settings
 
 from anymail.exceptions import AnymailAPIError, AnymailRequestsAPIError
@@ -20,6 +22,32 @@ from tests.http_server import Answer, HttpServer
 from tests.utils import skip_without
 
 from .sns_signing import make_certificate, rsa_key
+
+
+@contextmanager
+def dripping_server(start, rest, seconds=0.02):
+    """Run a server that answers with the start, and then the rest again and again, slowly."""
+    ended = threading.Event()
+
+    def serve():
+        with suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(start)
+                while not ended.wait(seconds):
+                    connection.sendall(rest)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            ended.set()
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 class AllowedUrlTests(SimpleTestCase):
@@ -54,6 +82,21 @@ class AllowedUrlTests(SimpleTestCase):
             "files.example.net",
             "https://files.example.net:port/",
             "https://[::1/",
+            # requests connects to evil.example.
+            r"https://evil.example\.example.net/",
+            r"https://evil.example\@files.example.net/",
+            "https://evil.example%2f.example.net/",
+            "https://evil.example%23.example.net/",
+            "https://evil example.example.net/",
+            "https://evil.example\t.example.net/",
+            "https://.example.net/",
+            "https://files..example.net/",
+            "https://-.example.net/",
+            f"https://{'a' * 64}.example.net/",
+            f"https://{'a.' * 130}example.net/",
+            "https://\u200b.example.net/",
+            "https://\ud800.example.net/",
+            "https://[v1.x]/",
             "",
             None,
             5,
@@ -67,6 +110,8 @@ class AllowedUrlTests(SimpleTestCase):
             "https://localhost/",
             "https://127.0.0.1/",
             "https://2130706433/",
+            "https://127.0.0.0x1/",
+            "https://0x7f.1/",
             "https://[::1]/",
             "https://[::ffff:127.0.0.1]/",
             "https://169.254.169.254/latest/meta-data",
@@ -206,15 +251,94 @@ class DownloadTests(SimpleTestCase):
             with self.assertRaisesRegex(AnymailAPIError, "longer than 0 seconds"):
                 list(files.limit([b"x"]))
 
-    @skipUnless(hasattr(urllib3.HTTPResponse, "read1"), "That version waits for whole chunks.")
-    def test_deadline_where_bytes_trickle_in(self):
-        for chunked in (False, True):
-            with self.subTest(chunked=chunked):
-                server = self.serve(Answer(body=b"xyz", chunked=chunked, stall_before_end=True))
-                with patch.object(downloads, "DEADLINE", 0):
-                    files = Downloads("ESP", server.url)
-                    with self.assertRaisesRegex(AnymailAPIError, "longer than 0 seconds"):
-                        files.get_content(server.url)
+    def test_deadline_for_whatever_keeps_coming(self):
+        """However long each wait may be, and whatever it is waited for"""
+        chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for start, rest in (
+            (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+            (b"", b"H"),
+            (b"HTTP/1.1 200 OK\r\nX-Header: ", b"x"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+            (b"HTTP/1.1 500 Error\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+            (chunked, b"1\r\nx\r\n"),
+            (chunked, b"0"),
+            (chunked + b"0\r\n", b"X: y\r\n"),
+        ):
+            with self.subTest(start=start, rest=rest), dripping_server(start, rest) as url:
+                begin = time.monotonic()
+                with (
+                    patch.object(downloads, "DEADLINE", 0.3),
+                    self.assertRaisesRegex(AnymailAPIError, "longer than 0.3 s|response 500"),
+                ):
+                    Downloads("ESP", url).get_content(url)
+                self.assertLess(time.monotonic() - begin, 2)
+
+    def test_limit_of_what_is_not_content(self):
+        for start, rest in (
+            (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 1000),
+        ):
+            with (
+                self.subTest(start=start, rest=rest[:20]),
+                dripping_server(start, rest, 0) as url,
+                override_settings(ANYMAIL={"INBOUND_MAX_BYTES": 1000}),
+                patch.object(downloads, "DEADLINE", 9),
+                self.assertRaisesRegex(AnymailAPIError, "INBOUND_MAX_BYTES=1000"),
+            ):
+                Downloads("ESP", url).get_content(url)
+
+    def test_deadline_holds_for_all_of_a_message(self):
+        server = self.serve(Answer())
+        with patch.object(downloads, "DEADLINE", 0.1):
+            files = Downloads("ESP", server.url)
+            files.get_content(server.url)
+            time.sleep(0.2)
+            with (
+                patch.object(requests.Session, "get") as mock,
+                self.assertRaisesRegex(AnymailAPIError, "longer than 0.1 s"),
+            ):
+                files.get_content(server.url)
+        mock.assert_not_called()
+
+    def test_timeout_of_each_wait(self):
+        with (
+            override_settings(ANYMAIL={"REQUESTS_TIMEOUT": 0.2}),
+            dripping_server(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"x", 0.1) as url,
+        ):
+            self.assertEqual(Downloads("ESP", url).get_content(url)[0], b"x" * 9)
+
+    def test_compressed(self):
+        """It's refused, for it can turn out far larger than what arrives."""
+        bomb = gzip.compress(bytes(10_000_000))
+        for status, encoding in ((200, "gzip"), (200, "GZIP, gzip"), (500, "gzip"), (200, "br")):
+            headers = {"Content-Encoding": encoding}
+            server = self.serve(Answer(status=status, body=bomb, headers=headers))
+            with (
+                self.subTest(status=status, encoding=encoding),
+                self.assertRaisesRegex(AnymailRequestsAPIError, "Compressed content") as raised,
+            ):
+                Downloads("ESP", server.url).get_content(server.url)
+            self.assertEqual(raised.exception.response.content, b"")
+            self.assertEqual(raised.exception.status_code, status)
+        server = self.serve(Answer(body=b"x", headers={"Content-Encoding": "identity"}))
+        self.assertEqual(Downloads("ESP", server.url).get_content(server.url)[0], b"x")
+
+    def test_malformed_host(self):
+        """Of the API: all others are refused before."""
+        for url in (f"https://{'a' * 70}.example/", "https://a..example/"):
+            with self.subTest(url), self.assertRaises(AnymailAPIError) as raised:
+                Downloads("ESP", url).get_content(f"{url}?token=hush")
+            self.assertNotIn("hush", str(raised.exception))
+
+    def test_through_a_proxy(self):
+        with dripping_server(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n") as proxy:
+            environment = {"http_proxy": proxy, "no_proxy": ""}
+            with (
+                patch.dict(os.environ, environment),
+                patch.object(downloads, "DEADLINE", 0.3),
+                self.assertRaisesRegex(AnymailAPIError, "longer than 0.3 s"),
+            ):
+                Downloads("ESP", "http://esp.example/").get_content("http://esp.example/")
 
     def test_response_is_closed(self):
         server = self.serve(Answer(body=b"x" * 2000))
@@ -255,6 +379,7 @@ class PublicAddressTests(SimpleTestCase):
             "2606:4700::1111": True,
             "::ffff:8.8.8.8": True,
             "64:ff9b::808:808": True,
+            "2002:808:808::": True,
             "127.0.0.1": False,
             "10.1.2.3": False,
             "172.16.0.1": False,
@@ -272,6 +397,15 @@ class PublicAddressTests(SimpleTestCase):
             "ff0e::1": False,
             "::ffff:127.0.0.1": False,
             "::ffff:169.254.169.254": False,
+            "::ffff:0:7f00:1": False,  # ::ffff:0:0:0/96, RFC 2765
+            "::ffff:0:808:808": False,
+            "64:ff9b:1::808:808": False,  # RFC 8215
+            "::127.0.0.1": False,
+            "::8.8.8.8": False,
+            "fec0::1": False,
+            "4000::1": False,
+            "2001:db8::1": False,
+            "2001::1": False,
             "64:ff9b::a00:1": False,
             "2002:a00:1::": False,
         }.items():

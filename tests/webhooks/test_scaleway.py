@@ -246,7 +246,7 @@ class SubscriptionTests(ScalewayTestCase):
     def test_no_connection(self):
         with (
             self.anymail_settings(WEBHOOK_SECRET=BASIC_AUTH),
-            patch("requests.get", side_effect=requests.ConnectionError()),
+            patch("requests.Session.get", side_effect=requests.ConnectionError()),
             self.assertRaises(AnymailRequestsAPIError),
         ):
             self.call(confirmation())

@@ -291,7 +291,7 @@ class SignatureTests(SimpleTestCase):
                 self.assert_refused({**self.signed(), "Signature": value}, "signature")
 
     def test_url_is_checked_before_fetching(self):
-        with patch("requests.get") as mock:
+        with patch("requests.Session.get") as mock:
             for url in (
                 None,
                 5,
@@ -334,7 +334,7 @@ class SignatureTests(SimpleTestCase):
     def fetch(self, *responses: Any) -> Any:
         """Verify a signature while the answers to HTTP requests are these."""
         sns.certificates.clear()
-        with patch("requests.get", side_effect=responses) as mock:
+        with patch("requests.Session.get", side_effect=responses) as mock:
             try:
                 self.verify(self.signed())
             finally:
@@ -357,7 +357,7 @@ class SignatureTests(SimpleTestCase):
 
     def test_fetched_once(self):
         self.fetch(self.streamed(as_pem(self.certificate).encode()))
-        with patch("requests.get") as mock:
+        with patch("requests.Session.get") as mock:
             self.verify(self.signed())
         mock.assert_not_called()
 
