@@ -34,7 +34,7 @@ _TOKEN = re.compile(
 _COMMENT_DELIMITER = re.compile(r"\\.|[()]", re.DOTALL)
 _NOT_IN_PHRASE = re.compile(r'[()<>\[\]:;@,"]')
 _BLANKS = re.compile(r"[ \t]+")
-_DOT_AND_SPACE = re.compile(r"\s*([.@])\s*")
+_SPACE_AT_DOT = re.compile(r"(?<!\s)\s+(?=[.@])|(?<=[.@])\s+")
 
 
 class Mailbox(NamedTuple):
@@ -90,7 +90,7 @@ def _join_addr_spec(tokens: list[Token]) -> str:
     addr_spec = ""
     for is_opaque, group in groupby(tokens, key=lambda token: token[0] in ("quoted", "literal")):
         text = "".join(" " if kind == "comment" else text for kind, text in group)
-        addr_spec += text if is_opaque else _DOT_AND_SPACE.sub(r"\1", text)
+        addr_spec += text if is_opaque else _SPACE_AT_DOT.sub("", text)
     return addr_spec.strip()
 
 

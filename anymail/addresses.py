@@ -22,8 +22,8 @@ _ATOM_TEXT = r"[^\s()<>@,:;.\"\[\]\\\x00-\x1f\x7f]+"
 _DOT_ATOM_TEXT = rf"{_ATOM_TEXT}(?:\.{_ATOM_TEXT})*"
 _DOT_ATOM = re.compile(rf"{_DOT_ATOM_TEXT}\Z")
 
-# RFC 5322 quoted-string; as a local part, not empty.
-_QUOTED_WORD = re.compile(r'"(?:[^"\\]|\\.)*"')
+# RFC 5322 quoted-string; as a local part, not empty. (A word that is not closed is none.)
+_QUOTED_WORD = re.compile(r'"(?:[^"\\]|\\.)*"?')
 _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)+"\Z')
 
 # The forms that nearly all addresses have, and that can be understood in one way only: an
