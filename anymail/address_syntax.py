@@ -37,7 +37,7 @@ _BLANKS = re.compile(r"[ \t]+")
 _SPACE_AT_DOT = re.compile(r"(?<!\s)\s+(?=[.@])|(?<=[.@])\s+")
 
 
-class Mailbox(NamedTuple):
+class Pieces(NamedTuple):
     """The pieces of an address: ``phrase <addr_spec> (comment)``. Comments can be anywhere.
 
     The addr-spec is without comments, and without space around dots and @. ``in_brackets`` tells
@@ -66,7 +66,7 @@ class Element(NamedTuple):
         """Whether there is nothing but space and comments."""
         return all(kind == "comment" or text.isspace() for kind, text in self.tokens)
 
-    def mailbox(self) -> Mailbox | None:
+    def pieces(self) -> Pieces | None:
         """Return the pieces; None if there is something after the addr-spec."""
         tokens = self.tokens
         start = next((i for i, (kind, _) in enumerate(tokens) if kind == "angle"), None)
@@ -83,7 +83,7 @@ class Element(NamedTuple):
         addr_spec = _join_addr_spec(inner)
         if start >= 0 and addr_spec.startswith("@"):  # an obsolete route: <@a,@b:user@domain>
             addr_spec = addr_spec.partition(":")[2]
-        return Mailbox(phrase, addr_spec, comments, in_brackets=start >= 0)
+        return Pieces(phrase, addr_spec, comments, in_brackets=start >= 0)
 
 
 def _join_addr_spec(tokens: list[Token]) -> str:

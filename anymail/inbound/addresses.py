@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from ..address_syntax import Mailbox, join_phrase, split_elements
+from ..address_syntax import Pieces, join_phrase, split_elements
 from ..addresses import MAX_ADDR_SPEC_LENGTH, EmailAddress
 from ..charsets import decode_8bit
 from ..exceptions import AnymailInvalidAddress
@@ -37,13 +37,13 @@ def parse_addresses(headers: Iterable[str]) -> Iterator[EmailAddress]:
     elements = (element for header in headers for element in split_elements(header))
     filled = (element for element in elements if not element.is_blank)
     for element in islice(filled, MAX_ADDRESSES):
-        mailbox = element.mailbox()
+        mailbox = element.pieces()
         address = mailbox and _parse_mailbox(mailbox)
         if address:
             yield address
 
 
-def _parse_mailbox(mailbox: Mailbox) -> EmailAddress | None:
+def _parse_mailbox(mailbox: Pieces) -> EmailAddress | None:
     name = CONTROL_CHARS.sub(" ", rfc2047_decode(join_phrase(mailbox.phrase))).strip()
     addr_spec = decode_8bit(mailbox.addr_spec)
     # Encoded-words don't belong in an addr-spec, but the email package decodes some of them.

@@ -16,7 +16,6 @@ Nothing else in Anymail imports this package, and nothing in it is meant for pro
 uses loopback addresses.
 """
 
-from .mailboxes import Mailbox
 from .providers import InboundMail, UnsupportedEvent
 from .server import Sandbox
 from .store import StoredAttachment, StoredCall, StoredMessage, StoredRecipient, StoredTemplate
@@ -25,7 +24,6 @@ from .wire import ApiRequest, WebhookCall
 __all__ = [
     "ApiRequest",
     "InboundMail",
-    "Mailbox",
     "Sandbox",
     "StoredAttachment",
     "StoredCall",

@@ -29,7 +29,8 @@ from email.parser import BytesParser
 from email.policy import compat32
 from typing import Any
 
-from .mailboxes import Mailbox, parse_mailboxes
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, parse_mailboxes, received_address
 from .providers import USER_AGENT, InboundMail, Provider, WebhookTarget, as_text, clicked_link
 from .store import StoredAttachment, StoredMessage, StoredRecipient, StoredTemplate, render
 from .wire import ApiRequest, ApiResponse, MalformedRequest, WebhookCall
@@ -215,7 +216,7 @@ class AmazonSES(Provider):
                 403,
             )
 
-    def _check_sender(self, fields: _Fields, mailboxes: list[Mailbox]) -> Mailbox:
+    def _check_sender(self, fields: _Fields, mailboxes: list[EmailAddress]) -> EmailAddress:
         if not mailboxes:
             raise SESError("Missing required header 'From'.")
         feedback_to = _mailboxes(fields.string("FeedbackForwardingEmailAddress"))
@@ -266,7 +267,9 @@ class AmazonSES(Provider):
             recipients=tuple(
                 StoredRecipient(
                     kind=kind,
-                    mailbox=Mailbox(box.addr_spec, names.get(box.addr_spec) or box.display_name),
+                    mailbox=received_address(
+                        names.get(box.addr_spec) or box.display_name, box.addr_spec
+                    ),
                     message_id=message_id,
                     header_to=header_to,
                     subject=subject,
@@ -509,7 +512,7 @@ class _Fields:
         except (ValueError, RecursionError) as err:
             raise SESError(f"{name} is not JSON") from err
 
-    def recipients(self) -> list[tuple[str, Mailbox]]:
+    def recipients(self) -> list[tuple[str, EmailAddress]]:
         """Return the recipients, and whether they are "to", "cc" or "bcc"."""
         return [
             (kind, mailbox)
@@ -541,22 +544,22 @@ def _string(value: Any, name: str) -> str:
     return value
 
 
-def _mailboxes(text: str) -> list[Mailbox]:
+def _mailboxes(text: str) -> list[EmailAddress]:
     """Return the addresses in a header as it was sent, or in a parameter of the same form."""
     return [
-        Mailbox(mailbox.addr_spec, _decode(mailbox.display_name))
+        received_address(_decode(mailbox.display_name), mailbox.addr_spec)
         for mailbox in parse_mailboxes(_FOLD.sub("", text))
     ]
 
 
-def _check_address(mailbox: Mailbox) -> None:
+def _check_address(mailbox: EmailAddress) -> None:
     if mailbox.uses_eai:
         raise SESError("Local address contains control or whitespace")
-    if not mailbox.is_valid:
+    if not is_valid(mailbox):
         raise SESError(f"Illegal address {mailbox.addr_spec!r:.330}")
 
 
-def _check_recipients(mailboxes: list[tuple[str, Mailbox]]) -> None:
+def _check_recipients(mailboxes: list[tuple[str, EmailAddress]]) -> None:
     if not mailboxes:
         raise SESError("Destination has no recipients")
     if len(mailboxes) > MAX_RECIPIENTS:

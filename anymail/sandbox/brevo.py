@@ -27,7 +27,8 @@ from urllib.parse import unquote
 
 from requests.structures import CaseInsensitiveDict
 
-from .mailboxes import Mailbox
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, received_address
 from .providers import (
     USER_AGENT,
     InboundMail,
@@ -172,7 +173,7 @@ class Brevo(Provider):
             raise BrevoError(INVALID, f"At most {MAX_RECIPIENTS} recipients are allowed")
         return StoredMessage(
             provider=self.name,
-            from_email=sender or Mailbox("template@example.com"),
+            from_email=sender or received_address("", "template@example.com"),
             reply_to=str(fields.mailbox("replyTo") or ""),
             subject=fields.text("subject"),
             text=fields.text("textContent"),
@@ -380,10 +381,10 @@ class _Fields:
             raise BrevoError(INVALID, f"{name} is not a valid date-time")
         return text
 
-    def mailbox(self, name: str) -> Mailbox | None:
+    def mailbox(self, name: str) -> EmailAddress | None:
         return _mailbox(self.object(name), name) if self.get(name) is not None else None
 
-    def mailboxes(self, name: str) -> list[Mailbox]:
+    def mailboxes(self, name: str) -> list[EmailAddress]:
         return [_mailbox(item, name) for item in self.array(name)]
 
     def headers(self) -> CaseInsensitiveDict[str]:
@@ -404,10 +405,10 @@ class _Fields:
         return tuple(_attachment(_Fields(item)) for item in self.array("attachment"))
 
 
-def _mailbox(data: Any, name: str) -> Mailbox:
+def _mailbox(data: Any, name: str) -> EmailAddress:
     fields = _Fields(data)
-    mailbox = Mailbox(fields.text("email"), _display_name(fields.text("name")))
-    if not mailbox.is_valid:
+    mailbox = received_address(_display_name(fields.text("name")), fields.text("email"))
+    if not is_valid(mailbox):
         raise BrevoError(INVALID, f"email is not valid in {name}")
     return mailbox
 
@@ -450,5 +451,5 @@ def _fill(text: str, params: Mapping[str, Any]) -> str:
     return _PARAM.sub(lambda match: str(params.get(match[1], "")), text)
 
 
-def _person(mailbox: Mailbox) -> dict[str, str | None]:
+def _person(mailbox: EmailAddress) -> dict[str, str | None]:
     return {"Name": mailbox.display_name or None, "Address": mailbox.addr_spec}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-_LIST_ITEM = re.compile(r'(?:"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[^",])+')
-_NAME_ADDR = re.compile(
-    r'(?P<name>"(?:[^"\\]|\\.)*"\s*|[^<>]*)<(?P<addr_spec>[^<>]*)>\s*\Z', re.DOTALL
-)
-_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+from ..address_syntax import Element, join_phrase, split_elements
+from ..addresses import EmailAddress
+
+_CONTROL_CHARS = re.compile(r"[\r\n\0]")
 _ADDR_SPEC = re.compile(
     r"""(?: "[^"\r\n]+" | [^\s()<>@,:;"\[\]\\]+ )
         @
@@ -19,46 +17,34 @@ _ADDR_SPEC = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Mailbox:
-    """An address: addr-spec, and a display name that can be empty."""
-
-    addr_spec: str
-    display_name: str = ""
-
-    def __str__(self) -> str:
-        if not self.display_name:
-            return self.addr_spec
-        escaped = re.sub(r'(["\\])', r"\\\1", self.display_name)
-        return f'"{escaped}" <{self.addr_spec}>'
-
-    @property
-    def domain(self) -> str:
-        """What follows the last @."""
-        return self.addr_spec.rpartition("@")[2]
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether it has a local part, and a domain in ASCII: IDNs must be encoded."""
-        return _ADDR_SPEC.match(self.addr_spec) is not None
-
-    @property
-    def uses_eai(self) -> bool:
-        """Whether the local part is internationalized (RFC 6530)."""
-        return not self.addr_spec.rpartition("@")[0].isascii()
+def received_address(display_name: str, addr_spec: str) -> EmailAddress:
+    """Return an address that is in a call, valid or not."""
+    return EmailAddress.as_written(
+        _CONTROL_CHARS.sub(" ", display_name), _CONTROL_CHARS.sub(" ", addr_spec)
+    )
 
 
-def parse_mailboxes(text: str) -> list[Mailbox]:
+def is_valid(mailbox: EmailAddress) -> bool:
+    """Tell whether it has a local part, and a domain in ASCII: IDNs must be encoded."""
+    return _ADDR_SPEC.match(mailbox.addr_spec) is not None
+
+
+def has_valid_domain(mailbox: EmailAddress) -> bool:
+    """Tell whether it has any local part, and a domain in ASCII."""
+    return bool(mailbox.username) and is_valid(received_address("", f"x@{mailbox.domain}"))
+
+
+def parse_mailboxes(text: str) -> list[EmailAddress]:
     """Return the addresses in a comma-separated list, which are not necessarily valid."""
-    items = _LIST_ITEM.findall(text)
-    return [_parse_mailbox(item.strip()) for item in items if item.strip()]
+    elements = [element for element in split_elements(text) if not element.is_blank]
+    if any(element.separator == ";" and not element.in_group for element in elements):
+        return [received_address("", text)]
+    return [_parse_mailbox(element) for element in elements]
 
 
-def _parse_mailbox(text: str) -> Mailbox:
-    match = _NAME_ADDR.match(text)
-    if not match:
-        return Mailbox(text)
-    name = match["name"].strip()
-    if len(name) > 1 and name[0] == name[-1] == '"':
-        name = _QUOTED_PAIR.sub(r"\1", name[1:-1])
-    return Mailbox(match["addr_spec"].strip(), name)
+def _parse_mailbox(element: Element) -> EmailAddress:
+    mailbox = element.pieces()
+    text = "".join(part for _, part in element.tokens).strip()
+    if mailbox is None or (mailbox.in_brackets and "<" in text and ">" not in text):
+        return received_address("", text)
+    return received_address(join_phrase(mailbox.phrase), mailbox.addr_spec)

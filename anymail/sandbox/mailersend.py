@@ -23,7 +23,8 @@ from datetime import datetime, timezone
 from email.utils import format_datetime
 from typing import Any
 
-from .mailboxes import Mailbox
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, received_address
 from .providers import InboundMail, Provider, WebhookTarget, clicked_link
 from .store import Store, StoredAttachment, StoredMessage, StoredRecipient, render
 from .wire import ApiRequest, ApiResponse, MalformedRequest, WebhookCall
@@ -175,7 +176,9 @@ class MailerSend(Provider):
             raise MailerSendError("The resource was not found.", status=404)
         return ApiResponse.json({"data": self._bulks[bulk_id]})
 
-    def _build(self, fields: _Fields, request: ApiRequest) -> tuple[StoredMessage, list[Mailbox]]:
+    def _build(
+        self, fields: _Fields, request: ApiRequest
+    ) -> tuple[StoredMessage, list[EmailAddress]]:
         """Return the message that MailerSend would send, and its suppressed recipients."""
         template_id = fields.text("template_id") or None
         from_email = fields.mailbox("from")
@@ -220,7 +223,7 @@ class MailerSend(Provider):
         options = fields.object("settings")
         message = StoredMessage(
             provider=self.name,
-            from_email=from_email or Mailbox("template@example.com"),
+            from_email=from_email or received_address("", "template@example.com"),
             reply_to=str(fields.mailbox("reply_to") or ""),
             subject=fields.text("subject"),
             text=fields.text("text"),
@@ -370,7 +373,7 @@ def _json(request: ApiRequest) -> Any:
         raise MailerSendError(str(err), status=400) from err
 
 
-def _suppression(mailbox: Mailbox) -> dict[str, Any]:
+def _suppression(mailbox: EmailAddress) -> dict[str, Any]:
     return {
         "email": mailbox.addr_spec,
         "name": mailbox.display_name,
@@ -416,16 +419,16 @@ class _Fields:
         items = self._typed(name, list, [])
         return [_Fields(item, f"{name}.{number}") for number, item in enumerate(items)]
 
-    def as_mailbox(self) -> Mailbox:
-        mailbox = Mailbox(self.text("email"), self.text("name"))
-        if not mailbox.is_valid or mailbox.uses_eai:
+    def as_mailbox(self) -> EmailAddress:
+        mailbox = received_address(self.text("name"), self.text("email"))
+        if not is_valid(mailbox) or mailbox.uses_eai:
             raise self.error("email", "must be a valid email address.")
         return mailbox
 
-    def mailbox(self, name: str) -> Mailbox | None:
+    def mailbox(self, name: str) -> EmailAddress | None:
         return self.object(name).as_mailbox() if self.data.get(name) is not None else None
 
-    def recipients(self, kind: str) -> list[Mailbox]:
+    def recipients(self, kind: str) -> list[EmailAddress]:
         mailboxes = [item.as_mailbox() for item in self.objects(kind)]
         if len(mailboxes) > MAX_RECIPIENTS[kind]:
             raise self.error(kind, f"may not have more than {MAX_RECIPIENTS[kind]} items.")
@@ -452,7 +455,7 @@ class _Fields:
             headers["Precedence"] = "bulk"
         return headers
 
-    def personalization(self, recipients: list[Mailbox]) -> dict[str, dict[str, Any]]:
+    def personalization(self, recipients: list[EmailAddress]) -> dict[str, dict[str, Any]]:
         """Return the data by address in lower case."""
         known = {mailbox.addr_spec.lower() for mailbox in recipients}
         data = {}

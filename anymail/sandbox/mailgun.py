@@ -24,7 +24,8 @@ from urllib.parse import unquote, urlencode
 
 from urllib3.filepost import encode_multipart_formdata
 
-from .mailboxes import Mailbox, parse_mailboxes
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, parse_mailboxes
 from .providers import (
     USER_AGENT,
     InboundMail,
@@ -195,7 +196,7 @@ class Mailgun(Provider):
         self,
         form: Form,
         message_id: str,
-        to: list[Mailbox],
+        to: list[EmailAddress],
         variables: Mapping[str, Mapping[str, Any]] | None,
     ) -> StoredRecipient:
         """Return the message as the recipients in ``to`` get it, for the first of them."""
@@ -347,10 +348,10 @@ def _form_call(
     return WebhookCall(url, body, {"Content-Type": content_type})
 
 
-def _mailboxes(form: Form, name: str) -> list[Mailbox]:
+def _mailboxes(form: Form, name: str) -> list[EmailAddress]:
     mailboxes = [box for value in form.get_list(name) for box in parse_mailboxes(value)]
     for mailbox in mailboxes:
-        if not mailbox.is_valid or (name == "from" and mailbox.uses_eai):
+        if not is_valid(mailbox) or (name == "from" and mailbox.uses_eai):
             raise MailgunError(
                 f"'{name}' parameter is not a valid address. please check documentation"
             )

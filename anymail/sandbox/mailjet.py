@@ -21,7 +21,8 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage, MIMEPart
 from typing import Any
 
-from .mailboxes import Mailbox
+from ..addresses import EmailAddress
+from .mailboxes import has_valid_domain, received_address
 from .providers import (
     USER_AGENT,
     InboundMail,
@@ -241,7 +242,7 @@ class Mailjet(Provider):
                     )
         message = StoredMessage(
             provider=self.name,
-            from_email=from_email or Mailbox("template@example.com"),
+            from_email=from_email or received_address("", "template@example.com"),
             reply_to=str(reply_to or ""),
             subject=fields.text("Subject"),
             text=fields.text("TextPart"),
@@ -279,7 +280,7 @@ class Mailjet(Provider):
         campaign = fields.text("CustomCampaign")
         return StoredRecipient(
             kind="to",
-            mailbox=Mailbox(""),
+            mailbox=received_address("", ""),
             message_id="",
             header_to=header_to,
             subject=subject,
@@ -410,17 +411,16 @@ class _Fields:
             for number, item in enumerate(self.array(name))
         ]
 
-    def mailbox(self, name: str) -> Mailbox | None:
+    def mailbox(self, name: str) -> EmailAddress | None:
         return self.object(name).as_mailbox() if self.data.get(name) is not None else None
 
-    def mailboxes(self, name: str) -> list[Mailbox]:
+    def mailboxes(self, name: str) -> list[EmailAddress]:
         return [item.as_mailbox() for item in self.objects(name)]
 
-    def as_mailbox(self) -> Mailbox:
-        mailbox = Mailbox(self.text("Email"), self.text("Name"))
+    def as_mailbox(self) -> EmailAddress:
+        mailbox = received_address(self.text("Name"), self.text("Email"))
         # Mailjet takes non-ASCII local parts, but domains must be encoded.
-        local_part, _, domain = mailbox.addr_spec.rpartition("@")
-        if not local_part or not Mailbox(f"x@{domain}").is_valid:
+        if not has_valid_domain(mailbox):
             raise self.error(INVALID_EMAIL, "Email", f"{mailbox.addr_spec!r} is invalid")
         return mailbox
 

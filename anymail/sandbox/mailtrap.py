@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from .mailboxes import Mailbox
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, received_address
 from .providers import (
     USER_AGENT,
     InboundMail,
@@ -343,10 +344,10 @@ class _Fields:
         value: dict[str, Any] = self._typed(name, dict, {})
         return value
 
-    def mailbox(self, name: str) -> Mailbox | None:
+    def mailbox(self, name: str) -> EmailAddress | None:
         return _mailbox(self.data[name], name) if name in self.data else None
 
-    def all(self, name: str) -> list[Mailbox]:
+    def all(self, name: str) -> list[EmailAddress]:
         items: list[Any] = self._typed(name, list, [])
         if len(items) > MAX_RECIPIENTS:
             raise MailtrapError(f"'{name}' must have at most {MAX_RECIPIENTS} items")
@@ -382,13 +383,12 @@ class _Fields:
         return tuple(attachments), tuple(inline_images)
 
 
-def _mailbox(item: Any, field: str) -> Mailbox:
+def _mailbox(item: Any, field: str) -> EmailAddress:
     try:
-        mailbox = Mailbox(item["email"], item.get("name", ""))
-        is_valid = isinstance(mailbox.display_name, str) and mailbox.is_valid
+        mailbox = received_address(item.get("name", ""), item["email"])
     except (AttributeError, KeyError, TypeError):
-        is_valid = False
-    if not is_valid:
+        mailbox = received_address("", "")
+    if not is_valid(mailbox):
         raise MailtrapError(f"'{field}' address is invalid")
     return mailbox
 

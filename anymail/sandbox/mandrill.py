@@ -21,7 +21,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from .mailboxes import Mailbox
+from ..addresses import EmailAddress
+from .mailboxes import has_valid_domain, received_address
 from .providers import (
     USER_AGENT,
     InboundMail,
@@ -148,8 +149,8 @@ class Mandrill(Provider):
                 raise MandrillError("template_name and template_content are required")
             for item in call.objects("template_content"):
                 item.text("name")
-        from_email = Mailbox(fields.text("from_email"), fields.text("from_name"))
-        if not _is_valid(from_email) and not (with_template and not from_email.addr_spec):
+        from_email = received_address(fields.text("from_name"), fields.text("from_email"))
+        if not has_valid_domain(from_email) and not (with_template and not from_email.addr_spec):
             raise MandrillError("message.from_email: not a valid address")
         to = fields.objects("to")
         if not to:
@@ -188,7 +189,7 @@ class Mandrill(Provider):
         status, reason = "queued" if background else "sent", None
         if scheduled:
             status = "scheduled"
-        if not _is_valid(Mailbox(address)):
+        if not has_valid_domain(received_address("", address)):
             status, reason = "invalid", "invalid"
         elif address.lower() in self.store.suppressed:
             status, reason = "rejected", "hard-bounce"
@@ -362,10 +363,10 @@ class _Fields:
     def objects(self, name: str) -> list[_Fields]:
         return [_Fields(item, name) for item in self._typed(name, list, [])]
 
-    def as_mailbox(self) -> Mailbox:
+    def as_mailbox(self) -> EmailAddress:
         if self.text("type") not in ("", "to", "cc", "bcc"):
             raise MandrillError(f"{self.name}.type: must be to, cc or bcc")
-        return Mailbox(self.text("email"), self.text("name"))
+        return received_address(self.text("name"), self.text("email"))
 
     def variables(self, name: str) -> dict[str, Any]:
         variables: dict[str, Any] = {}
@@ -423,12 +424,6 @@ def _files(mail: InboundMail) -> dict[str, dict[str, Any]]:
             **({} if is_image else {"base64": True}),
         }
     return files
-
-
-def _is_valid(mailbox: Mailbox) -> bool:
-    """Tell whether Mandrill takes the address: non-ASCII local parts, but encoded domains."""
-    local_part, _, domain = mailbox.addr_spec.rpartition("@")
-    return bool(local_part) and Mailbox(f"x@{domain}").is_valid
 
 
 def _fill(pattern: re.Pattern[str], text: str, data: Mapping[str, Any]) -> str:

@@ -19,7 +19,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from .mailboxes import Mailbox, parse_mailboxes
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, parse_mailboxes
 from .providers import (
     USER_AGENT,
     InboundMail,
@@ -325,7 +326,7 @@ def _text(data: dict[str, Any], name: str) -> str:
     return value or ""
 
 
-def _recipients(data: dict[str, Any]) -> list[tuple[str, Mailbox]]:
+def _recipients(data: dict[str, Any]) -> list[tuple[str, EmailAddress]]:
     recipients = []
     for kind, name in (("to", "To"), ("cc", "CC"), ("bcc", "BCC")):
         items = data.get(kind) or []
@@ -340,18 +341,18 @@ def _recipients(data: dict[str, Any]) -> list[tuple[str, Mailbox]]:
     if not recipients:
         raise PostalError("NoRecipients", "There are no recipients defined to receive this message")
     for kind, mailbox in recipients:
-        if not mailbox.is_valid:
+        if not is_valid(mailbox):
             raise PostalError("ValidationError", f"`{kind}` has an invalid address")
     return recipients
 
 
-def _from_email(data: dict[str, Any]) -> Mailbox:
+def _from_email(data: dict[str, Any]) -> EmailAddress:
     mailboxes = parse_mailboxes(_text(data, "from"))
     if not mailboxes:
         raise PostalError(
             "FromAddressMissing", "The From address is missing and is required to send a message"
         )
-    if not mailboxes[0].is_valid or mailboxes[0].domain.lower().endswith(UNKNOWN_DOMAIN):
+    if not is_valid(mailboxes[0]) or mailboxes[0].domain.lower().endswith(UNKNOWN_DOMAIN):
         raise PostalError(
             "UnauthenticatedFromAddress",
             "The From address is not authorised to send mail from this server",

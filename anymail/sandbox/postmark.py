@@ -18,7 +18,8 @@ from datetime import datetime, timezone
 from email.utils import format_datetime
 from typing import Any
 
-from .mailboxes import Mailbox, parse_mailboxes
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, parse_mailboxes
 from .providers import (
     USER_AGENT,
     InboundMail,
@@ -475,7 +476,7 @@ class _Fields:
         value: bool | None = self._typed(name, bool, None)
         return value
 
-    def mailboxes(self, name: str) -> list[Mailbox]:
+    def mailboxes(self, name: str) -> list[EmailAddress]:
         mailboxes = parse_mailboxes(self.text(name))
         for mailbox in mailboxes:
             address = mailbox.addr_spec
@@ -491,7 +492,7 @@ class _Fields:
                     f"Error parsing '{name}': Illegal email domain '{mailbox.domain}' "
                     f"in address '{address}'.",
                 )
-            if not mailbox.is_valid or mailbox.uses_eai:
+            if not is_valid(mailbox) or mailbox.uses_eai:
                 raise PostmarkError(INVALID_EMAIL, f"Invalid '{name}' address: '{address}'.")
         return mailboxes
 
@@ -546,7 +547,7 @@ def _is_test(request: ApiRequest) -> bool:
     return request.headers.get("X-Postmark-Server-Token") == TEST_TOKEN
 
 
-def _full(mailbox: Mailbox) -> dict[str, str]:
+def _full(mailbox: EmailAddress) -> dict[str, str]:
     """Return an address as in FromFull, ToFull and so on."""
     local_part = mailbox.addr_spec.rpartition("@")[0]
     return {

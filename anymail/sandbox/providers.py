@@ -16,12 +16,13 @@ from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
 from html import unescape
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from ..addresses import EmailAddress, parse_single_address
 from ..providers import PROVIDERS
 from ..providers import Provider as RegisteredProvider
-from .mailboxes import Mailbox, parse_mailboxes
+from .mailboxes import parse_mailboxes
 from .store import Store, StoredAttachment, StoredMessage, StoredRecipient
 from .wire import ApiRequest, ApiResponse, WebhookCall
 
@@ -60,11 +61,12 @@ class WebhookTarget:
 class InboundMail:
     """A message that somebody sends to an address for which the provider receives mail.
 
+    ``sender`` and ``recipient`` are EmailAddress, and can be given as text ("Ann <a@example.com>").
     ``stripped_text`` is the text without the quoted message that it replies to.
     """
 
-    sender: Mailbox
-    recipient: Mailbox
+    sender: EmailAddress
+    recipient: EmailAddress
     subject: str
     text: str
     html: str = ""
@@ -73,6 +75,28 @@ class InboundMail:
     in_reply_to: str = ""
     message_id: str = field(default_factory=lambda: make_msgid(domain="mail.example.com"))
     date: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            sender: EmailAddress | str,
+            recipient: EmailAddress | str,
+            subject: str,
+            text: str,
+            html: str = "",
+            stripped_text: str = "",
+            attachments: tuple[StoredAttachment, ...] = (),
+            in_reply_to: str = "",
+            message_id: str = ...,
+            date: datetime = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        for name in ("sender", "recipient"):
+            address = getattr(self, name)
+            if isinstance(address, str):
+                object.__setattr__(self, name, parse_single_address(address, name))
 
     @classmethod
     def reply(

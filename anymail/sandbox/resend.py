@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from .mailboxes import Mailbox, parse_mailboxes
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, parse_mailboxes
 from .providers import (
     USER_AGENT,
     InboundMail,
@@ -415,7 +416,7 @@ class _Fields:
         text: str = self._typed(name, str, "")
         return text
 
-    def mailboxes(self, name: str, *, required: bool = False) -> list[Mailbox]:
+    def mailboxes(self, name: str, *, required: bool = False) -> list[EmailAddress]:
         items = self.data.get(name, [])
         items = [items] if isinstance(items, str) else items
         if not isinstance(items, list):
@@ -425,9 +426,9 @@ class _Fields:
         return [self._mailbox(name, item) for item in items]
 
     @staticmethod
-    def _mailbox(name: str, item: Any) -> Mailbox:
+    def _mailbox(name: str, item: Any) -> EmailAddress:
         mailboxes = parse_mailboxes(item) if isinstance(item, str) else []
-        if len(mailboxes) != 1 or not mailboxes[0].is_valid or mailboxes[0].uses_eai:
+        if len(mailboxes) != 1 or not is_valid(mailboxes[0]) or mailboxes[0].uses_eai:
             raise ResendError(
                 f"Invalid `{name}` field. The email address needs to follow the "
                 "`email@example.com` or `Name <email@example.com>` format."

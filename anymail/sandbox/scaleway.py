@@ -15,7 +15,8 @@ import uuid
 from datetime import datetime, timezone
 from typing import Any
 
-from .mailboxes import Mailbox
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, received_address
 from .providers import Provider, WebhookTarget, as_text
 from .store import StoredAttachment, StoredMessage, StoredRecipient
 from .wire import ApiRequest, ApiResponse, MalformedRequest, WebhookCall
@@ -223,11 +224,13 @@ def _content(data: dict[str, Any], name: str) -> str:
     return content
 
 
-def _mailbox(item: Any, field: str) -> Mailbox:
+def _mailbox(item: Any, field: str) -> EmailAddress:
     if not isinstance(item, dict) or not isinstance(item.get("email"), str):
         raise ScalewayError(f"Invalid email {field} address")
-    mailbox = Mailbox(item["email"], item.get("name") or "")
-    if not mailbox.is_valid:
+    if not isinstance(item.get("name") or "", str):
+        raise ScalewayError(f"Invalid arguments: {field}.name is not a string")
+    mailbox = received_address(item.get("name") or "", item["email"])
+    if not is_valid(mailbox):
         raise ScalewayError(f"Invalid email {field} address")
     return mailbox
 

@@ -23,7 +23,8 @@ from typing import Any
 from requests.structures import CaseInsensitiveDict
 from urllib3.filepost import encode_multipart_formdata
 
-from .mailboxes import Mailbox
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, received_address
 from .providers import (
     USER_AGENT,
     InboundMail,
@@ -388,7 +389,7 @@ class _Call:
             request=request,
         )
 
-    def _check_recipients(self, mailboxes: list[Mailbox]) -> None:
+    def _check_recipients(self, mailboxes: list[EmailAddress]) -> None:
         self.recipients_count += len(mailboxes)
         if self.recipients_count > MAX_RECIPIENTS:
             raise SendGridError(f"At most {MAX_RECIPIENTS} recipients are allowed")
@@ -492,15 +493,15 @@ def _headers(data: Mapping[str, Any], name: str) -> dict[str, str]:
     return headers
 
 
-def _mailboxes(personalization: Mapping[str, Any], kind: str) -> list[Mailbox]:
+def _mailboxes(personalization: Mapping[str, Any], kind: str) -> list[EmailAddress]:
     return [_mailbox(item, f"personalizations.{kind}") for item in _objects(personalization, kind)]
 
 
-def _mailbox(item: Any, field: str) -> Mailbox:
+def _mailbox(item: Any, field: str) -> EmailAddress:
     if not isinstance(item, dict) or not isinstance(item.get("name", ""), str):
         raise SendGridError("Invalid type. Expected: object.", field)
-    mailbox = Mailbox(str(item.get("email", "")), item.get("name", ""))
-    if not mailbox.is_valid:
+    mailbox = received_address(item.get("name", ""), str(item.get("email", "")))
+    if not is_valid(mailbox):
         raise SendGridError("Does not contain a valid address.", f"{field}.email")
     return mailbox
 

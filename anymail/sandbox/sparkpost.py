@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from .mailboxes import Mailbox, parse_mailboxes
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, parse_mailboxes, received_address
 from .providers import (
     USER_AGENT,
     InboundMail,
@@ -37,7 +38,7 @@ BAD_RECIPIENTS = "2000"
 
 MAX_CAMPAIGN_ID_BYTES = 64
 
-TEMPLATE_FROM = Mailbox("template@sandbox.example", "From of the template")
+TEMPLATE_FROM = received_address("From of the template", "template@sandbox.example")
 """Templates have a From of their own at SparkPost."""
 
 # Anymail's word: class of the event, and what it has beside the fields of all.
@@ -296,15 +297,15 @@ class _Call:
                 raise _wrong("options.start_time") from err
         return start_time
 
-    def from_email(self) -> Mailbox:
+    def from_email(self) -> EmailAddress:
         value = self.content.get("from")
         if isinstance(value, dict):
-            mailboxes = [Mailbox(str(value.get("email", "")), str(value.get("name", "")))]
+            mailboxes = [received_address(str(value.get("name", "")), str(value.get("email", "")))]
         else:
             mailboxes = parse_mailboxes(self.text("from"))
         if not mailboxes:
             raise _missing("content.from")
-        if len(mailboxes) > 1 or not mailboxes[0].is_valid:
+        if len(mailboxes) > 1 or not is_valid(mailboxes[0]):
             raise _wrong("content.from")
         return mailboxes[0]
 
@@ -359,7 +360,7 @@ class _Call:
             if not isinstance(item, dict):
                 raise _wrong("recipients")
             mailbox, header_to = _address(item.get("address"))
-            if not mailbox.is_valid:
+            if not is_valid(mailbox):
                 self.rejected.append(
                     {
                         "message": "invalid recipient address",
@@ -390,10 +391,10 @@ class _Call:
         return result
 
 
-def _address(address: Any) -> tuple[Mailbox, str]:
+def _address(address: Any) -> tuple[EmailAddress, str]:
     """Return the address to send to, and the To header."""
     if isinstance(address, str):
-        [mailbox] = parse_mailboxes(address)[:1] or [Mailbox("")]
+        [mailbox] = parse_mailboxes(address)[:1] or [received_address("", "")]
         return mailbox, str(mailbox)
     if not isinstance(address, dict):
         raise _missing("recipients.address")
@@ -403,10 +404,10 @@ def _address(address: Any) -> tuple[Mailbox, str]:
     for mailbox in parse_mailboxes(header_to):
         if mailbox.addr_spec == addr_spec:
             name = name or mailbox.display_name
-    return Mailbox(addr_spec, name), header_to
+    return received_address(name, addr_spec), header_to
 
 
-def _kind(mailbox: Mailbox, header_to: str, headers: Mapping[str, str]) -> str:
+def _kind(mailbox: EmailAddress, header_to: str, headers: Mapping[str, str]) -> str:
     """Tell from the headers: to SparkPost, all recipients are alike."""
     cc = next((value for name, value in headers.items() if name.lower() == "cc"), "")
     for kind, header in (("to", header_to), ("cc", cc)):

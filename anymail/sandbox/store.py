@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from .mailboxes import Mailbox
+from ..addresses import EmailAddress
 from .wire import ApiRequest, ApiResponse
 
 
@@ -41,7 +41,7 @@ class StoredRecipient:
     """
 
     kind: str
-    mailbox: Mailbox
+    mailbox: EmailAddress
     message_id: str
     header_to: str
     subject: str
@@ -70,7 +70,7 @@ class StoredMessage:
     """
 
     provider: str
-    from_email: Mailbox
+    from_email: EmailAddress
     reply_to: str
     subject: str
     text: str

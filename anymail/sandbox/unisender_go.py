@@ -19,7 +19,8 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import Any
 
-from .mailboxes import Mailbox, parse_mailboxes
+from ..addresses import EmailAddress
+from .mailboxes import is_valid, parse_mailboxes, received_address
 from .providers import (
     USER_AGENT,
     Provider,
@@ -163,7 +164,7 @@ class UnisenderGo(Provider):
         self, fields: _Fields, recipients: list[_Fields], job_id: str, request: ApiRequest
     ) -> StoredMessage:
         template_id = fields.text("template_id")
-        from_email = Mailbox(fields.text("from_email"), fields.text("from_name"))
+        from_email = received_address(fields.text("from_name"), fields.text("from_email"))
         if from_email.addr_spec or not template_id:
             _check_address(from_email, "from_email")
         body = _Fields(fields.object("body"))
@@ -176,7 +177,9 @@ class UnisenderGo(Provider):
         return StoredMessage(
             provider=self.name,
             from_email=from_email,
-            reply_to=str(Mailbox(fields.text("reply_to"), _decode(fields.text("reply_to_name")))),
+            reply_to=str(
+                received_address(_decode(fields.text("reply_to_name")), fields.text("reply_to"))
+            ),
             subject=content[0],
             text=content[1],
             html=content[2],
@@ -198,7 +201,7 @@ class UnisenderGo(Provider):
         """Return what one recipient gets."""
         own = recipient.object("substitutions")
         data = {**fields.object("global_substitutions"), **own}
-        mailbox = Mailbox(recipient.text("email"), recipient.substitution("to_name"))
+        mailbox = received_address(recipient.substitution("to_name"), recipient.text("email"))
         metadata = as_text({**fields.object("global_metadata"), **recipient.object("metadata")})
         message_id = metadata.pop(GENERATED_ID, job_id)
         headers = fields.headers()
@@ -280,15 +283,15 @@ def _decode(value: str) -> str:
         return value
 
 
-def _mailboxes(header: str) -> list[Mailbox]:
+def _mailboxes(header: str) -> list[EmailAddress]:
     """Return the addresses in a To or Cc header, their display names decoded."""
     return [
-        Mailbox(mailbox.addr_spec, _decode(mailbox.display_name))
+        received_address(_decode(mailbox.display_name), mailbox.addr_spec)
         for mailbox in parse_mailboxes(header)
     ]
 
 
-def _kind(mailbox: Mailbox, to: list[Mailbox], cc: list[Mailbox]) -> str:
+def _kind(mailbox: EmailAddress, to: list[EmailAddress], cc: list[EmailAddress]) -> str:
     """Return what recipient somebody is, as the headers look."""
     for kind, shown in (("to", to), ("cc", cc)):
         if mailbox.addr_spec in (item.addr_spec for item in shown):
@@ -361,7 +364,7 @@ class _Fields:
             _check_merge_field(name)
         _check_metadata(self.object("global_metadata"))
         if reply_to := self.text("reply_to"):
-            _check_address(Mailbox(reply_to), "reply_to")
+            _check_address(received_address("", reply_to), "reply_to")
 
     def recipients(self, suppressed: set[str]) -> tuple[list[_Fields], dict[str, str]]:
         """Return the recipients, and {address: reason} for those who get nothing (more)."""
@@ -373,12 +376,12 @@ class _Fields:
         found: dict[str, _Fields] = {}
         failed = {}
         for item in items:
-            mailbox = Mailbox(item.text("email"))
+            mailbox = received_address("", item.text("email"))
             address = mailbox.addr_spec.lower()
             for name in item.object("substitutions"):
                 _check_merge_field(name)
             _check_metadata({**self.object("global_metadata"), **item.object("metadata")})
-            if not mailbox.is_valid or mailbox.uses_eai:
+            if not is_valid(mailbox) or mailbox.uses_eai:
                 failed[mailbox.addr_spec] = "invalid"
             elif address in suppressed:
                 failed[mailbox.addr_spec] = "unsubscribed"
@@ -393,8 +396,8 @@ class _Fields:
         return tuple(_attachment(item, is_inline) for item in self.items(name))
 
 
-def _check_address(mailbox: Mailbox, field: str) -> None:
-    if not mailbox.is_valid or mailbox.uses_eai:
+def _check_address(mailbox: EmailAddress, field: str) -> None:
+    if not is_valid(mailbox) or mailbox.uses_eai:
         raise UnisenderGoError(f"Field 'message.{field}' is not a valid address")
 
 

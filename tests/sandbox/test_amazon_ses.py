@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from django.core.mail import EmailMultiAlternatives
 from requests.structures import CaseInsensitiveDict
 
+from anymail.addresses import EmailAddress
 from anymail.exceptions import AnymailAPIError
 from anymail.message import AnymailMessage
-from anymail.sandbox import ApiRequest, Mailbox, StoredAttachment, StoredTemplate
+from anymail.sandbox import ApiRequest, StoredAttachment, StoredTemplate
 from anymail.sandbox.amazon_ses import AmazonSES
 from anymail.sandbox.store import Store
 
@@ -231,7 +232,7 @@ class SendEmailTests(SESTestCase):
         )
         self.assertEqual(stored.provider, "amazon_ses")
         self.assertEqual((stored.subject, stored.text, stored.html), ("Hi", "Text\n", ""))
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com"))
+        self.assertEqual(stored.from_email, EmailAddress("", "shop@example.com"))
         self.assertEqual((stored.track_opens, stored.send_at, stored.template_id), (None,) * 3)
         self.send(PLAIN)
         self.assertNotEqual(*(item.message_ids for item in self.sandbox.messages))
@@ -248,7 +249,7 @@ class SendEmailTests(SESTestCase):
                 answer = self.send(MIME.replace("\n", line_end), Destination=destination)
                 self.assertEqual(answer.status, 200, answer.text)
                 [stored] = self.sandbox.messages
-                self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Zoë, Brno"))
+                self.assertEqual(stored.from_email, EmailAddress("Zoë, Brno", "shop@example.com"))
                 self.assertEqual(
                     stored.reply_to, '"Pomoc, 1" <help@example.com>, help2@example.com'
                 )
@@ -275,16 +276,16 @@ class SendEmailTests(SESTestCase):
                 self.assertEqual(
                     [(copy.kind, copy.mailbox) for copy in stored.recipients],
                     [
-                        ("to", Mailbox("ann@example.net", "Ann, A.")),
-                        ("to", Mailbox("borek@xn--hj-mia.example", "Bořek")),
-                        ("cc", Mailbox("cc@example.net")),
-                        ("bcc", Mailbox("bcc@example.net", "Bcc")),
+                        ("to", EmailAddress("Ann, A.", "ann@example.net")),
+                        ("to", EmailAddress("Bořek", "borek@xn--hj-mia.example")),
+                        ("cc", EmailAddress("", "cc@example.net")),
+                        ("bcc", EmailAddress("Bcc", "bcc@example.net")),
                     ],
                 )
                 copy = stored.recipients[3]
                 self.assertEqual(
                     copy.header_to,
-                    '"Ann, A." <ann@example.net>, "Bořek" <borek@xn--hj-mia.example>',
+                    '"Ann, A." <ann@example.net>, Bořek <borek@xn--hj-mia.example>',
                 )
                 self.assertEqual(
                     (copy.subject, copy.text, copy.html), (stored.subject, stored.text, stored.html)
@@ -309,7 +310,7 @@ class SendEmailTests(SESTestCase):
                 [stored] = self.sandbox.messages
                 self.assertEqual(
                     [(copy.kind, str(copy.mailbox)) for copy in stored.recipients],
-                    [("to", '"Ann" <ann@example.net>'), ("bcc", "b@example.net")],
+                    [("to", "Ann <ann@example.net>"), ("bcc", "b@example.net")],
                 )
                 self.assertNotIn("Bcc", stored.recipients[0].headers)
 
@@ -446,14 +447,14 @@ class SendBulkEmailTests(SESTestCase):
             },
         )
         self.assertNotEqual(first.message_ids, second.message_ids)
-        self.assertEqual(first.from_email, Mailbox("shop@example.com", "Shop, Brno"))
+        self.assertEqual(first.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
         self.assertEqual((first.template_id, first.subject), ("welcome", "Hello {{first}}"))
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in first.recipients],
             [
-                ("to", Mailbox("ann@example.net", "Anna Á.")),
-                ("cc", Mailbox("cc@example.net")),
-                ("bcc", Mailbox("bcc@example.net")),
+                ("to", EmailAddress("Anna Á.", "ann@example.net")),
+                ("cc", EmailAddress("", "cc@example.net")),
+                ("bcc", EmailAddress("", "bcc@example.net")),
             ],
         )
         copy = first.recipients[1]
@@ -721,7 +722,7 @@ class BackendTests(SandboxTestCase):
         self.assertEqual(email.send(), 1)
 
         [stored] = self.sandbox.messages
-        self.assertEqual(stored.from_email, Mailbox("shop@xn--hj-mia.example", "Zoë's, Brno"))
+        self.assertEqual(stored.from_email, EmailAddress("Zoë's, Brno", "shop@xn--hj-mia.example"))
         self.assertEqual(stored.reply_to, '"Pomoc, 1" <help@example.com>')
         self.assertEqual(stored.subject.split(), email.subject.split())
         self.assertEqual(stored.text.rstrip("\n"), email.body)
@@ -735,10 +736,10 @@ class BackendTests(SandboxTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in stored.recipients],
             [
-                ("to", Mailbox("borek@xn--hj-mia.example", "Bořek, B.")),
-                ("to", Mailbox("ann@example.net")),
-                ("cc", Mailbox("cc@example.net", "Cc")),
-                ("bcc", Mailbox("bcc@example.net")),
+                ("to", EmailAddress("Bořek, B.", "borek@xn--hj-mia.example")),
+                ("to", EmailAddress("", "ann@example.net")),
+                ("cc", EmailAddress("Cc", "cc@example.net")),
+                ("bcc", EmailAddress("", "bcc@example.net")),
             ],
         )
         copy = stored.recipients[0]
@@ -767,8 +768,10 @@ class BackendTests(SandboxTestCase):
         )
         self.assertEqual(email.send(), 1)
         borek, ann = self.sandbox.messages
-        self.assertEqual(borek.from_email, Mailbox("shop@example.com", "Zoë"))
-        self.assertEqual(borek.recipients[0].mailbox, Mailbox("borek@xn--hj-mia.example", "Bořek"))
+        self.assertEqual(borek.from_email, EmailAddress("Zoë", "shop@example.com"))
+        self.assertEqual(
+            borek.recipients[0].mailbox, EmailAddress("Bořek", "borek@xn--hj-mia.example")
+        )
         self.assertEqual(borek.recipients[0].text, "you has 3 at Zoë's")
         self.assertEqual(borek.recipients[0].metadata, {"run": "w7", "user": "Bořek"})
         self.assertEqual(ann.recipients[0].text, "Ann has 3 at Zoë's")

@@ -8,9 +8,9 @@ from typing import Any
 from unittest.mock import ANY
 from urllib.parse import quote
 
+from anymail.addresses import EmailAddress
 from anymail.sandbox import (
     InboundMail,
-    Mailbox,
     StoredAttachment,
     StoredTemplate,
     UnsupportedEvent,
@@ -78,8 +78,8 @@ class EmailTests(BrevoTestCase):
         self.assertEqual(self.post(data).status, 201)
         [stored] = self.sandbox.messages
         self.assertEqual(stored.provider, "brevo")
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Shop, Brno"))
-        self.assertEqual(stored.reply_to, '"Help" <help@example.com>')
+        self.assertEqual(stored.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
+        self.assertEqual(stored.reply_to, "Help <help@example.com>")
         self.assertEqual((stored.subject, stored.text, stored.html), ("Účet", "Text", "<p>Text"))
         self.assertEqual((stored.template_id, stored.send_at), (None, None))
         self.assertEqual((stored.track_opens, stored.track_clicks), (None, None))
@@ -94,14 +94,14 @@ class EmailTests(BrevoTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in stored.recipients],
             [
-                ("to", Mailbox("ann@example.net", "Ann")),
-                ("cc", Mailbox("c@example.net")),
-                ("bcc", Mailbox("žofie@example.net")),
+                ("to", EmailAddress("Ann", "ann@example.net")),
+                ("cc", EmailAddress("", "c@example.net")),
+                ("bcc", EmailAddress("", "žofie@example.net")),
             ],
         )
         for copy in stored.recipients:
             self.assertEqual((copy.subject, copy.text, copy.html), ("Účet", "Text", "<p>Text"))
-            self.assertEqual(copy.header_to, '"Ann" <ann@example.net>')
+            self.assertEqual(copy.header_to, "Ann <ann@example.net>")
             self.assertEqual(copy.headers["X-Shop"], "7")
             self.assertEqual(copy.metadata, {"order": "4711", "name": "Žofie"})
             self.assertEqual(copy.tags, ("a", "b"))
@@ -268,8 +268,8 @@ class BatchTests(BrevoTestCase):
             [
                 ("to", "ann@example.net", answer.json["messageIds"][0], "ann@example.net"),
                 ("cc", "c@example.net", answer.json["messageIds"][0], "ann@example.net"),
-                ("to", "bo@example.net", answer.json["messageIds"][1], '"Bo" <bo@example.net>'),
-                ("cc", "c@example.net", answer.json["messageIds"][1], '"Bo" <bo@example.net>'),
+                ("to", "bo@example.net", answer.json["messageIds"][1], "Bo <bo@example.net>"),
+                ("cc", "c@example.net", answer.json["messageIds"][1], "Bo <bo@example.net>"),
             ],
         )
         ann, _ann_cc, bo, _bo_cc = stored.recipients
@@ -415,8 +415,8 @@ class AttachmentTests(BrevoTestCase):
         super().setUp()
         self.sandbox.webhook_url = "http://127.0.0.1:8000/anymail"
         mail = InboundMail(
-            Mailbox("a@example.net"),
-            Mailbox("b@example.com"),
+            EmailAddress("", "a@example.net"),
+            EmailAddress("", "b@example.com"),
             "Hi",
             "Text",
             attachments=ATTACHMENTS,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from anymail.sandbox import InboundMail, Mailbox, StoredAttachment
+from anymail.addresses import EmailAddress
+from anymail.sandbox import InboundMail, StoredAttachment
 from anymail.sandbox.providers import UnsupportedEvent
 
 from .test_demo import DemoTestCase, usable
@@ -21,8 +22,8 @@ FORWARDED = (
 class InboundTests(DemoTestCase):
     def receive(self, provider: str, *, raw: bool) -> Any:
         mail = InboundMail(
-            sender=Mailbox("ann@example.net", "Ann"),
-            recipient=Mailbox("shop@example.com"),
+            sender=EmailAddress("Ann", "ann@example.net"),
+            recipient=EmailAddress("", "shop@example.com"),
             subject="Přeposláno",
             text="Příliš\n",
             html='<p>Příliš <img src="cid:logo@inline">',

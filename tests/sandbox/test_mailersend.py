@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 from unittest.mock import ANY
 
-from anymail.sandbox import Mailbox, StoredAttachment, StoredTemplate, WebhookCall
+from anymail.addresses import EmailAddress
+from anymail.sandbox import StoredAttachment, StoredTemplate, WebhookCall
 
 from .cases import Answer, SandboxTestCase
 from .test_webhooks import BARE_RECIPIENT, RECIPIENT, WebhookTestCase, message
@@ -76,8 +77,8 @@ class EmailTests(MailerSendTestCase):
         self.assertEqual(self.post(data).status, 202)
         [stored] = self.sandbox.messages
         self.assertEqual(stored.provider, "mailersend")
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Shop, Brno"))
-        self.assertEqual(stored.reply_to, '"Help" <help@example.com>')
+        self.assertEqual(stored.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
+        self.assertEqual(stored.reply_to, "Help <help@example.com>")
         self.assertEqual(
             (stored.subject, stored.text, stored.html), ("Účet", "Text", "<p>{{ not_merged }}")
         )
@@ -98,16 +99,16 @@ class EmailTests(MailerSendTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in stored.recipients],
             [
-                ("to", Mailbox("ann@example.net", "Ann")),
-                ("cc", Mailbox("c@example.net")),
-                ("bcc", Mailbox("b@example.net")),
+                ("to", EmailAddress("Ann", "ann@example.net")),
+                ("cc", EmailAddress("", "c@example.net")),
+                ("bcc", EmailAddress("", "b@example.net")),
             ],
         )
         for copy in stored.recipients:
             self.assertEqual(
                 (copy.subject, copy.text, copy.html), ("Účet", "Text", "<p>{{ not_merged }}")
             )
-            self.assertEqual(copy.header_to, '"Ann" <ann@example.net>')
+            self.assertEqual(copy.header_to, "Ann <ann@example.net>")
             self.assertEqual(
                 copy.headers,
                 {"X-Shop": "7", "In-Reply-To": "<id@example.com>", "Precedence": "bulk"},

@@ -4,7 +4,8 @@ import json
 import re
 from typing import Any
 
-from anymail.sandbox import Mailbox, StoredAttachment, StoredTemplate
+from anymail.addresses import EmailAddress
+from anymail.sandbox import StoredAttachment, StoredTemplate
 
 from .cases import Answer, SandboxTestCase, basic_auth, form, multipart
 
@@ -70,7 +71,7 @@ class MessagesTests(MailgunTestCase):
         self.post(fields)
         [message] = self.sandbox.messages
         self.assertEqual(message.provider, "mailgun")
-        self.assertEqual(message.from_email, Mailbox("shop@example.com", "Shop, Brno"))
+        self.assertEqual(message.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
         self.assertEqual(message.reply_to, "help@example.com")
         self.assertEqual((message.subject, message.text, message.html), ("Účet", "Text", "<p>Text"))
         self.assertEqual((message.track_opens, message.track_clicks), (False, True))
@@ -78,17 +79,17 @@ class MessagesTests(MailgunTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in message.recipients],
             [
-                ("to", Mailbox("ann@example.net", "Ann")),
-                ("to", Mailbox("bo@example.net", "Bo")),
-                ("to", Mailbox("cy@example.net")),
-                ("cc", Mailbox("c@example.net")),
-                ("bcc", Mailbox("žofie@example.net")),
+                ("to", EmailAddress("Ann", "ann@example.net")),
+                ("to", EmailAddress("Bo", "bo@example.net")),
+                ("to", EmailAddress("", "cy@example.net")),
+                ("cc", EmailAddress("", "c@example.net")),
+                ("bcc", EmailAddress("", "žofie@example.net")),
             ],
         )
         for copy in message.recipients:
             self.assertEqual((copy.subject, copy.text, copy.html), ("Účet", "Text", "<p>Text"))
             self.assertEqual(
-                copy.header_to, '"Ann" <ann@example.net>, "Bo" <bo@example.net>, cy@example.net'
+                copy.header_to, "Ann <ann@example.net>, Bo <bo@example.net>, cy@example.net"
             )
             self.assertEqual(copy.headers, {"Reply-To": "help@example.com", "X-Shop": "7"})
             self.assertEqual(copy.metadata, {"order": "4711", "name": "Žofie"})
@@ -228,8 +229,8 @@ class BatchTests(MailgunTestCase):
         self.assertEqual(
             [(copy.kind, copy.address, copy.header_to) for copy in message.recipients],
             [
-                ("to", "ann@example.net", '"Ann" <ann@example.net>'),
-                ("cc", "c@example.net", '"Ann" <ann@example.net>'),
+                ("to", "ann@example.net", "Ann <ann@example.net>"),
+                ("cc", "c@example.net", "Ann <ann@example.net>"),
                 ("to", "bo@example.net", "bo@example.net"),
                 ("cc", "c@example.net", "bo@example.net"),
             ],
@@ -252,7 +253,7 @@ class BatchTests(MailgunTestCase):
         [message] = self.sandbox.messages
         self.assertEqual(
             [copy.header_to for copy in message.recipients],
-            ['"Ann" <ann@example.net>', "bo@example.net"],
+            ["Ann <ann@example.net>", "bo@example.net"],
         )
 
     def test_template(self):

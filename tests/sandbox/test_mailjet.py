@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import ANY
 
+from anymail.addresses import EmailAddress
 from anymail.sandbox import (
     InboundMail,
-    Mailbox,
     StoredAttachment,
     StoredTemplate,
     UnsupportedEvent,
@@ -78,8 +78,8 @@ class SendTests(MailjetTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox, int(copy.message_id)) for copy in stored.recipients],
             [
-                ("to", Mailbox("ann@example.net", "Ann"), result["To"][0]["MessageID"]),
-                ("cc", Mailbox("c@example.net"), result["Cc"][0]["MessageID"]),
+                ("to", EmailAddress("Ann", "ann@example.net"), result["To"][0]["MessageID"]),
+                ("cc", EmailAddress("", "c@example.net"), result["Cc"][0]["MessageID"]),
             ],
         )
         self.assertEqual(len(stored.message_ids), 2)
@@ -114,8 +114,8 @@ class SendTests(MailjetTestCase):
         self.send(data)
         [stored] = self.sandbox.messages
         self.assertEqual(stored.provider, "mailjet")
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Shop, Brno"))
-        self.assertEqual(stored.reply_to, '"Help" <help@example.com>')
+        self.assertEqual(stored.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
+        self.assertEqual(stored.reply_to, "Help <help@example.com>")
         self.assertEqual((stored.subject, stored.text, stored.html), ("Účet", "Text", "<p>Text"))
         self.assertEqual((stored.track_opens, stored.track_clicks), (True, False))
         self.assertEqual((stored.template_id, stored.send_at), (None, None))
@@ -128,7 +128,7 @@ class SendTests(MailjetTestCase):
         )
         [copy] = stored.recipients
         self.assertEqual((copy.subject, copy.text, copy.html), ("Účet", "Text", "<p>Text"))
-        self.assertEqual(copy.header_to, '"Ann" <ann@example.net>')
+        self.assertEqual(copy.header_to, "Ann <ann@example.net>")
         self.assertEqual(copy.headers, {"X-Shop": "7"})
         self.assertEqual(copy.metadata, {"order": "4711", "name": "Žofie"})
         self.assertEqual(copy.tags, ("receipt",))
@@ -382,7 +382,7 @@ class MailjetWebhookTests(WebhookTestCase):
         self.assertEqual((payload["Payload"], payload["customcampaign"]), ("", ""))
 
     def inbound(self, **kwargs: Any) -> tuple[InboundMail, dict[str, Any]]:
-        mail = self.mail(sender=Mailbox("z@example.net", "Žofie, N."), **kwargs)
+        mail = self.mail(sender=EmailAddress("Žofie, N.", "z@example.net"), **kwargs)
         call = self.sandbox.inbound_webhook("mailjet", mail)
         self.assertEqual(call.url, "http://user:pass@127.0.0.1:8000/anymail/mailjet/inbound/")
         return mail, json.loads(call.body)

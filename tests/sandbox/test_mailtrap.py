@@ -9,7 +9,8 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from anymail.sandbox import Mailbox, Sandbox, StoredAttachment, StoredTemplate, WebhookCall
+from anymail.addresses import EmailAddress
+from anymail.sandbox import Sandbox, StoredAttachment, StoredTemplate, WebhookCall
 
 from .cases import Answer, SandboxTestCase
 from .test_webhooks import BARE_RECIPIENT, RECIPIENT, SHOP, WebhookTestCase, message
@@ -77,8 +78,8 @@ class SendTests(MailtrapTestCase):
         )
         [stored] = self.sandbox.messages
         self.assertEqual(stored.provider, "mailtrap")
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Shop, Brno"))
-        self.assertEqual(stored.reply_to, '"Help" <help@example.com>')
+        self.assertEqual(stored.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
+        self.assertEqual(stored.reply_to, "Help <help@example.com>")
         self.assertEqual((stored.subject, stored.text, stored.html), ("Účet", "Text", "<p>Text"))
         self.assertIsNone(stored.template_id)
         self.assertEqual(
@@ -92,13 +93,13 @@ class SendTests(MailtrapTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in stored.recipients],
             [
-                ("to", Mailbox("ann@example.net", "Ann")),
-                ("to", Mailbox("žofie@example.net")),
-                ("bcc", Mailbox("b@example.net")),
+                ("to", EmailAddress("Ann", "ann@example.net")),
+                ("to", EmailAddress("", "žofie@example.net")),
+                ("bcc", EmailAddress("", "b@example.net")),
             ],
         )
         for copy in stored.recipients:
-            self.assertEqual(copy.header_to, '"Ann" <ann@example.net>, žofie@example.net')
+            self.assertEqual(copy.header_to, "Ann <ann@example.net>, žofie@example.net")
             self.assertEqual((copy.subject, copy.text, copy.html), ("Účet", "Text", "<p>Text"))
             self.assertEqual(copy.headers, {"X-Shop": "7"})
             self.assertEqual(copy.metadata, {"order": "4711", "n": "5"})

@@ -8,7 +8,8 @@ from typing import Any
 from unittest.mock import ANY
 from urllib.parse import parse_qs
 
-from anymail.sandbox import Mailbox, StoredAttachment, StoredRecipient, StoredTemplate, WebhookCall
+from anymail.addresses import EmailAddress
+from anymail.sandbox import StoredAttachment, StoredRecipient, StoredTemplate, WebhookCall
 
 from .cases import Answer, SandboxTestCase
 from .test_webhooks import BARE_RECIPIENT, RECIPIENT, WebhookTestCase, message
@@ -66,8 +67,8 @@ class SendTests(MandrillTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox, copy.message_id) for copy in stored.recipients],
             [
-                ("to", Mailbox("ann@example.net", "Ann"), answer.json[0]["_id"]),
-                ("cc", Mailbox("c@example.net"), answer.json[1]["_id"]),
+                ("to", EmailAddress("Ann", "ann@example.net"), answer.json[0]["_id"]),
+                ("cc", EmailAddress("", "c@example.net"), answer.json[1]["_id"]),
             ],
         )
         self.assertEqual(len(stored.message_ids), 2)
@@ -91,7 +92,7 @@ class SendTests(MandrillTestCase):
         )
         [stored] = self.sandbox.messages
         self.assertEqual(stored.provider, "mandrill")
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Shop, Brno"))
+        self.assertEqual(stored.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
         self.assertEqual(stored.reply_to, "help@example.com")
         self.assertEqual((stored.subject, stored.text, stored.html), ("Účet", "Text", "<p>Text"))
         self.assertEqual((stored.track_opens, stored.track_clicks), (True, False))
@@ -115,11 +116,11 @@ class SendTests(MandrillTestCase):
             {"email": "cy@example.net", "type": "bcc"},
         ]
         shown = [copy.header_to for copy in self.copies(to=to, preserve_recipients=True)]
-        self.assertEqual(shown, ['"Ann" <ann@example.net>, bo@example.net'] * 3)
+        self.assertEqual(shown, ["Ann <ann@example.net>, bo@example.net"] * 3)
         for fields in ({}, {"preserve_recipients": False}):
             self.assertEqual(
                 [copy.header_to for copy in self.copies(to=to, **fields)],
-                ['"Ann" <ann@example.net>', "bo@example.net", "cy@example.net"],
+                ["Ann <ann@example.net>", "bo@example.net", "cy@example.net"],
             )
 
     def test_merge(self):
@@ -357,7 +358,7 @@ class MandrillWebhookTests(WebhookTestCase):
     def test_inbound(self):
         # https://mailchimp.com/developer/transactional/guides/set-up-inbound-email-processing/
         for raw in (False, True):
-            mail = self.mail(sender=Mailbox("z@example.net", "Žofie, N."))
+            mail = self.mail(sender=EmailAddress("Žofie, N.", "z@example.net"))
             payload = self.event(self.sandbox.inbound_webhook("mandrill", mail, raw=raw))
             self.assertEqual(payload["event"], "inbound")
             received = payload["msg"]
@@ -379,6 +380,6 @@ class MandrillWebhookTests(WebhookTestCase):
             self.assertEqual(received["attachments"], {"účet.csv": content})
             image = {"name": "logo@inline", "type": "image/png", "content": "iVBORwA="}
             self.assertEqual(received["images"], {"logo@inline": image})
-        mail = self.mail(sender=Mailbox("z@example.net"), attachments=())
+        mail = self.mail(sender=EmailAddress("", "z@example.net"), attachments=())
         received = self.event(self.sandbox.inbound_webhook("mandrill", mail))["msg"]
         self.assertTrue({"attachments", "images"}.isdisjoint(received))

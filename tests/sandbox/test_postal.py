@@ -7,7 +7,8 @@ import json
 import time
 from typing import Any
 
-from anymail.sandbox import Mailbox, StoredAttachment, WebhookCall
+from anymail.addresses import EmailAddress
+from anymail.sandbox import StoredAttachment, WebhookCall
 from tests.utils import skip_without
 
 from .cases import Answer, SandboxTestCase
@@ -79,7 +80,7 @@ class SendTests(PostalTestCase):
         )
         [stored] = self.sandbox.messages
         self.assertEqual(stored.provider, "postal")
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Shop, Brno"))
+        self.assertEqual(stored.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
         self.assertEqual(stored.reply_to, "help@example.com")
         self.assertEqual((stored.subject, stored.text, stored.html), ("Účet", "Text", "<p>Text"))
         self.assertEqual(
@@ -92,13 +93,13 @@ class SendTests(PostalTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in stored.recipients],
             [
-                ("to", Mailbox("ann@example.net", "Ann")),
-                ("to", Mailbox("žofie@example.net")),
-                ("cc", Mailbox("c@example.net")),
+                ("to", EmailAddress("Ann", "ann@example.net")),
+                ("to", EmailAddress("", "žofie@example.net")),
+                ("cc", EmailAddress("", "c@example.net")),
             ],
         )
         for copy in stored.recipients:
-            self.assertEqual(copy.header_to, '"Ann" <ann@example.net>, žofie@example.net')
+            self.assertEqual(copy.header_to, "Ann <ann@example.net>, žofie@example.net")
             self.assertEqual((copy.subject, copy.text, copy.html), ("Účet", "Text", "<p>Text"))
             self.assertEqual(copy.headers, {"X-Shop": "7"})
             self.assertEqual(copy.tags, ("účtenka",))

@@ -5,7 +5,8 @@ import json
 from typing import Any
 from unittest.mock import ANY
 
-from anymail.sandbox import Mailbox, StoredAttachment, StoredTemplate
+from anymail.addresses import EmailAddress
+from anymail.sandbox import StoredAttachment, StoredTemplate
 
 from .cases import Answer, SandboxTestCase
 
@@ -50,7 +51,10 @@ class EmailTests(PostmarkTestCase):
         self.assertEqual(message.message_ids, [answer.json["MessageID"]])
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in message.recipients],
-            [("to", Mailbox("ann@example.net", "Ann")), ("cc", Mailbox("c@example.net"))],
+            [
+                ("to", EmailAddress("Ann", "ann@example.net")),
+                ("cc", EmailAddress("", "c@example.net")),
+            ],
         )
 
     def test_stored(self):
@@ -81,7 +85,7 @@ class EmailTests(PostmarkTestCase):
         self.post("email", data)
         [message] = self.sandbox.messages
         self.assertEqual(message.provider, "postmark")
-        self.assertEqual(message.from_email, Mailbox("shop@example.com", "Shop, Brno"))
+        self.assertEqual(message.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
         self.assertEqual(message.reply_to, "help@example.com")
         self.assertEqual((message.subject, message.text, message.html), ("Účet", "Text", "<p>Text"))
         self.assertEqual((message.track_opens, message.track_clicks), (True, False))

@@ -12,7 +12,8 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
-from anymail.sandbox import Mailbox, Sandbox, StoredAttachment, WebhookCall
+from anymail.addresses import EmailAddress
+from anymail.sandbox import Sandbox, StoredAttachment, WebhookCall
 from tests.utils import skip_without
 
 from .cases import Answer, SandboxTestCase
@@ -58,9 +59,9 @@ class SendTests(ResendTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in stored.recipients],
             [
-                ("to", Mailbox("ann@example.net", "Ann")),
-                ("cc", Mailbox("c@example.net")),
-                ("bcc", Mailbox("b@example.net")),
+                ("to", EmailAddress("Ann", "ann@example.net")),
+                ("cc", EmailAddress("", "c@example.net")),
+                ("bcc", EmailAddress("", "b@example.net")),
             ],
         )
 
@@ -94,8 +95,8 @@ class SendTests(ResendTestCase):
         self.assertEqual(self.post(data).status, 200)
         [stored] = self.sandbox.messages
         self.assertEqual(stored.provider, "resend")
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Shop, Brno"))
-        self.assertEqual(stored.reply_to, '"Help" <help@example.com>, x@example.com')
+        self.assertEqual(stored.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
+        self.assertEqual(stored.reply_to, "Help <help@example.com>, x@example.com")
         self.assertEqual((stored.subject, stored.text, stored.html), ("Účet", "Text", "<p>Text"))
         self.assertEqual(stored.send_at, "2031-02-03T04:05:06+00:00")
         self.assertEqual(
@@ -110,7 +111,7 @@ class SendTests(ResendTestCase):
             (StoredAttachment("logo.png", "image/png", b"\x89PN", "logo@inline"),),
         )
         for copy in stored.recipients:
-            self.assertEqual(copy.header_to, '"Ann" <ann@example.net>, bo@example.net')
+            self.assertEqual(copy.header_to, "Ann <ann@example.net>, bo@example.net")
             self.assertEqual((copy.subject, copy.text, copy.html), ("Účet", "Text", "<p>Text"))
             self.assertEqual(copy.headers, data["headers"])
             self.assertEqual(copy.metadata, {"order": "4711", "name": "Žofie"})
@@ -149,7 +150,7 @@ class BatchTests(ResendTestCase):
             answer.json, {"data": [{"id": ann.message_ids[0]}, {"id": bo.message_ids[0]}]}
         )
         self.assertNotEqual(ann.message_ids, bo.message_ids)
-        self.assertEqual(ann.recipients[0].header_to, '"Ann" <ann@example.net>')
+        self.assertEqual(ann.recipients[0].header_to, "Ann <ann@example.net>")
         self.assertEqual([copy.kind for copy in bo.recipients], ["to", "cc"])
         self.assertEqual((ann.send_at, bo.send_at), ("in 1 hour", None))
 
@@ -371,7 +372,7 @@ class ResendWebhookTests(WebhookTestCase):
                 payload = self.event(event)
                 data = payload["data"]
                 self.assertEqual(data["email_id"], "<1@mg.example.com>")
-                self.assertEqual(data["to"], ['"Ann" <ann@example.net>'])
+                self.assertEqual(data["to"], ["Ann <ann@example.net>"])
                 self.assertEqual(data["subject"], "Účet")
                 self.assertEqual(
                     data["headers"],
@@ -411,14 +412,14 @@ class ResendWebhookTests(WebhookTestCase):
         self.assertIn("Mozilla", self.event("clicked")["data"]["click"]["userAgent"])
 
     def test_all_recipients_are_named(self):
-        other = replace(self.recipient, mailbox=Mailbox("bo@example.net"))
+        other = replace(self.recipient, mailbox=EmailAddress("", "bo@example.net"))
         stored = replace(
             message(self.provider, self.recipient),
             recipients=(self.recipient, other, replace(other, kind="bcc")),
         )
         call = self.sandbox.tracking_webhook(stored, "delivered", other)
         self.assertEqual(
-            json.loads(call.body)["data"]["to"], ['"Ann" <ann@example.net>', "bo@example.net"]
+            json.loads(call.body)["data"]["to"], ["Ann <ann@example.net>", "bo@example.net"]
         )
 
     def test_inbound(self):

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from anymail.sandbox import Mailbox, StoredAttachment
+from anymail.addresses import EmailAddress
+from anymail.sandbox import StoredAttachment
 
 from .cases import Answer, SandboxTestCase
 
@@ -50,12 +51,12 @@ class ScalewayTests(SandboxTestCase):
         self.assertEqual(len(message.message_ids), 2)
         self.assertEqual(len({item["message_id"] for item in answer.json["emails"]}), 1)
         self.assertEqual({item["status"] for item in answer.json["emails"]}, {"sending"})
-        self.assertEqual(message.from_email, Mailbox("shop@example.com", "Shop, Brno"))
+        self.assertEqual(message.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
         self.assertEqual(message.reply_to, "help@example.com")
         self.assertEqual(message.attachments, (StoredAttachment("", "text/csv", b"a,b"),))
         ann = message.recipients[0]
-        self.assertEqual(ann.mailbox, Mailbox("ann@example.net", "Ann"))
-        self.assertEqual(ann.header_to, '"Ann" <ann@example.net>')
+        self.assertEqual(ann.mailbox, EmailAddress("Ann", "ann@example.net"))
+        self.assertEqual(ann.header_to, "Ann <ann@example.net>")
         self.assertEqual(ann.metadata, {"order": "4711"})
         self.assertEqual(ann.tags, ("receipt",))
         self.assertEqual(ann.headers["X-Shop"], "7")

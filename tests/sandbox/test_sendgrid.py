@@ -10,7 +10,8 @@ from unittest.mock import patch
 
 from requests.structures import CaseInsensitiveDict
 
-from anymail.sandbox import ApiRequest, Mailbox, Sandbox, StoredAttachment, StoredTemplate
+from anymail.addresses import EmailAddress
+from anymail.sandbox import ApiRequest, Sandbox, StoredAttachment, StoredTemplate
 from anymail.sandbox.wire import Form
 
 from .cases import Answer, SandboxTestCase
@@ -91,8 +92,8 @@ class SendTests(SendGridTestCase):
         self.assertEqual(self.post(data).status, 202)
         [stored] = self.sandbox.messages
         self.assertEqual(stored.provider, "sendgrid")
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Shop, Brno"))
-        self.assertEqual(stored.reply_to, '"Help" <help@example.com>, b@a.b')
+        self.assertEqual(stored.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
+        self.assertEqual(stored.reply_to, "Help <help@example.com>, b@a.b")
         self.assertEqual((stored.subject, stored.text, stored.html), ("Účet", "Text", "<p>Text"))
         self.assertEqual((stored.track_opens, stored.track_clicks), (None, False))
         self.assertEqual((stored.send_at, stored.template_id), (str(data["send_at"]), None))
@@ -104,13 +105,13 @@ class SendTests(SendGridTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in stored.recipients],
             [
-                ("to", Mailbox("ann@example.net", "Ann")),
-                ("cc", Mailbox("cc@example.net")),
-                ("bcc", Mailbox("bcc@example.net")),
+                ("to", EmailAddress("Ann", "ann@example.net")),
+                ("cc", EmailAddress("", "cc@example.net")),
+                ("bcc", EmailAddress("", "bcc@example.net")),
             ],
         )
         copy = stored.recipients[1]
-        self.assertEqual(copy.header_to, '"Ann" <ann@example.net>')
+        self.assertEqual(copy.header_to, "Ann <ann@example.net>")
         self.assertEqual(copy.headers, {"x-shop": "8", "X-Other": "1"})
         self.assertEqual(copy.metadata, {"run": "w7", "order": "4711"})
         self.assertEqual(copy.tags, ("receipt", "účet"))

@@ -12,9 +12,10 @@ import requests
 from django.core.mail import EmailMultiAlternatives
 from django.test import SimpleTestCase
 
+from anymail.addresses import EmailAddress
 from anymail.providers import PROVIDERS
 from anymail.providers import Provider as RegisteredProvider
-from anymail.sandbox import Mailbox, Sandbox, UnsupportedEvent, WebhookCall
+from anymail.sandbox import Sandbox, UnsupportedEvent, WebhookCall
 from anymail.sandbox.providers import InboundMail, Provider, load_provider
 from anymail.sandbox.server import MAX_BODY, LoopbackServer
 from anymail.sandbox.store import Store
@@ -493,7 +494,9 @@ class ProviderTests(SimpleTestCase):
             name = "outbound"
             anymail_settings = handle = tracking_webhook = None  # type: ignore[assignment]
 
-        mail = InboundMail(Mailbox("a@example.com"), Mailbox("b@example.com"), "Hi", "Text")
+        mail = InboundMail(
+            EmailAddress("", "a@example.com"), EmailAddress("", "b@example.com"), "Hi", "Text"
+        )
         with (
             patch.dict(PROVIDERS, outbound=RegisteredProvider("outbound", "Outbound", webhooks=())),
             self.assertRaisesMessage(UnsupportedEvent, "Outbound does not receive mail"),

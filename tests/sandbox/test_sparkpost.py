@@ -6,7 +6,8 @@ import time
 from typing import Any
 from unittest.mock import ANY
 
-from anymail.sandbox import Mailbox, StoredAttachment, StoredTemplate
+from anymail.addresses import EmailAddress
+from anymail.sandbox import StoredAttachment, StoredTemplate
 
 from .cases import Answer, SandboxTestCase
 from .test_webhooks import BARE_RECIPIENT, RECIPIENT, WebhookTestCase, message
@@ -81,7 +82,7 @@ class SendTests(SparkPostTestCase):
         self.assertEqual(answer.json["results"]["total_accepted_recipients"], 4)
         [stored] = self.sandbox.messages
         self.assertEqual(stored.provider, "sparkpost")
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Shop, Brno"))
+        self.assertEqual(stored.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
         self.assertEqual(stored.reply_to, "help@example.com")
         self.assertEqual((stored.subject, stored.text, stored.html), ("Účet", "Text", "<p>Text"))
         self.assertEqual((stored.track_opens, stored.track_clicks), (True, False))
@@ -93,10 +94,10 @@ class SendTests(SparkPostTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox, copy.header_to) for copy in stored.recipients],
             [
-                ("to", Mailbox("ann@example.net", "Ann"), TO),
-                ("cc", Mailbox("cc@example.net"), TO),
-                ("bcc", Mailbox("bcc@example.net"), TO),
-                ("to", Mailbox("string@example.net"), "string@example.net"),
+                ("to", EmailAddress("Ann", "ann@example.net"), TO),
+                ("cc", EmailAddress("", "cc@example.net"), TO),
+                ("bcc", EmailAddress("", "bcc@example.net"), TO),
+                ("to", EmailAddress("", "string@example.net"), "string@example.net"),
             ],
         )
         ann, cc, *_ = stored.recipients
@@ -111,8 +112,8 @@ class SendTests(SparkPostTestCase):
         ann = {"address": {"email": "ann@example.net", "name": "Ann"}}
         self.post({"content": {**CONTENT, "from": sender}, "recipients": [ann]})
         [stored] = self.sandbox.messages
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Shop"))
-        self.assertEqual(stored.recipients[0].mailbox, Mailbox("ann@example.net", "Ann"))
+        self.assertEqual(stored.from_email, EmailAddress("Shop", "shop@example.com"))
+        self.assertEqual(stored.recipients[0].mailbox, EmailAddress("Ann", "ann@example.net"))
 
     def test_substitution(self):
         content = {

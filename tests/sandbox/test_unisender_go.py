@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from anymail.sandbox import Mailbox, StoredAttachment, StoredTemplate, UnsupportedEvent
+from anymail.addresses import EmailAddress
+from anymail.sandbox import StoredAttachment, StoredTemplate, UnsupportedEvent
 
 from .cases import Answer, SandboxTestCase
 from .test_webhooks import BARE_RECIPIENT, RECIPIENT, WebhookTestCase, message
@@ -98,7 +99,7 @@ class SendTests(UnisenderGoTestCase):
         )
         [stored] = self.sandbox.messages
         self.assertEqual(stored.provider, "unisender_go")
-        self.assertEqual(stored.from_email, Mailbox("shop@example.com", "Shop, Brno"))
+        self.assertEqual(stored.from_email, EmailAddress("Shop, Brno", "shop@example.com"))
         self.assertEqual(stored.reply_to, '"Help Inc." <help@example.com>')
         self.assertEqual((stored.subject, stored.text, stored.html), ("Účet", "Text", "<p>Text"))
         self.assertEqual((stored.track_opens, stored.track_clicks), (True, False))
@@ -115,10 +116,10 @@ class SendTests(UnisenderGoTestCase):
         self.assertEqual(
             [(copy.kind, copy.mailbox) for copy in stored.recipients],
             [
-                ("to", Mailbox("bob@example.net", "Bob, Jr.")),
-                ("to", Mailbox("bo@example.net")),
-                ("cc", Mailbox("c@example.net")),
-                ("bcc", Mailbox("b@example.net")),
+                ("to", EmailAddress("Bob, Jr.", "bob@example.net")),
+                ("to", EmailAddress("", "bo@example.net")),
+                ("cc", EmailAddress("", "c@example.net")),
+                ("bcc", EmailAddress("", "b@example.net")),
             ],
         )
         for copy in stored.recipients:
@@ -166,7 +167,7 @@ class SendTests(UnisenderGoTestCase):
         self.assertEqual(bo.merge_data, {"first": "friend", "shop": "Shop"})
         self.assertNotIn("to_name", ann.merge_data)
         # Nobody sees others.
-        self.assertEqual((ann.kind, ann.header_to), ("to", '"Ann" <ann@example.net>'))
+        self.assertEqual((ann.kind, ann.header_to), ("to", "Ann <ann@example.net>"))
         self.assertEqual((bo.kind, bo.header_to), ("to", "bo@example.net"))
 
     def test_template(self):

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import time
+from dataclasses import replace
 from email import message_from_string, policy
 from email.message import EmailMessage
 from typing import Any
@@ -19,10 +20,11 @@ from urllib.parse import parse_qs, urlsplit
 from django.test import SimpleTestCase
 from requests.structures import CaseInsensitiveDict
 
+from anymail.addresses import EmailAddress
+from anymail.exceptions import AnymailInvalidAddress
 from anymail.sandbox import (
     ApiRequest,
     InboundMail,
-    Mailbox,
     Sandbox,
     StoredAttachment,
     StoredMessage,
@@ -33,7 +35,7 @@ from anymail.sandbox.wire import Form
 
 RECIPIENT = StoredRecipient(
     kind="to",
-    mailbox=Mailbox("ann@example.net", "Ann"),
+    mailbox=EmailAddress("Ann", "ann@example.net"),
     message_id="<1@mg.example.com>",
     header_to="Ann <ann@example.net>",
     subject="Účet",
@@ -42,8 +44,8 @@ RECIPIENT = StoredRecipient(
     metadata={"order": "4711"},
     tags=("receipt",),
 )
-BARE_RECIPIENT = StoredRecipient("to", Mailbox("bo@example.net"), "2", "", "", "", "")
-SHOP = Mailbox("shop@example.com", "Shop")
+BARE_RECIPIENT = StoredRecipient("to", EmailAddress("", "bo@example.net"), "2", "", "", "", "")
+SHOP = EmailAddress("Shop", "shop@example.com")
 
 
 def message(provider: str, recipient: StoredRecipient = RECIPIENT, **kwargs: Any) -> StoredMessage:
@@ -54,6 +56,18 @@ ATTACHMENTS = (
     StoredAttachment("účet.csv", "text/csv; charset=iso-8859-2", b"\xe9;\r\n"),
     StoredAttachment("logo.png", "image/png", b"\x89PNG\0", "logo@inline"),
 )
+
+
+class InboundMailTests(SimpleTestCase):
+    def test_addresses_as_text(self):
+        mail = InboundMail("Ann <ann@example.net>", "shop@example.com", "Hi", "Text")
+        self.assertEqual(mail.sender, EmailAddress("Ann", "ann@example.net"))
+        self.assertEqual(mail.recipient, EmailAddress("", "shop@example.com"))
+        self.assertEqual(replace(mail, sender=SHOP, recipient=SHOP).sender, SHOP)
+        self.assertIn(b"\r\nFrom: Ann <ann@example.net>\r\n", mail.as_bytes())
+        for text in ("ann", "a@b.com, c@d.com"):
+            with self.subTest(text), self.assertRaisesRegex(AnymailInvalidAddress, "`recipient`"):
+                InboundMail("a@example.com", text, "Hi", "Text")
 
 
 class WebhookTestCase(SimpleTestCase):
@@ -77,8 +91,8 @@ class WebhookTestCase(SimpleTestCase):
     def mail(self, **kwargs: Any) -> InboundMail:
         return InboundMail(
             **{
-                "sender": Mailbox("žofie@example.net", "Žofie, N."),
-                "recipient": Mailbox("shop+4711@example.com"),
+                "sender": EmailAddress("Žofie, N.", "žofie@example.net"),
+                "recipient": EmailAddress("", "shop+4711@example.com"),
                 "subject": "Ahoj, " + "žluťoučký kůň " * 20,
                 "text": "Příliš\nžluťoučký\n",
                 "html": "<p>Příliš",
@@ -194,7 +208,10 @@ class PostmarkTests(WebhookTestCase):
         self.assertEqual((csv["ContentID"], png["ContentID"]), ("", "logo@inline"))
 
     def test_inbound_raw(self):
-        for sender in (Mailbox("žofie@example.net", "Žofie, N."), Mailbox("z@a.b", "Žofie, N.")):
+        for sender in (
+            EmailAddress("Žofie, N.", "žofie@example.net"),
+            EmailAddress("Žofie, N.", "z@a.b"),
+        ):
             mail = self.mail(sender=sender)
             call = self.sandbox.inbound_webhook("postmark", mail, raw=True)
             self.assert_mime(json.loads(call.body)["RawEmail"], mail)
@@ -329,7 +346,7 @@ class ReplyTests(SimpleTestCase):
     def test_reply_to(self):
         original = StoredMessage("postmark", SHOP, "Help <help@a.b>, x@a.b", "", "", "", ())
         mail = InboundMail.reply(original, BARE_RECIPIENT, "Thanks", ATTACHMENTS)
-        self.assertEqual(mail.recipient, Mailbox("help@a.b", "Help"))
+        self.assertEqual(mail.recipient, EmailAddress("Help", "help@a.b"))
         self.assertEqual(mail.in_reply_to, "<2>")
         self.assertEqual(mail.attachments, ATTACHMENTS)
 
