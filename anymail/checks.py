@@ -267,7 +267,7 @@ def _open_webhooks(named: list[tuple[str, AnymailCoreWebhookView]], unused: int)
     places = [f"{url} ({view.esp_name})" for url, view in named]
     if unused:
         places.append(f"{unused} webhooks of providers that you don't seem to use")
-    keys = {view.signature_setting for _, view in named if view.signature_setting is not None}
+    keys = {view.signature_setting for _, view in named if view.signature_setting}
     choices = [f"ANYMAIL['{name}']" for name in ("WEBHOOK_SECRET", *sorted(keys))]
     return checks.Warning(
         "Anyone could post made-up events to webhooks that have neither a secret nor a key to "

@@ -28,6 +28,7 @@ COMPARISONS = {
     "compare_digest",
     "fnmatchcase",
     "fullmatch",
+    "have_made",
     "is_public",
     "is_signature",
     "matches",
@@ -65,6 +66,7 @@ REFUSING = {
 TESTS: dict[str, list[str]] = {
     "amazon_ses": ["AmazonSes", "test_amazon_ses", "test_sns"],
     "base": ["test_base", "test_contract", "test_trust"],
+    "keys": ["test_contract"],
     "signatures": ["test_contract", "test_signatures"],
     "sns": ["AmazonSes", "ConfirmationTests", "test_sns"],
 }

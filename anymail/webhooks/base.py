@@ -16,13 +16,21 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.generic import View
 
 from .._docs import with_docs
-from ..conf import as_list, credential, get_anymail_setting, read_settings, setting
+from ..conf import (
+    as_list,
+    credential,
+    get_anymail_setting,
+    read_settings,
+    setting,
+    setting_name,
+)
 from ..datastructures import collect_all_methods
 from ..exceptions import AnymailInsecureWebhookWarning, AnymailWebhookValidationFailure
 from ..http import get_request_basic_auth
 from ..signals import AnymailEvent, inbound
 from ..transactions import atomic, databases_to_begin, mark_as_webhook
 from .dedupe import LEASE_SECONDS, EventInProgress, HandledEvents
+from .keys import SigningKeys
 from .signatures import matches_any
 
 # Other packages import these from here, too.
@@ -50,6 +58,15 @@ class AnymailCoreWebhookView(View):
     """``anymail.signals.tracking`` or ``anymail.signals.inbound``."""
 
     http_method_names = ["post", "head", "options"]
+
+    signature_keys: SigningKeys | None = None
+    """The keys for the provider's signatures, from load_signature_keys(). Set in instances."""
+
+    signature_option = ""
+    """Name of the attribute that declares the setting with the keys, if calls can be signed.
+
+    In instances that have keys, the attribute is the first of them.
+    """
 
     event_id_is_unique = True
     """Whether each event has an id of its own. False if events of one call share it."""
@@ -81,7 +98,13 @@ class AnymailCoreWebhookView(View):
     def __init__(self, **kwargs: Any) -> None:
         read_settings(self, kwargs)
         super().__init__(**kwargs)
-        self.validators = collect_all_methods(self.__class__, "validate_request")
+        self.signature_keys = self.load_signature_keys()
+        if self.signature_keys is not None:
+            # As packages know it that have views of their own for a provider
+            setattr(self, self.signature_option, self.signature_keys.first)
+        # The base class's come first: what tells strangers from the provider without looking into
+        # the call.
+        self.validators = collect_all_methods(self.__class__, "validate_request")[::-1]
 
     @property
     def esp_name(self) -> str:
@@ -100,9 +123,17 @@ class AnymailCoreWebhookView(View):
     def validate_request(self, request: HttpRequest) -> Any:
         """Raise AnymailWebhookValidationFailure if the call does not come from the provider.
 
-        *Every* definition of this method in a class and its bases is called, subclasses' first:
+        *Every* definition of this method in a class and its bases is called, the bases' first:
         there is no need to call super(). Nothing in the request can be trusted here.
         """
+
+    def load_signature_keys(self) -> SigningKeys | None:
+        """Return the keys for the provider's signatures; None if these are not to be verified.
+
+        It's called when the settings have been read. Raises AnymailConfigurationError, or
+        AnymailImproperlyInstalled if they take a package that is not installed.
+        """
+        return None
 
     def parse_events(self, request: HttpRequest) -> Sequence[AnymailEvent]:
         """Return the normalized events in the call.
@@ -117,16 +148,13 @@ class AnymailCoreWebhookView(View):
 
     @property
     def is_protected(self) -> bool:
-        """Whether there is anything to tell the provider's calls from others': a key or secret.
-
-        Views that verify signatures extend it.
-        """
-        return False
+        """Whether there is anything to tell the provider's calls from others': a key or secret."""
+        return self.signature_keys is not None
 
     @property
-    def signature_setting(self) -> str | None:
-        """Name of the setting with the key for signatures, where verifying them is optional."""
-        return None
+    def signature_setting(self) -> str:
+        """Name of the setting with the keys for signatures; "" if calls can't be signed."""
+        return setting_name(self.signature_option, self.esp_name) if self.signature_option else ""
 
     def check_freshness(self, timestamp: datetime | None, max_age: float | None = None) -> None:
         """Raise AnymailWebhookValidationFailure if a call is not of about now.
@@ -250,7 +278,7 @@ class AnymailBasicAuthMixin(AnymailCoreWebhookView):
     """Checks HTTP basic auth against the WEBHOOK_SECRET setting."""
 
     warn_if_no_basic_auth = True
-    """Whether basic auth is all that protects the view. False where calls are signed."""
+    """Whether basic auth is all that protects the view, unless there are keys for signatures."""
 
     basic_auth: Any = setting(
         'The ``"user:password"`` for basic auth of all webhooks, or a list of several '
@@ -269,7 +297,10 @@ class AnymailBasicAuthMixin(AnymailCoreWebhookView):
             kwargs.pop("basic_auth", None)
         super().__init__(**kwargs)
         self.basic_auth = self.basic_auth or []
-        if self.warn_if_no_basic_auth and not self.basic_auth and not self.require_webhook_auth:
+        is_warning = (
+            self.warn_if_no_basic_auth and not self.basic_auth and self.signature_keys is None
+        )
+        if is_warning and not self.require_webhook_auth:
             warnings.warn(
                 with_docs(
                     "Your Anymail webhooks are insecure: anyone could post made-up "
@@ -283,7 +314,7 @@ class AnymailBasicAuthMixin(AnymailCoreWebhookView):
 
     @property
     def is_protected(self) -> bool:
-        return bool(self.basic_auth)
+        return bool(self.basic_auth) or super().is_protected
 
     def validate_request(self, request: HttpRequest) -> Any:
         if not self.basic_auth:

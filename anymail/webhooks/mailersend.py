@@ -8,12 +8,12 @@ MailerSend signs its calls; the webhooks and the inbound routes have different s
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest
 
-from .._docs import docs_of_setting
-from ..conf import credentials, setting, setting_name
+from ..conf import credentials, setting
 from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from ..inbound import AnymailInboundMessage
 from ..signals import (
@@ -37,7 +37,8 @@ from .decoding import (
     get_path,
     json_object,
 )
-from .signatures import ascii_key, hmac_signature, matches, matches_any
+from .keys import SharedKeys
+from .signatures import hmac_signature, matches
 
 # Name of the activity, without "activity." -> event type
 EVENT_TYPES = {
@@ -84,42 +85,20 @@ class MailerSendBaseWebhookView(AnymailBaseWebhookView):
     """
 
     esp_name = "MailerSend"
-    warn_if_no_basic_auth = False
-
-    secret_option: str
-    """Name of the setting with the view's secret, in lower case and without "mailersend"; also
-    of the argument of ``as_view()``."""
+    signature_keys: SharedKeys
 
     signing_secret: Any
-    """In an instance: the first secret, bytes."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        secrets = getattr(self, self.secret_option)
-        self._secrets = [ascii_key(key, self._secret_setting) for key in secrets]
-        if not self._secrets:
-            raise AnymailConfigurationError(
-                f"{self._secret_setting} must not be empty.",
-                docs=docs_of_setting(self._secret_setting),
-            )
-        self.signing_secret = self._secrets[0]
-
-    @property
-    def _secret_setting(self) -> str:
-        return setting_name(self.secret_option, self.esp_name)
-
-    @property
-    def is_protected(self) -> bool:
-        return True
+    def load_signature_keys(self) -> SharedKeys:
+        keys = SharedKeys.of_ascii(getattr(self, self.signature_option), self.signature_setting)
+        self.signing_secret = keys.first  # of both views, as other packages know it
+        return keys
 
     def validate_request(self, request: HttpRequest) -> Any:
-        # What the test secret is good for depends on the content: before that is decoded, check
-        # basic auth.
-        super().validate_request(request)
         received = request.headers.get("Signature")
         if received is None:
             raise AnymailWebhookValidationFailure("Missing Signature header in MailerSend webhook")
-        if matches_any(received, [_sign(secret, request) for secret in self._secrets]):
+        if self.signature_keys.have_made([received], partial(_sign, request=request)):
             return
         if matches(received, _sign(TEST_SECRET, request)) and _is_test(
             json_object(request, self.esp_name)
@@ -127,7 +106,7 @@ class MailerSendBaseWebhookView(AnymailBaseWebhookView):
             return
         raise AnymailWebhookValidationFailure(
             "Invalid signature in MailerSend webhook "
-            f"(check Anymail {self._secret_setting} setting)"
+            f"(check Anymail {self.signature_setting} setting)"
         )
 
     def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
@@ -154,7 +133,7 @@ class MailerSendTrackingWebhookView(MailerSendBaseWebhookView):
     """
 
     signal = tracking
-    secret_option = "signing_secret"  # noqa: S105 (not a secret)
+    signature_option = "signing_secret"
 
     signing_secret: Any = setting(
         "The *signing secret* of the tracking webhook, or a list of several that are all "
@@ -231,7 +210,7 @@ class MailerSendInboundWebhookView(MailerSendBaseWebhookView):
     """
 
     signal = inbound
-    secret_option = "inbound_secret"  # noqa: S105 (not a secret)
+    signature_option = "inbound_secret"
 
     inbound_secret: Any = setting(
         "The *secret* of the inbound route, which is another one; or a list of several.",

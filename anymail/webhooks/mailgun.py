@@ -15,7 +15,6 @@ from typing import Any
 
 from django.http import HttpRequest, QueryDict
 
-from .._docs import docs_of_setting
 from ..addresses import parse_single_address
 from ..conf import credentials, setting
 from ..exceptions import (
@@ -49,7 +48,8 @@ from .decoding import (
     parse_json,
 )
 from .forms import read_form, read_uploads
-from .signatures import hmac_signature, matches_any
+from .keys import SharedKeys
+from .signatures import hmac_signature
 
 # event-data.event -> event type
 EVENT_TYPES = {
@@ -134,7 +134,8 @@ class MailgunBaseWebhookView(AnymailBaseWebhookView):
     """
 
     esp_name = "Mailgun"
-    warn_if_no_basic_auth = False
+    signature_keys: SharedKeys
+    signature_option = "webhook_signing_key"
 
     webhook_signing_key: Any = setting(
         "The account's *HTTP webhook signing key*, from Mailgun's dashboard. This is not "
@@ -154,34 +155,18 @@ class MailgunBaseWebhookView(AnymailBaseWebhookView):
         bare=True,
     )
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        signing_key = self.webhook_signing_key
-        keys = signing_key or self.api_key
-        if not keys:
-            raise AnymailConfigurationError(
-                "You must set ANYMAIL['MAILGUN_WEBHOOK_SIGNING_KEY'] in your Django settings to "
-                "use Mailgun webhooks.",
-                docs="settings#setting-MAILGUN_WEBHOOK_SIGNING_KEY",
-            )
-        try:
-            self.signing_keys = [key.encode("ascii") for key in keys]
-            self.webhook_signing_key = self.signing_keys[0]
-        except UnicodeEncodeError:
-            setting = "MAILGUN_WEBHOOK_SIGNING_KEY" if signing_key else "MAILGUN_API_KEY"
-            # The original error has the key.
-            raise AnymailConfigurationError(
-                f"{setting} has characters that are not in Mailgun's keys (not ASCII).",
-                docs=docs_of_setting(setting),
-            ) from None
-
-    @property
-    def is_protected(self) -> bool:
-        return True
+    def load_signature_keys(self) -> SharedKeys:
+        if self.webhook_signing_key:
+            return SharedKeys.of_ascii(self.webhook_signing_key, "MAILGUN_WEBHOOK_SIGNING_KEY")
+        if self.api_key:
+            return SharedKeys.of_ascii(self.api_key, "MAILGUN_API_KEY")
+        raise AnymailConfigurationError(
+            "You must set ANYMAIL['MAILGUN_WEBHOOK_SIGNING_KEY'] in your Django settings to "
+            "use Mailgun webhooks.",
+            docs="settings#setting-MAILGUN_WEBHOOK_SIGNING_KEY",
+        )
 
     def validate_request(self, request: HttpRequest) -> Any:
-        # The signature is in the body: before that is decoded, check basic auth.
-        super().validate_request(request)
         signature: Mapping[str, Any]
         if _is_json(request):
             signature = get_object(json_object(request, self.esp_name), "signature")
@@ -195,8 +180,9 @@ class MailgunBaseWebhookView(AnymailBaseWebhookView):
             raise AnymailWebhookValidationFailure("Missing signature in Mailgun webhook")
         # Calls for a subaccount have the signature of the primary account, too.
         parent = as_str(signature.get("parent-signature")) or ""
-        valid = [hmac_signature(key, timestamp + token).hexdigest() for key in self.signing_keys]
-        if not (matches_any(received, valid) | matches_any(parent, valid)):
+        if not self.signature_keys.have_made(
+            (received, parent), lambda key: hmac_signature(key, timestamp + token).hexdigest()
+        ):
             raise AnymailWebhookValidationFailure(
                 "Invalid signature in Mailgun webhook. "
                 "(Check your MAILGUN_WEBHOOK_SIGNING_KEY setting.)"

@@ -16,7 +16,7 @@ from urllib.parse import quote, urljoin
 import requests  # noqa: F401 (where projects' tests replace it)
 from django.http import HttpRequest
 
-from ..conf import base_url, credential, credentials, read_settings, setting, setting_name
+from ..conf import base_url, credential, credentials, setting
 from ..exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
@@ -45,7 +45,8 @@ from .decoding import (
     parse_json,
 )
 from .downloads import Downloads, DownloadSettings
-from .signatures import hmac_signature, matches_any
+from .keys import SharedKeys
+from .signatures import hmac_signature
 
 logger = logging.getLogger("anymail.webhooks")
 
@@ -79,33 +80,18 @@ class MailtrapWebhookView(AnymailBaseWebhookView):
 
     esp_name = "Mailtrap"
 
-    secret_setting: str
-    """Name of the setting with the webhook's secret, in lower case and without "mailtrap"; also
-    that of the argument of ``as_view()``, for which there must be a class attribute. The setting
-    can be a list of several secrets that are valid; in instances, the attribute is the first."""
+    signature_keys: SharedKeys | None
 
-    def __init__(self, **kwargs: Any) -> None:
-        read_settings(self, kwargs)
-        self._secrets: list[str] | None = getattr(self, self.secret_setting)
-        if self._secrets is not None:
-            setattr(self, self.secret_setting, self._secrets[0] if self._secrets else "")
-            self.warn_if_no_basic_auth = False
-        super().__init__(**kwargs)
-
-    @property
-    def is_protected(self) -> bool:
-        return self._secrets is not None or super().is_protected
-
-    @property
-    def signature_setting(self) -> str | None:
-        return setting_name(self.secret_setting, self.esp_name)
+    def load_signature_keys(self) -> SharedKeys | None:
+        secrets = getattr(self, self.signature_option)
+        return None if secrets is None else SharedKeys(secrets, self.signature_setting)
 
     def validate_request(self, request: HttpRequest) -> Any:
         """https://docs.mailtrap.io/email-api-smtp/webhooks#webhook-signature-verification."""
-        if self._secrets is None:
+        if self.signature_keys is None:
             return
         setting = self.signature_setting
-        if not self._secrets:
+        if not self.signature_keys:
             # Anyone could sign with an empty key.
             raise AnymailWebhookValidationFailure(
                 f"Can't verify the signature of a Mailtrap webhook call: {setting} is empty"
@@ -115,8 +101,9 @@ class MailtrapWebhookView(AnymailBaseWebhookView):
             raise AnymailWebhookValidationFailure(
                 f"Mailtrap webhook call without the {SIGNATURE_HEADER} header"
             )
-        valid = [hmac_signature(secret, request.body).hexdigest() for secret in self._secrets]
-        if not matches_any(received, valid):
+        if not self.signature_keys.have_made(
+            [received], lambda secret: hmac_signature(secret, request.body).hexdigest()
+        ):
             raise AnymailWebhookValidationFailure(
                 f"Mailtrap webhook call with an invalid signature (check Anymail {setting})"
             )
@@ -159,7 +146,7 @@ class MailtrapTrackingWebhookView(MailtrapWebhookView):
     """
 
     signal = tracking
-    secret_setting = "tracking_secret"  # noqa: S105 (not a secret)
+    signature_option = "tracking_secret"
 
     tracking_secret: Any = setting(
         "The *signing secret* of your webhook for sent messages. See "
@@ -208,7 +195,7 @@ class MailtrapInboundWebhookView(DownloadSettings, MailtrapWebhookView):
     """
 
     signal = inbound
-    secret_setting = "inbound_secret"  # noqa: S105 (not a secret)
+    signature_option = "inbound_secret"
 
     inbound_secret: Any = setting(
         "The *signing secret* of your webhook for received messages, or a list of "

@@ -42,7 +42,8 @@ from .decoding import (
     get_path,
     parse_json,
 )
-from .signatures import ascii_key, hmac_signature, matches_any
+from .keys import SharedKeys
+from .signatures import hmac_signature
 
 # event, or for sync events type -> event type
 EVENT_TYPES = {
@@ -66,6 +67,9 @@ EVENT_TYPES = {
 class MandrillSignatureMixin(AnymailCoreWebhookView):
     """Checks Mandrill's signatures. To be named before AnymailBaseWebhookView among the bases."""
 
+    signature_keys: SharedKeys
+    signature_option = "webhook_key"
+
     webhook_key: Any = setting(
         "The key that Mandrill signs its calls with. See :ref:`mandrill-tracking`. Each "
         "webhook and inbound route has its own: with several of them, and while you "
@@ -83,20 +87,12 @@ class MandrillSignatureMixin(AnymailCoreWebhookView):
         bare=True,
     )
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def load_signature_keys(self) -> SharedKeys:
         # There can be none yet: Mandrill gives out the key only after it has probed the URL.
-        self._webhook_keys = [
-            ascii_key(key, "MANDRILL_WEBHOOK_KEY") for key in self.webhook_key or []
-        ]
-        self.webhook_key = self._webhook_keys[0] if self._webhook_keys else None
-
-    @property
-    def is_protected(self) -> bool:
-        return True
+        return SharedKeys.of_ascii(self.webhook_key or [], self.signature_setting, required=False)
 
     def validate_request(self, request: HttpRequest) -> Any:
-        if not self._webhook_keys:
+        if not self.signature_keys:
             raise AnymailConfigurationError(
                 "You must set ANYMAIL['MANDRILL_WEBHOOK_KEY'] in your Django settings to use "
                 "Mandrill webhooks.",
@@ -110,8 +106,10 @@ class MandrillSignatureMixin(AnymailCoreWebhookView):
         url = self.webhook_url or get_request_uri(request)
         form = form_data(request, self.esp_name)
         signed = url + "".join(f"{name}{form[name]}" for name in sorted(form))
-        digests = [hmac_signature(key, signed, "sha1").digest() for key in self._webhook_keys]
-        if not matches_any(received, map(base64.b64encode, digests)):
+        if not self.signature_keys.have_made(
+            [received],
+            lambda key: base64.b64encode(hmac_signature(key, signed, "sha1").digest()),
+        ):
             raise AnymailWebhookValidationFailure(
                 f"Invalid signature in Mandrill webhook, for the URL {_without_credentials(url)} "
                 "(Check your MANDRILL_WEBHOOK_KEY setting; and if this is not the URL that you "
@@ -132,7 +130,6 @@ class MandrillCombinedWebhookView(MandrillSignatureMixin, AnymailBaseWebhookView
     """
 
     esp_name = "Mandrill"
-    warn_if_no_basic_auth = False
     signal = tracking
 
     def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:

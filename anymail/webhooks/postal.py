@@ -16,7 +16,7 @@ from typing import Any, Literal
 from django.http import HttpRequest
 
 from ..addresses import parse_single_address
-from ..conf import setting, setting_name
+from ..conf import setting
 from ..exceptions import (
     AnymailConfigurationError,
     AnymailInvalidAddress,
@@ -45,7 +45,7 @@ from .decoding import (
     get_object,
     json_object,
 )
-from .public_keys import is_signature, load_public_key
+from .keys import PublicKeys
 
 SIGNATURE_HEADER = "X-Postal-Signature"  # SHA-1
 SHA256_SIGNATURE_HEADER = "X-Postal-Signature-256"  # too, since version 3.2.0
@@ -76,7 +76,8 @@ class PostalBaseWebhookView(AnymailBaseWebhookView):
     """
 
     esp_name = "Postal"
-    warn_if_no_basic_auth = False
+    signature_keys: PublicKeys
+    signature_option = "webhook_key"
 
     webhook_key: Any = setting(
         "The public key of the installation: in the output of ``postal "
@@ -92,15 +93,15 @@ class PostalBaseWebhookView(AnymailBaseWebhookView):
         default=False,
     )
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._webhook_keys: list[Any] = as_keys(self.webhook_key)
-        if self._webhook_keys:
-            self.webhook_key = self._webhook_keys[0]
-
-    @property
-    def is_protected(self) -> bool:
-        return True
+    def load_signature_keys(self) -> PublicKeys:
+        return PublicKeys(
+            as_keys(self.webhook_key) or [None],
+            self.signature_setting,
+            key_type="RSA",
+            source="the output of `postal default-dkim-record` (what follows p=)",
+            esp_name=self.esp_name,
+            install_extra="postal",
+        )
 
     def validate_request(self, request: HttpRequest) -> Any:
         # If it is there, it alone counts: what anybody can forge with SHA-1 must not.
@@ -111,23 +112,11 @@ class PostalBaseWebhookView(AnymailBaseWebhookView):
             raise AnymailWebhookValidationFailure(
                 f"Postal webhook call without the {header} header"
             )
-        # All of them, so that a mistake in any is found.
-        public_keys = [self._load_key(key) for key in self._webhook_keys or [None]]
         digest: Literal["SHA1", "SHA256"] = "SHA256" if uses_sha256 else "SHA1"
-        if not any(is_signature(key, signature, request.body, digest) for key in public_keys):
+        if not self.signature_keys.have_made(signature, request.body, digest):
             raise AnymailWebhookValidationFailure(
                 "Postal webhook call with an invalid signature (check Anymail POSTAL_WEBHOOK_KEY)"
             )
-
-    def _load_key(self, key: Any) -> Any:
-        return load_public_key(
-            key,
-            "RSA",
-            setting=setting_name("webhook_key", self.esp_name),
-            source="the output of `postal default-dkim-record` (what follows p=)",
-            esp_name=self.esp_name,
-            install_extra="postal",
-        )
 
 
 # -- Tracking ---------------------------------------------------------------------------------

@@ -30,7 +30,6 @@ from ..conf import (
     get_anymail_setting,
     read_settings,
     setting,
-    setting_name,
 )
 from ..exceptions import (
     AnymailAPIError,
@@ -64,7 +63,8 @@ from .decoding import (
     json_or_none,
 )
 from .downloads import Downloads, DownloadSettings
-from .signatures import hmac_signature, matches_any
+from .keys import SharedKeys
+from .signatures import hmac_signature
 
 DEFAULT_API_URL = "https://api.resend.com/"
 
@@ -116,19 +116,27 @@ class SvixWebhookValidationMixin(AnymailBaseWebhookView):
     that of the argument of ``as_view()``, for which there must be a class attribute. The setting
     can be a list of several secrets that are valid; in instances, the attribute is the first."""
 
+    signature_keys: SharedKeys | None
+
+    @property
+    def signature_option(self) -> str:  # type: ignore[override]
+        return self.svix_setting
+
     def __init__(self, **kwargs: Any) -> None:
         read_settings(self, kwargs)
         if self.svix_setting not in declared_settings(type(self)):  # a view of another package
             setattr(self, self.svix_setting, self._undeclared_secrets(kwargs))
-        secrets = getattr(self, self.svix_setting)
-        self._svix_keys: list[bytes] = []
-        if secrets is not None:
-            # Only no setting means that there is no secret.
-            secrets = secrets or [""]
-            self._svix_keys = [_decode_secret(key, self.signature_setting) for key in secrets]
-            setattr(self, self.svix_setting, secrets[0])
-            self.warn_if_no_basic_auth = False
         super().__init__(**kwargs)
+
+    def load_signature_keys(self) -> SharedKeys | None:
+        secrets = getattr(self, self.svix_setting)
+        if secrets is None:
+            return None
+        # Only no setting means that there is no secret.
+        keys = SharedKeys(secrets or [""], self.signature_setting)
+        for secret in keys.configured:
+            _decode_secret(secret, keys.setting)
+        return keys
 
     def _undeclared_secrets(self, kwargs: dict[str, Any]) -> list[str] | None:
         value = get_anymail_setting(
@@ -136,18 +144,10 @@ class SvixWebhookValidationMixin(AnymailBaseWebhookView):
         )
         return None if value is None else credentials(value)
 
-    @property
-    def signature_setting(self) -> str:
-        return setting_name(self.svix_setting, self.esp_name)
-
-    @property
-    def is_protected(self) -> bool:
-        return bool(self._svix_keys) or super().is_protected
-
     def validate_request(self, request: HttpRequest) -> Any:
-        if not self._svix_keys:
+        if self.signature_keys is None:
             return
-        problem = _find_signature_problem(request, self._svix_keys)
+        problem = _find_signature_problem(request, self.signature_keys)
         if problem is not None:
             raise AnymailWebhookValidationFailure(
                 f"{self.esp_name} webhook call {problem} (check Anymail {self.signature_setting})"
@@ -191,7 +191,7 @@ def _svix_headers(request: HttpRequest) -> tuple[str | None, str | None, str | N
     return unbranded if all(unbranded) and not all(branded) else branded
 
 
-def _find_signature_problem(request: HttpRequest, keys: list[bytes]) -> str | None:
+def _find_signature_problem(request: HttpRequest, keys: SharedKeys) -> str | None:
     """Return what is wrong with the signature of a call, None if it is right."""
     message_id, timestamp, signatures = _svix_headers(request)
     if not (message_id and timestamp and signatures):
@@ -202,13 +202,15 @@ def _find_signature_problem(request: HttpRequest, keys: list[bytes]) -> str | No
     if abs(time.time() - seconds) > SIGNATURE_TOLERANCE:
         return "signed too long ago, or in the future"
     signed = f"{message_id}.{math.floor(seconds)}.".encode("utf-8", "surrogatepass")
+
+    def sign(secret: str) -> str:
+        digest = hmac_signature(
+            _decode_secret(secret, keys.setting), signed + request.body
+        ).digest()
+        return f"{SIGNATURE_VERSION},{base64.b64encode(digest).decode()}"
+
     # While a secret is being replaced, there are several signatures.
-    received = signatures.split()
-    is_valid = False
-    for key in keys:
-        digest = hmac_signature(key, signed + request.body).digest()
-        expected = f"{SIGNATURE_VERSION},{base64.b64encode(digest).decode()}"
-        is_valid |= matches_any(expected, received)
+    is_valid = keys.have_made(signatures.split(), sign)
     return None if is_valid else "with an invalid signature"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, RawPostDataException
 
-from ..conf import read_settings, setting, setting_name
+from ..conf import setting
 from ..exceptions import (
     AnymailConfigurationError,
     AnymailWebhookValidationFailure,
@@ -48,7 +48,7 @@ from .decoding import (
     json_or_none,
 )
 from .forms import URLENCODED, Upload, is_as_sent, read_form, read_uploads
-from .public_keys import is_signature, load_public_key
+from .keys import PublicKeys
 
 # event -> event type
 EVENT_TYPES = {
@@ -138,43 +138,30 @@ class SendGridSignatureMixin(AnymailBaseWebhookView):
     """
 
     esp_name = "SendGrid"
+    signature_keys: PublicKeys | None
 
-    key_setting: str
-    """Name of the setting with the key, in lower case and without "sendgrid"; also that of the
-    argument of ``as_view()``, for which there must be a class attribute."""
-
-    webhook_verification_key: Any = None
-    """The (first) key as a public key of the cryptography package, or None. Set in instances."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        read_settings(self, kwargs)
-        keys = as_keys(getattr(self, self.key_setting))
-        self._verification_keys = [self._load_key(key) for key in keys]
-        if self._verification_keys:
-            self.webhook_verification_key = self._verification_keys[0]
-            self.warn_if_no_basic_auth = False
-        super().__init__(**kwargs)
-
-    def _load_key(self, key: Any) -> Any:
-        return load_public_key(
-            key,
-            "EC",
-            setting=self.signature_setting,
+    def load_signature_keys(self) -> PublicKeys | None:
+        configured = as_keys(getattr(self, self.signature_option))
+        if not configured:
+            return None
+        keys = PublicKeys(
+            configured,
+            self.signature_setting,
+            key_type="EC",
             source="SendGrid's webhook settings",
             esp_name=self.esp_name,
             install_extra="sendgrid",
         )
+        keys.load()
+        return keys
 
     @property
-    def signature_setting(self) -> str:
-        return setting_name(self.key_setting, self.esp_name)
-
-    @property
-    def is_protected(self) -> bool:
-        return bool(self._verification_keys) or super().is_protected
+    def webhook_verification_key(self) -> Any:
+        """The (first) key as a public key of the cryptography package, or None."""
+        return self.signature_keys.load()[0] if self.signature_keys else None
 
     def validate_request(self, request: HttpRequest) -> Any:
-        if not self._verification_keys:
+        if self.signature_keys is None:
             return
         for header in (SIGNATURE_HEADER, TIMESTAMP_HEADER):
             if header not in request.headers:
@@ -184,7 +171,7 @@ class SendGridSignatureMixin(AnymailBaseWebhookView):
         timestamp = request.headers[TIMESTAMP_HEADER]
         signature = request.headers[SIGNATURE_HEADER]
         signed = timestamp.encode("utf-8", "surrogatepass") + _raw_body(request)
-        if not any(is_signature(key, signature, signed) for key in self._verification_keys):
+        if not self.signature_keys.have_made(signature, signed):
             raise AnymailWebhookValidationFailure(
                 "SendGrid webhook call with an invalid signature "
                 f"(check Anymail {self.signature_setting})"
@@ -209,7 +196,7 @@ def _raw_body(request: HttpRequest) -> bytes:
 class SendGridBaseWebhookView(SendGridSignatureMixin):
     """Verifies signatures with the setting SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY."""
 
-    key_setting = "tracking_webhook_verification_key"
+    signature_option = "tracking_webhook_verification_key"
 
     tracking_webhook_verification_key: Any = setting(
         "The *verification key* of your signed event webhook, or a list of several that "
@@ -280,7 +267,7 @@ class SendGridInboundWebhookView(SendGridSignatureMixin):
     signal = inbound
     # Unconfirmed: SendGrid's documentation does not tell that headers and signed content are those
     # of the event webhook.
-    key_setting = "inbound_webhook_verification_key"
+    signature_option = "inbound_webhook_verification_key"
 
     inbound_webhook_verification_key: Any = setting(
         "The *public key* of the security policy for your inbound parse webhook, or a "

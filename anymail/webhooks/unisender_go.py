@@ -15,7 +15,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 
 from ..conf import credentials, setting
-from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
+from ..exceptions import AnymailWebhookValidationFailure
 from ..signals import AnymailTrackingEvent, EventType, RejectReason, tracking
 from .base import AnymailBaseWebhookView
 from .decoding import (
@@ -28,7 +28,7 @@ from .decoding import (
     get_path,
     json_object,
 )
-from .signatures import ascii_key, matches_any
+from .keys import SharedKeys
 
 # The event_name of what becomes an event; all others are ignored.
 STATUS_EVENT = "transactional_email_status"
@@ -81,7 +81,7 @@ class UnisenderGoTrackingWebhookView(AnymailBaseWebhookView):
 
     esp_name = "Unisender Go"
     signal = tracking
-    warn_if_no_basic_auth = False
+    signature_option = "api_key"
     http_method_names = ["post", "head", "options", "get"]
 
     api_key: Any = setting(
@@ -90,30 +90,21 @@ class UnisenderGoTrackingWebhookView(AnymailBaseWebhookView):
         kind=credentials,
         bare=True,
     )
-    api_key_bytes: bytes
-    """The first key. Set in instances."""
+    signature_keys: SharedKeys
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._api_keys = [ascii_key(key, "UNISENDER_GO_API_KEY") for key in self.api_key]
-        if not self._api_keys:
-            raise AnymailConfigurationError(
-                "UNISENDER_GO_API_KEY must not be empty.",
-                docs="settings#setting-UNISENDER_GO_API_KEY",
-            )
-        self.api_key_bytes = self._api_keys[0]
+    def load_signature_keys(self) -> SharedKeys:
+        return SharedKeys.of_ascii(self.api_key, self.signature_setting)
+
+    @property
+    def api_key_bytes(self) -> Any:
+        """The first key. (As other packages know it.)"""
+        return self.signature_keys.first
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Answer 200: that is how Unisender Go tries the URL before it uses it."""
         return HttpResponse()
 
-    @property
-    def is_protected(self) -> bool:
-        return True
-
     def validate_request(self, request: HttpRequest) -> Any:
-        # The signature is in the body: before that is decoded, check basic auth.
-        super().validate_request(request)
         data = json_object(request, self.esp_name)
         if not self._is_signed(request.body, as_key(data.get("auth"))):
             project_id = _project_id(data)
@@ -125,12 +116,12 @@ class UnisenderGoTrackingWebhookView(AnymailBaseWebhookView):
 
     def _is_signed(self, body: bytes, signature: str) -> bool:
         """Tell whether the signature is the MD5 of the body with the API key in its place."""
-        if not _MD5.fullmatch(signature):
-            return False
-        signed = (body.replace(signature.encode(), key) for key in self._api_keys)
-        return matches_any(
-            signature, (hashlib.md5(text, usedforsecurity=False).hexdigest() for text in signed)
-        )
+
+        def sign(key: bytes) -> str:
+            text = body.replace(signature.encode(), key)
+            return hashlib.md5(text, usedforsecurity=False).hexdigest()
+
+        return bool(_MD5.fullmatch(signature)) and self.signature_keys.have_made([signature], sign)
 
     def parse_events(self, request: HttpRequest) -> list[AnymailTrackingEvent]:
         data = json_object(request, self.esp_name)

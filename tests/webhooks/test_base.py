@@ -302,7 +302,7 @@ class ValidatorsTests(ViewTestCase):
         view = view_class(**kwargs)
         return [validator.__qualname__.rpartition("<locals>.")[2] for validator in view.validators]
 
-    def test_every_definition_in_mro_order(self):
+    def test_every_definition_bases_first(self):
         class Mixin(AnymailCoreWebhookView):
             def validate_request(self, request):
                 pass
@@ -317,10 +317,10 @@ class ValidatorsTests(ViewTestCase):
             pass
 
         expected = [
-            "Own.validate_request",
-            "Mixin.validate_request",
-            "AnymailBasicAuthMixin.validate_request",
             "AnymailCoreWebhookView.validate_request",
+            "AnymailBasicAuthMixin.validate_request",
+            "Mixin.validate_request",
+            "Own.validate_request",
         ]
         self.assertEqual(self.validated_by(Own), expected)
         self.assertEqual(self.validated_by(Sub), expected)
@@ -339,13 +339,14 @@ class ValidatorsTests(ViewTestCase):
 
         request = RequestFactory().post("/", headers={"authorization": basic_auth(SECRET)})
         Own().run_validators(request)
-        self.assertEqual(calls, [("own", request), ("mixin", request)])
+        self.assertEqual(calls, [("mixin", request), ("own", request)])
 
+        # Strangers don't get that far.
         calls.clear()
         request = RequestFactory().post("/", headers={"authorization": basic_auth("wrong:auth")})
         with self.assertRaisesMessage(AnymailWebhookValidationFailure, "basic auth"):
             Own().run_validators(request)
-        self.assertEqual(len(calls), 2)
+        self.assertEqual(calls, [])
 
     def test_overriding_keeps_basic_auth(self):
         signature = {"x-signature": "correct"}

@@ -28,6 +28,7 @@ from .harness import (
     BASIC_AUTH,
     WebhookRequest,
     WebhookTestCase,
+    basic_auth_header,
     find_fixtures,
     simulated_downloads,
 )
@@ -160,9 +161,12 @@ class SecretTests(MailtrapTestCase):
     def test_as_view(self):
         for kind, (view_class, setting) in self.VIEWS.items():
             argument = setting.removeprefix("MAILTRAP_").lower()
-            view = view_class.as_view(**{argument: "secret"})
+            view = view_class.as_view(**{argument: "secret", "basic_auth": BASIC_AUTH})
             request = RequestFactory().post(
-                "/", "{}", content_type="application/json", headers={MAILTRAP_SIGNATURE: "x"}
+                "/",
+                "{}",
+                content_type="application/json",
+                headers={MAILTRAP_SIGNATURE: "x", "Authorization": basic_auth_header()},
             )
             with (
                 self.subTest(kind),

@@ -436,6 +436,8 @@ class SeveralKeysTests(SimpleTestCase):
                     function = view_class.as_view(**{option: keys})
                     instance = function.view_class(**function.view_initkwargs)
                     self.assertEqual(getattr(instance, attribute or option), expected)
+                    self.assertIn(option.upper(), instance.signature_keys.setting)
+                    self.assertIs(bool(instance.signature_keys), True)
                     self.assertIs(instance.is_protected, True)
 
     def test_resend(self):
