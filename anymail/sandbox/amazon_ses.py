@@ -21,6 +21,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.errors import HeaderParseError
 from email.header import Header, decode_header, make_header
@@ -130,6 +131,10 @@ class SESError(Exception):
         self.code = code
         self.status = status
 
+    def as_response(self) -> ApiResponse:
+        answer = ApiResponse.json({"message": str(self)}, self.status)
+        return replace(answer, headers={"x-amzn-ErrorType": self.code})
+
 
 class AmazonSES(Provider):
     """SES's SendEmail with raw MIME, SendBulkEmail with templates, and SNS's notifications."""
@@ -137,6 +142,19 @@ class AmazonSES(Provider):
     name = "amazon_ses"
     events = frozenset(EVENTS)
     unsupported = frozenset({"stripped_text", "track_clicks", "track_opens"})
+
+    refusals = {
+        "message": SESError("Local address contains control or whitespace").as_response(),
+        "unsuitable": SESError(
+            "Template welcome does not exist", "NotFoundException", 404
+        ).as_response(),
+        "account": SESError(
+            "Sending paused for this account.", "SendingPausedException"
+        ).as_response(),
+        "busy": SESError(
+            "Maximum sending rate exceeded.", "TooManyRequestsException", 429
+        ).as_response(),
+    }
 
     access_key_id = "AKIASANDBOX"
     secret_access_key = "sandbox-secret-access-key"  # noqa: S105 (opens nothing but the sandbox)
@@ -169,10 +187,7 @@ class AmazonSES(Provider):
                 raise SESError(str(err), "SerializationException") from err
             return ApiResponse.json(action(_Fields(data), request))
         except SESError as err:
-            answer = ApiResponse.json({"message": str(err)}, err.status)
-            return ApiResponse(
-                answer.status, answer.body, answer.content_type, {"x-amzn-ErrorType": err.code}
-            )
+            return err.as_response()
 
     def _check_signature(self, request: ApiRequest) -> None:
         authorization = request.headers.get("Authorization", "")

@@ -15,6 +15,7 @@ import json
 import mimetypes
 import re
 import secrets
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -38,7 +39,14 @@ from .providers import (
     as_text,
     clicked_link,
 )
-from .store import Store, StoredAttachment, StoredMessage, StoredRecipient, render
+from .store import (
+    KeyUse,
+    Store,
+    StoredAttachment,
+    StoredMessage,
+    StoredRecipient,
+    render,
+)
 from .wire import ApiRequest, ApiResponse, MalformedRequest, WebhookCall
 
 INVALID = "invalid_parameter"
@@ -49,6 +57,9 @@ MAX_RECIPIENTS_OF_VERSION = 99
 MAX_VERSIONS = 1000
 
 METADATA_HEADER = "X-Mailin-custom"
+# These are no headers: they control Brevo.
+KEY_HEADER = "idempotencyKey"
+KEY_SECONDS = 30 * 60
 
 _ATTACHMENT_NAME = re.compile(
     r""".+\.(
@@ -86,8 +97,8 @@ class BrevoError(Exception):
         self.code = code
         self.status = status
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"code": self.code, "message": str(self)}
+    def as_response(self) -> ApiResponse:
+        return ApiResponse.json({"code": self.code, "message": str(self)}, self.status)
 
 
 class Brevo(Provider):
@@ -98,6 +109,14 @@ class Brevo(Provider):
     events = frozenset(EVENTS)
     unsupported = frozenset({"inline_images", "non_ascii_metadata", "track_clicks", "track_opens"})
     template_id = 77
+
+    refusals = {
+        "message": BrevoError(INVALID, "email is not valid in to").as_response(),
+        "unsuitable": BrevoError(MISSING, "htmlContent is missing").as_response(),
+        "account": BrevoError("not_enough_credits", "Not enough credits", 402).as_response(),
+        "busy": BrevoError("too_many_requests", "Too many requests", 429).as_response(),
+    }
+    retry_header = "x-sib-ratelimit-reset"
 
     api_key = "xkeysib-sandbox"
 
@@ -122,7 +141,7 @@ class Brevo(Provider):
                 return self._get_attachment(unquote(match[1]))
             raise BrevoError("document_not_found", "Unable to find the requested route", 404)
         except BrevoError as err:
-            return ApiResponse.json(err.as_dict(), err.status)
+            return err.as_response()
 
     def _get_attachment(self, token: str) -> ApiResponse:
         attachment = self._received.get(token)
@@ -140,6 +159,10 @@ class Brevo(Provider):
         versions = fields.versions() if in_versions else [fields]
         ids = [self._message_id() for _version in versions]
         message = self._build(fields, versions, ids, request)
+        key = fields.idempotency_key()
+        use = KeyUse(time.time() + KEY_SECONDS)
+        if key and self.store.use_key(self.name, key, use) is not None:
+            raise BrevoError("duplicate_parameter", "Duplicate idempotency key")
         if fields.headers().get("X-Sib-Sandbox") != "drop":
             self.store.add([message])
         scheduled = message.send_at is not None
@@ -391,7 +414,18 @@ class _Fields:
         headers = self.object("headers")
         if not all(isinstance(value, (str, int, float)) for value in headers.values()):
             raise BrevoError(INVALID, "headers is not valid")
-        return CaseInsensitiveDict(as_text(headers))
+        return CaseInsensitiveDict(
+            {name: value for name, value in as_text(headers).items() if name != KEY_HEADER}
+        )
+
+    def idempotency_key(self) -> str | None:
+        key = self.object("headers").get(KEY_HEADER)
+        if key is None:
+            return None
+        try:
+            return str(uuid.UUID(key))
+        except (AttributeError, TypeError, ValueError) as err:
+            raise BrevoError(INVALID, f"{KEY_HEADER} is not valid: must be a UUID") from err
 
     def versions(self) -> list[_Fields]:
         versions = self.array("messageVersions")

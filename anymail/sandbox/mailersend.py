@@ -25,7 +25,7 @@ from typing import Any
 
 from ..addresses import EmailAddress
 from .mailboxes import is_valid, received_address
-from .providers import InboundMail, Provider, WebhookTarget, clicked_link
+from .providers import TOO_LARGE, InboundMail, Provider, WebhookTarget, clicked_link
 from .store import Store, StoredAttachment, StoredMessage, StoredRecipient, render
 from .wire import ApiRequest, ApiResponse, MalformedRequest, WebhookCall
 
@@ -77,6 +77,9 @@ class MailerSendError(Exception):
         errors = {"errors": {self.field: [str(self)]}} if self.field else {}
         return {"message": str(self), **errors}
 
+    def as_response(self) -> ApiResponse:
+        return ApiResponse.json(self.as_dict(), self.status)
+
 
 class MailerSend(Provider):
     """MailerSend's email and bulk-email APIs, and its webhooks."""
@@ -87,6 +90,18 @@ class MailerSend(Provider):
     unsupported = frozenset({"hidden_recipients", "merge_metadata", "metadata", "stripped_text"})
     template_id = "0z76k5jg0o3yeg2d"
     batch_esp_extra = {"batch_send_mode": "expose-to-list"}
+
+    refusals = {
+        "message": MailerSendError(
+            "The to.0.email must be a valid email address. #MS42209", "to.0.email"
+        ).as_response(),
+        "unsuitable": TOO_LARGE,
+        "account": MailerSendError(
+            "This token may not send in the name of this domain. #MS40302", status=403
+        ).as_response(),
+        "busy": MailerSendError("Too many requests. #MS42903", status=429).as_response(),
+    }
+    retry_header = "retry-after"
 
     api_token = "sandbox-api-token"  # noqa: S105 (opens nothing but the sandbox)
     signing_secret = "sandbox-signing-secret"  # noqa: S105
@@ -118,7 +133,7 @@ class MailerSend(Provider):
                 return post(data, request)
             raise MailerSendError("The resource was not found.", status=404)
         except MailerSendError as err:
-            return ApiResponse.json(err.as_dict(), err.status)
+            return err.as_response()
 
     def _post_email(self, data: Any, request: ApiRequest) -> ApiResponse:
         message, suppressed = self._build(_Fields(data), request)

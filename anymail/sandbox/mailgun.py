@@ -12,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import re
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote, urlencode
 
@@ -27,6 +28,7 @@ from urllib3.filepost import encode_multipart_formdata
 from ..addresses import EmailAddress
 from .mailboxes import is_valid, parse_mailboxes
 from .providers import (
+    TOO_LARGE,
     USER_AGENT,
     InboundMail,
     Provider,
@@ -96,6 +98,8 @@ BY_RECIPIENT = frozenset({"opened", "clicked", "unsubscribed"})
 
 _VARIABLE = re.compile(r"%recipient\.([^%]+)%")
 
+_NOT_ALLOWED = "Domain is not allowed to send: request limit exceeded"
+
 
 class MailgunError(Exception):
     """An error as Mailgun's API reports it."""
@@ -111,6 +115,13 @@ class Mailgun(Provider):
     name = "mailgun"
     api_path = "v3/"
     events = frozenset(EVENTS)
+
+    refusals = {
+        "message": ApiResponse.json({"message": "to parameter is not a valid address"}, 400),
+        "unsuitable": TOO_LARGE,
+        "account": ApiResponse.text("Forbidden", 401),
+        "busy": ApiResponse.json({"message": _NOT_ALLOWED}, 420),
+    }
 
     api_key = "sandbox-api-key"
     webhook_signing_key = "sandbox-webhook-signing-key"
@@ -143,6 +154,15 @@ class Mailgun(Provider):
             return ApiResponse.json({"message": str(err)}, status)
         self.store.add([message])
         return ApiResponse.json({"id": message.message_ids[0], "message": "Queued. Thank you."})
+
+    def refuse(
+        self, problem: str, request: ApiRequest, retry_after: float | None = None
+    ) -> ApiResponse:
+        if problem != "busy" or retry_after is None:
+            return super().refuse(problem, request)
+        # In whole seconds. What comes back too early is refused again.
+        date = formatdate(math.ceil(time.time() + retry_after)).replace("-0000", "UTC")
+        return ApiResponse.json({"message": f"{_NOT_ALLOWED}, try again after {date}"}, 420)
 
     def _build(self, form: Form, domain: str, request: ApiRequest) -> StoredMessage:
         template_id = form.get("template")

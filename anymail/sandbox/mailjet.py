@@ -40,6 +40,7 @@ MISSING = "mj-0003"
 WRONG_TYPE = "mj-0004"
 EMPTY = "mj-0007"
 TOO_MANY_ITEMS = "mj-0008"
+TOO_LARGE = "mj-0011"
 INVALID_EMAIL = "mj-0013"
 BAD_KEYS = "mj-0015"
 NO_CONTENT = "send-0003"
@@ -129,6 +130,12 @@ class MailjetError(Exception):
             **({"ErrorRelatedTo": [self.related_to]} if self.related_to else {}),
         }
 
+    def as_result(self) -> dict[str, Any]:
+        return {"Status": "error", "Errors": [self.as_dict()]}
+
+    def as_response(self) -> ApiResponse:
+        return ApiResponse.json(self.as_dict(), self.status)
+
 
 class ServerError(Exception):
     """What Mailjet fails at."""
@@ -142,6 +149,26 @@ class Mailjet(Provider):
     events = frozenset(EVENTS)
     unsupported = frozenset({"stripped_text"})
     template_id = "176375"
+
+    refusals = {
+        "message": ApiResponse.json(
+            {
+                "Messages": [
+                    MailjetError(
+                        INVALID_EMAIL, '"to" is an invalid email address.', "To[0].Email"
+                    ).as_result()
+                ]
+            },
+            400,
+        ),
+        "unsuitable": MailjetError(TOO_LARGE, "The payload is too large.", "", 413).as_response(),
+        "account": MailjetError(
+            BAD_KEYS, "API key authentication/authorization failure.", "", 401
+        ).as_response(),
+        "busy": ApiResponse(
+            429, b"<html><h1>Too Many Requests</h1></html>", "text/html; charset=utf-8"
+        ),
+    }
 
     api_key = "sandbox-api-key"
     secret_key = "sandbox-secret-key"  # noqa: S105 (opens nothing but the sandbox)
@@ -165,7 +192,7 @@ class Mailjet(Provider):
         try:
             return self._post_send(request)
         except MailjetError as err:
-            return ApiResponse.json(err.as_dict(), err.status)
+            return err.as_response()
         except ServerError as err:
             return ApiResponse.json({"StatusCode": 500, "ErrorMessage": str(err)}, 500)
 
@@ -195,7 +222,7 @@ class Mailjet(Provider):
                 results.append(result)
                 stored.append(message)
             except MailjetError as err:
-                results.append({"Status": "error", "Errors": [err.as_dict()]})
+                results.append(err.as_result())
         if not test:
             self.store.add(message for message in stored if message.recipients)
         failed = len(stored) < len(messages)

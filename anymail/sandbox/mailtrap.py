@@ -24,6 +24,7 @@ from typing import Any
 from ..addresses import EmailAddress
 from .mailboxes import is_valid, received_address
 from .providers import (
+    TOO_LARGE,
     USER_AGENT,
     InboundMail,
     Provider,
@@ -80,6 +81,9 @@ class MailtrapError(Exception):
     def as_dict(self) -> dict[str, Any]:
         return {"success": False, "errors": list(self.args)}
 
+    def as_response(self) -> ApiResponse:
+        return ApiResponse.json(self.as_dict(), self.status)
+
 
 class Mailtrap(Provider):
     """Mailtrap's APIs for sending and for received messages, and its webhooks."""
@@ -89,6 +93,13 @@ class Mailtrap(Provider):
     events = frozenset(EVENTS)
     unsupported = frozenset({"stripped_text", "track_clicks", "track_opens"})
     template_id = "7d6c0c5a-0000-4000-8000-000000000000"
+
+    refusals = {
+        "message": MailtrapError("'to' address is invalid").as_response(),
+        "unsuitable": TOO_LARGE,
+        "account": MailtrapError("Unauthorized", status=401).as_response(),
+        "busy": MailtrapError("Too many requests", status=429).as_response(),
+    }
 
     api_token = "sandbox-api-token"  # noqa: S105 (opens nothing but the sandbox)
     tracking_secret = "0123456789abcdef0123456789abcdef"  # noqa: S105
@@ -151,7 +162,7 @@ class Mailtrap(Provider):
                     results.append(err.as_dict())
             return ApiResponse.json({"success": True, "responses": results})
         except MailtrapError as err:
-            return ApiResponse.json(err.as_dict(), err.status)
+            return err.as_response()
 
     def _send(self, data: dict[str, Any], request: ApiRequest, has_one_id: bool) -> dict[str, Any]:
         fields = _Fields(data)

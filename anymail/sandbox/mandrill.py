@@ -98,6 +98,9 @@ class MandrillError(Exception):
         code = -1 if self.name == "Invalid_Key" else -2
         return {"status": "error", "code": code, "name": self.name, "message": str(self)}
 
+    def as_response(self) -> ApiResponse:
+        return ApiResponse.json(self.as_dict(), self.status)
+
 
 class Mandrill(Provider):
     """Mandrill's calls to send messages, with and without template, and its webhooks."""
@@ -106,6 +109,13 @@ class Mandrill(Provider):
     api_path = "api/1.0/"
     events = frozenset(EVENTS)
     unsupported = frozenset({"reject_reason", "stripped_text"})
+
+    refusals = {
+        "message": MandrillError("message.to: not a valid address").as_response(),
+        "unsuitable": MandrillError("No such template", "Unknown_Template").as_response(),
+        "account": MandrillError("The account has no credits", "PaymentRequired").as_response(),
+        "busy": MandrillError("Down for maintenance", "ServiceUnavailable").as_response(),
+    }
 
     api_key = "sandbox-api-key"
     webhook_key = "sandbox-webhook-key"
@@ -136,7 +146,7 @@ class Mandrill(Provider):
             error = MandrillError("You must specify a key value")
         except MandrillError as err:
             error = err
-        return ApiResponse.json(error.as_dict(), error.status)
+        return error.as_response()
 
     def _send(
         self, call: _Fields, request: ApiRequest, *, with_template: bool

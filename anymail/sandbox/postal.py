@@ -22,6 +22,7 @@ from typing import Any
 from ..addresses import EmailAddress
 from .mailboxes import is_valid, parse_mailboxes
 from .providers import (
+    TOO_LARGE,
     USER_AGENT,
     InboundMail,
     Provider,
@@ -108,6 +109,9 @@ class PostalError(Exception):
             return {"status": "parameter-error", "data": {"message": str(self)}}
         return {"status": "error", "data": {"code": self.code, "message": str(self)}}
 
+    def as_response(self) -> ApiResponse:
+        return ApiResponse.json({**self.as_dict(), "time": 0.0, "flags": {}})
+
 
 class Postal(Provider):
     """Postal's API for sending, and its webhooks."""
@@ -127,6 +131,16 @@ class Postal(Provider):
             "track_opens",
         }
     )
+
+    # Postal itself takes messages of any size, and keeps those that are too many for later.
+    refusals = {
+        "message": PostalError("ValidationError", "`to` has an invalid address").as_response(),
+        "unsuitable": TOO_LARGE,
+        "account": PostalError(
+            "ServerSuspended", "The mail server has been suspended."
+        ).as_response(),
+        "busy": ApiResponse.text("Service Unavailable", 503),
+    }
 
     api_key = "sandbox-api-key"
 

@@ -118,7 +118,6 @@ class Postmark(Provider):
         ),
         "busy": ApiResponse.json({"ErrorCode": 429, "Message": "Rate limit exceeded."}, 429),
     }
-    retry_header = None
 
     server_token = "sandbox-server-token"  # noqa: S105 (opens nothing but the sandbox)
 

@@ -29,6 +29,9 @@ from .wire import ApiRequest, ApiResponse, WebhookCall
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 """Of everybody who opens or clicks a message."""
 
+TOO_LARGE = ApiResponse.text("Request Entity Too Large", 413)
+"""What the web servers in front of most APIs say to calls that are too large."""
+
 _LINK = re.compile(r"""<a\s[^<>]*?\bhref\s*=\s*["']?(https?://[^"'\s>]+)""", re.IGNORECASE)
 
 
@@ -196,8 +199,8 @@ class Provider(ABC):
     refusals: ClassVar[Mapping[str, ApiResponse]]
     """How it refuses calls, by the problem: see :meth:`refuse`."""
 
-    retry_header: ClassVar[str | None] = "Retry-After"
-    """The header in which the provider says when to come back; None if it doesn't."""
+    retry_header: ClassVar[str | None] = None
+    """The header in which the provider says in how many seconds to come back, if it has one."""
 
     batch_esp_extra: ClassVar[Mapping[str, Any]] = {}
     """The esp_extra without which the backend refuses batches."""

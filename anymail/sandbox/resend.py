@@ -27,6 +27,7 @@ from typing import Any
 from ..addresses import EmailAddress
 from .mailboxes import is_valid, parse_mailboxes
 from .providers import (
+    TOO_LARGE,
     USER_AGENT,
     InboundMail,
     Provider,
@@ -34,9 +35,11 @@ from .providers import (
     as_text,
     clicked_link,
 )
-from .store import Store, StoredAttachment, StoredMessage, StoredRecipient
+from .store import KeyUse, Store, StoredAttachment, StoredMessage, StoredRecipient
 from .wire import ApiRequest, ApiResponse, MalformedRequest, WebhookCall
 
+MAX_KEY = 256
+KEY_SECONDS = 24 * 60 * 60
 MAX_BATCH_MESSAGES = 100
 MAX_TO = 50
 
@@ -116,6 +119,14 @@ class Resend(Provider):
         }
     )
 
+    refusals = {
+        "message": ResendError("Invalid `to` field.").as_response(),
+        "unsuitable": TOO_LARGE,
+        "account": ResendError("API key is invalid", "invalid_api_key", 403).as_response(),
+        "busy": ResendError("Too many requests.", "rate_limit_exceeded", 429).as_response(),
+    }
+    retry_header = "retry-after"
+
     api_key = "re_sandbox"
     signing_secret = "whsec_c2FuZGJveC10cmFja2luZy1zZWNyZXQ="  # noqa: S105
     inbound_secret = "whsec_c2FuZGJveC1pbmJvdW5kLXNlY3JldC0="  # noqa: S105
@@ -138,10 +149,8 @@ class Resend(Provider):
             if match := _DOWNLOAD.fullmatch(request.path):
                 return self._download(match["email_id"], match["name"], request)
             self._check_key(request)
-            if request.method == "POST" and request.path == "emails":
-                return ApiResponse.json(self._send([_json(request)], request)[0])
-            if request.method == "POST" and request.path == "emails/batch":
-                return ApiResponse.json({"data": self._send_batch(_json(request), request)})
+            if request.method == "POST" and request.path in ("emails", "emails/batch"):
+                return self._send_once(request)
             match = _RECEIVED.fullmatch(request.path)
             if match and request.method == "GET":
                 return self._get_received(match["email_id"], match["rest"] or "", request)
@@ -157,6 +166,39 @@ class Resend(Provider):
             raise ResendError("API key is invalid", "invalid_api_key", 403)
 
     # -- Sending ------------------------------------------------------------------------------
+
+    def _send_once(self, request: ApiRequest) -> ApiResponse:
+        """Send, unless that was done before with the same idempotency key."""
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            return self._post(request)
+        if not 0 < len(key) <= MAX_KEY:
+            raise ResendError("The idempotency key is too long", "invalid_idempotency_key", 400)
+        use = KeyUse(time.time() + KEY_SECONDS, request.body)
+        known = self.store.use_key(self.name, key, use)
+        if known is None:
+            try:
+                use.answer = self._post(request)
+            finally:
+                if use.answer is None:
+                    self.store.forget_key(self.name, key)
+            return use.answer
+        if known.body != request.body:
+            raise ResendError(
+                "This idempotency key was used with another body", "invalid_idempotent_request", 409
+            )
+        if known.answer is None:
+            raise ResendError(
+                "A call with this idempotency key is under way",
+                "concurrent_idempotent_requests",
+                409,
+            )
+        return known.answer
+
+    def _post(self, request: ApiRequest) -> ApiResponse:
+        if request.path == "emails":
+            return ApiResponse.json(self._send([_json(request)], request)[0])
+        return ApiResponse.json({"data": self._send_batch(_json(request), request)})
 
     def _send_batch(self, data: Any, request: ApiRequest) -> list[dict[str, str]]:
         if not isinstance(data, list) or not data:

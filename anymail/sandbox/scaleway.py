@@ -17,7 +17,7 @@ from typing import Any
 
 from ..addresses import EmailAddress
 from .mailboxes import is_valid, received_address
-from .providers import Provider, WebhookTarget, as_text
+from .providers import TOO_LARGE, Provider, WebhookTarget, as_text
 from .store import StoredAttachment, StoredMessage, StoredRecipient
 from .wire import ApiRequest, ApiResponse, MalformedRequest, WebhookCall
 
@@ -55,9 +55,14 @@ EVENTS: dict[str, tuple[str, dict[str, Any]]] = {
 class ScalewayError(Exception):
     """An error as Scaleway's API reports it."""
 
-    def __init__(self, text: str, status: int = 400) -> None:
+    def __init__(self, text: str, status: int = 400, error_type: str = "") -> None:
         super().__init__(text)
         self.status = status
+        self.type = error_type
+
+    def as_response(self) -> ApiResponse:
+        data = {"message": str(self), **({"type": self.type} if self.type else {})}
+        return ApiResponse.json(data, self.status)
 
 
 class Scaleway(Provider):
@@ -77,6 +82,15 @@ class Scaleway(Provider):
             "track_opens",
         }
     )
+
+    refusals = {
+        "message": ScalewayError(
+            "Invalid email to address", 400, "invalid_arguments"
+        ).as_response(),
+        "unsuitable": TOO_LARGE,
+        "account": ScalewayError("quota exceeded", 403, "quotas_exceeded").as_response(),
+        "busy": ScalewayError("too many requests", 429, "too_many_requests").as_response(),
+    }
 
     secret_key = "sandbox-secret-key"  # noqa: S105 (opens nothing but the sandbox)
     project_id = "11112222-3333-4444-8555-666677778888"
@@ -104,7 +118,7 @@ class Scaleway(Provider):
                 raise ScalewayError("request body is not a JSON object")
             message = self._build(data, request)
         except ScalewayError as err:
-            return ApiResponse.json({"message": str(err)}, err.status)
+            return err.as_response()
         self.store.add([message])
         return ApiResponse.json(
             {"emails": [self._describe(message, recipient) for recipient in message.recipients]}

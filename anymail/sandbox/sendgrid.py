@@ -14,10 +14,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from requests.structures import CaseInsensitiveDict
@@ -102,8 +104,9 @@ class SendGridError(Exception):
         self.field = field
         self.status = status
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"errors": [{"message": str(self), "field": self.field, "help": None}]}
+    def as_response(self) -> ApiResponse:
+        error = {"message": str(self), "field": self.field, "help": None}
+        return ApiResponse.json({"errors": [error]}, self.status)
 
 
 class SendGrid(Provider):
@@ -114,6 +117,15 @@ class SendGrid(Provider):
     events = frozenset(EVENTS)
     unsupported = frozenset({"reject_reason", "stripped_text"})
     template_id = "d-0123456789abcdef0123456789abcdef"
+
+    refusals = {
+        "message": SendGridError(
+            "Does not contain a valid address.", "personalizations.0.to.0.email"
+        ).as_response(),
+        "unsuitable": SendGridError("Payload too large", status=413).as_response(),
+        "account": SendGridError("Maximum credits exceeded", status=401).as_response(),
+        "busy": SendGridError("too many requests", status=429).as_response(),
+    }
 
     api_key = "SG.sandbox-api-key"
 
@@ -134,6 +146,16 @@ class SendGrid(Provider):
         return settings
 
     # -- API ----------------------------------------------------------------------------------
+
+    def refuse(
+        self, problem: str, request: ApiRequest, retry_after: float | None = None
+    ) -> ApiResponse:
+        response = super().refuse(problem, request)
+        if problem != "busy" or retry_after is None:
+            return response
+        return replace(
+            response, headers={"X-RateLimit-Reset": str(math.ceil(time.time() + retry_after))}
+        )
 
     def handle(self, request: ApiRequest) -> ApiResponse:
         try:
@@ -157,7 +179,7 @@ class SendGrid(Provider):
                 for personalization in call.personalizations
             ]
         except SendGridError as err:
-            return ApiResponse.json(err.as_dict(), err.status)
+            return err.as_response()
         if call.is_test:
             return ApiResponse(200)
         self.store.add(messages)

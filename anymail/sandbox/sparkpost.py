@@ -97,9 +97,10 @@ class SparkPostError(Exception):
         self.code = code
         self.status = status
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_response(self) -> ApiResponse:
         error = {"message": str(self), "description": self.description, "code": self.code}
-        return {"errors": [{name: value for name, value in error.items() if value}]}
+        given = {name: value for name, value in error.items() if value}
+        return ApiResponse.json({"errors": [given]}, self.status)
 
 
 class SparkPost(Provider):
@@ -109,6 +110,17 @@ class SparkPost(Provider):
     api_path = "api/v1/"
     events = frozenset(EVENTS)
     unsupported = frozenset({"stripped_text"})
+
+    refusals = {
+        "message": SparkPostError(
+            "invalid data format/type", "Invalid address", WRONG_FORMAT
+        ).as_response(),
+        "unsuitable": SparkPostError(
+            "Subresource not found", "Couldn't find template", "1603"
+        ).as_response(),
+        "account": SparkPostError("Forbidden.", "", status=403).as_response(),
+        "busy": SparkPostError("Exceed Sending Limit (hourly)", "", "2102", 420).as_response(),
+    }
 
     api_key = "sandbox-api-key"
 
@@ -135,7 +147,7 @@ class SparkPost(Provider):
             call = _Call(data)
             message = self._build(call, request)
         except SparkPostError as err:
-            return ApiResponse.json(err.as_dict(), err.status)
+            return err.as_response()
         if message.recipients:
             self.store.add([message])
         answer: dict[str, Any] = {

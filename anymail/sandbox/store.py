@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,6 +114,18 @@ class StoredCall:
     messages: tuple[StoredMessage, ...] = ()
 
 
+@dataclass
+class KeyUse:
+    """The first use of an idempotency key: the call's body, and the answer, once there is one.
+
+    ``until`` is when the provider forgets it, a POSIX time.
+    """
+
+    until: float
+    body: bytes = b""
+    answer: ApiResponse | None = None
+
+
 @dataclass(frozen=True)
 class StoredTemplate:
     """A template at the providers. ``{{ field }}`` is replaced by the recipient's merge data."""
@@ -134,6 +147,7 @@ class Store:
         self._lock = threading.Lock()
         self._messages: list[StoredMessage] = []
         self._calls: list[StoredCall] = []
+        self._keys: dict[tuple[str, str], KeyUse] = {}
         self._local = threading.local()
         self.suppressed: set[str] = set()
         self.templates: dict[str, StoredTemplate] = {}
@@ -174,9 +188,27 @@ class Store:
         with self._lock:
             self._calls.append(call)
 
-    def clear(self) -> None:
-        """Forget all messages and calls."""
+    def use_key(self, provider: str, key: str, use: KeyUse) -> KeyUse | None:
+        """Note that an idempotency key is used.
+
+        If the provider still knows it from an earlier call, nothing changes, and that is returned.
+        """
         with self._lock:
+            known = self._keys.get((provider, key))
+            if known is not None and known.until > time.time():
+                return known
+            self._keys[provider, key] = use
+            return None
+
+    def forget_key(self, provider: str, key: str) -> None:
+        """Let an idempotency key be used again: the call was refused."""
+        with self._lock:
+            self._keys.pop((provider, key), None)
+
+    def clear(self) -> None:
+        """Forget all messages and calls, and idempotency keys."""
+        with self._lock:
+            self._keys.clear()
             self._messages.clear()
             self._calls.clear()
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import secrets
+import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.errors import HeaderParseError
@@ -28,13 +29,23 @@ from .providers import (
     as_text,
     clicked_link,
 )
-from .store import Store, StoredAttachment, StoredMessage, StoredRecipient, render
+from .store import (
+    KeyUse,
+    Store,
+    StoredAttachment,
+    StoredMessage,
+    StoredRecipient,
+    render,
+)
 from .wire import ApiRequest, ApiResponse, MalformedRequest, WebhookCall
 
 UNKNOWN_USER = 114  # because the key is wrong, or is for another data center
 BAD_RECIPIENTS = 204
+KEY_USED = 1573
 OTHER_ERROR = 150  # one code, where Unisender Go has many
 
+MAX_KEY = 64
+KEY_SECONDS = 60
 MAX_RECIPIENTS = 500
 MAX_HEADERS = 50
 MAX_TAGS = 4
@@ -95,13 +106,22 @@ _MERGE_FIELD = re.compile(r"[A-Za-z]\w*", re.ASCII)
 class UnisenderGoError(Exception):
     """An error as Unisender Go's API reports it."""
 
-    def __init__(self, text: str, code: int = OTHER_ERROR, status: int = 400) -> None:
+    def __init__(
+        self,
+        text: str,
+        code: int = OTHER_ERROR,
+        status: int = 400,
+        failed: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(text)
         self.code = code
         self.status = status
+        self.failed = failed
 
     def as_response(self) -> ApiResponse:
-        data = {"status": "error", "code": self.code, "message": str(self)}
+        data: dict[str, Any] = {"status": "error", "code": self.code, "message": str(self)}
+        if self.failed:
+            data["failed_emails"] = dict(self.failed)
         return ApiResponse.json(data, self.status)
 
 
@@ -112,6 +132,15 @@ class UnisenderGo(Provider):
     api_path = "ru/transactional/api/v1/"
     events = frozenset(EVENTS)
     unsupported = frozenset({"event_tags"})
+
+    refusals = {
+        "message": UnisenderGoError(
+            "No valid recipients", BAD_RECIPIENTS, failed={"to@example.com": "invalid"}
+        ).as_response(),
+        "unsuitable": UnisenderGoError("The request is too large", status=413).as_response(),
+        "account": UnisenderGoError("User with id '' not found", UNKNOWN_USER, 403).as_response(),
+        "busy": UnisenderGoError("Too many requests", status=429).as_response(),
+    }
 
     api_key = "sandbox-api-key"
     user_id = 456
@@ -148,7 +177,11 @@ class UnisenderGo(Provider):
         recipients, failed = fields.recipients(self.store.suppressed)
         message = self._build(fields, recipients, job_id, request)
         if not message.recipients:
-            raise UnisenderGoError("No valid recipients", BAD_RECIPIENTS)
+            raise UnisenderGoError("No valid recipients", BAD_RECIPIENTS, failed=failed)
+        key = fields.text("idempotence_key")
+        use = KeyUse(time.time() + KEY_SECONDS)
+        if key and self.store.use_key(self.name, key, use) is not None:
+            raise UnisenderGoError("The idempotence key was used within a minute", KEY_USED)
         for recipient in message.recipients:
             if recipient.message_id != job_id:
                 self._job_ids[recipient.message_id] = job_id
@@ -358,6 +391,8 @@ class _Fields:
         }
 
     def check_limits(self) -> None:
+        if len(self.text("idempotence_key")) > MAX_KEY:
+            raise UnisenderGoError(f"An idempotence key has at most {MAX_KEY} characters")
         self.tags()
         self.headers()
         for name in self.object("global_substitutions"):

@@ -112,6 +112,7 @@ NEEDS: dict[tuple[str, str], bool] = {
     ("docs/tips/several_backends.rst", "get_connection("): django.VERSION < (6, 1),
     ("docs/tips/testing.rst", "MAILERS="): django.VERSION >= (6, 1),
     # MAILERS in a test's override_settings, and TestCase.enterContext
+    ("docs/sandbox.rst", "class SignUpTests"): django.VERSION >= (6, 1),
     ("docs/sandbox.rst", "class WelcomeTests"): (
         django.VERSION >= (6, 1) and sys.version_info >= (3, 11)
     ),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -44,6 +45,30 @@ class BrevoTestCase(SandboxTestCase):
         self.assertEqual((answer.status, answer.json["code"]), (status, code), answer.text)
         self.assertIn(text, answer.json["message"])
         self.assertEqual(self.sandbox.messages, [])
+
+
+class IdempotencyTests(BrevoTestCase):
+    key = "5b0e3c7e-0000-4000-8000-000000000000"
+
+    def test_used_before(self):
+        headers = {"idempotencyKey": self.key, "X-Mine": "kept"}
+        self.assertEqual(self.send(headers=headers).status, 201)
+        answer = self.send(headers={"idempotencyKey": self.key.upper()})
+        self.assertEqual((answer.status, answer.json["code"]), (400, "duplicate_parameter"))
+        [stored] = self.sandbox.messages
+        self.assertEqual(dict(stored.recipients[0].headers), {"X-Mine": "kept"})
+        for use in self.sandbox.store._keys.values():
+            self.assertAlmostEqual(use.until - time.time(), 30 * 60, delta=60)
+            use.until = 0
+        self.assertEqual(self.send(headers=headers).status, 201)
+
+    def test_refused_call(self):
+        headers = {"idempotencyKey": self.key}
+        self.assertEqual(self.send(headers=headers, subject="").status, 400)
+        self.assertEqual(self.send(headers=headers).status, 201)
+
+    def test_invalid(self):
+        self.assert_refused(self.send(headers={"idempotencyKey": "mine"}), "UUID")
 
 
 class EmailTests(BrevoTestCase):

@@ -9,6 +9,7 @@ import json
 import time
 from dataclasses import replace
 from datetime import datetime, timezone
+from http.client import RemoteDisconnected
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,6 +48,64 @@ class ResendTestCase(SandboxTestCase):
         self.assertEqual((answer.json["statusCode"], answer.json["name"]), (status, name))
         self.assertIn(text, answer.json["message"])
         self.assertEqual(self.sandbox.messages, [])
+
+
+class IdempotencyTests(ResendTestCase):
+    def send(self, key: str = "a key", path: str = EMAILS, **fields: Any) -> Answer:
+        data: Any = {**MESSAGE, **fields}
+        headers = {"Authorization": KEY, "Idempotency-Key": key}
+        return self.post([data] if path == BATCH else data, path, **headers)
+
+    def test_same_call(self):
+        for path in (EMAILS, BATCH):
+            self.sandbox.clear()
+            first = self.send(path=path)
+            self.assertEqual(first.status, 200)
+            self.assertEqual(self.send(path=path).body, first.body)
+            self.assertEqual(len(self.sandbox.messages), 1)
+
+    def test_another_key(self):
+        self.assertNotEqual(self.send().body, self.send("another").body)
+        self.assertEqual(len(self.sandbox.messages), 2)
+
+    def test_another_message(self):
+        self.send()
+        answer = self.send(subject="Else")
+        self.assertEqual((answer.status, answer.json["name"]), (409, "invalid_idempotent_request"))
+        self.assertEqual(len(self.sandbox.messages), 1)
+
+    def test_under_way(self):
+        self.send()
+        for use in self.sandbox.store._keys.values():
+            use.answer = None
+        answer = self.send()
+        self.assertEqual(
+            (answer.status, answer.json["name"]), (409, "concurrent_idempotent_requests")
+        )
+
+    def test_lost_answer(self):
+        self.sandbox.fail_next("unclear")
+        with self.assertRaises(RemoteDisconnected):
+            self.send()
+        [stored] = self.sandbox.messages
+        self.assertEqual(self.send().json, {"id": stored.message_ids[0]})
+        self.assertEqual(len(self.sandbox.messages), 1)
+
+    def test_refused_call(self):
+        self.assertEqual(self.send(to=["nobody"]).status, 422)
+        self.sandbox.fail_next("busy")
+        self.assertEqual(self.send().status, 429)
+        self.assertEqual(self.send().status, 200)
+
+    def test_after_a_day(self):
+        self.send()
+        for use in self.sandbox.store._keys.values():
+            self.assertAlmostEqual(use.until - time.time(), 86400, delta=60)
+            use.until = 0
+        self.assertEqual(self.send(subject="Else").status, 200)
+
+    def test_invalid_key(self):
+        self.assert_refused(self.send("k" * 257), "key", 400, "invalid_idempotency_key")
 
 
 class SendTests(ResendTestCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -44,6 +45,22 @@ class UnisenderGoTestCase(SandboxTestCase):
             self.assertEqual(answer.json["code"], code)
         self.assertIn(text, answer.json["message"])
         self.assertEqual(self.sandbox.messages, [])
+
+
+class IdempotencyTests(UnisenderGoTestCase):
+    def test_used_before(self):
+        data = {**MESSAGE, "idempotence_key": "mine"}
+        self.assertEqual(self.post(data).status, 200)
+        answer = self.post(data)
+        self.assertEqual((answer.status, answer.json["code"]), (400, 1573))
+        self.assertEqual(len(self.sandbox.messages), 1)
+        for use in self.sandbox.store._keys.values():
+            self.assertAlmostEqual(use.until - time.time(), 60, delta=30)
+            use.until = 0
+        self.assertEqual(self.post(data).status, 200)
+
+    def test_too_long(self):
+        self.assert_refused(self.post({**MESSAGE, "idempotence_key": "k" * 65}), "64")
 
 
 class SendTests(UnisenderGoTestCase):
