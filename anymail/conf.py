@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from functools import cache
 from typing import Any, Literal, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from django.conf import settings
+from django.conf import LazySettings, Settings, UserSettingsHolder, settings
 
 from ._docs import docs_of_setting
 from .datastructures import UNSET
@@ -17,6 +18,7 @@ T = TypeVar("T")
 _NONE_MEANS_NOT_GIVEN = frozenset({"username", "password"})
 
 
+@cache
 def setting_name(name: str, esp_name: str | None = None) -> str:
     """Return the key of an option in ``settings.ANYMAIL``, such as ``MAILGUN_API_KEY``."""
     if esp_name is None:
@@ -69,10 +71,31 @@ def _find_setting(setting: str, allow_bare: bool) -> Any:
     anymail_settings = getattr(settings, "ANYMAIL", None) or {}
     if setting in anymail_settings:
         return anymail_settings[setting]
-    value = getattr(settings, f"ANYMAIL_{setting}", UNSET)
+    value = _find_name(f"ANYMAIL_{setting}")
     if value is UNSET and allow_bare:
-        return getattr(settings, setting, UNSET)
+        return _find_name(setting)
     return value
+
+
+def _find_name(name: str) -> Any:
+    """Return ``getattr(settings, name, UNSET)``, but soon if there is nothing, as nearly always.
+
+    (Django's settings raise several exceptions to say so, for each of some twenty names that a
+    backend looks for.)
+    """
+    if type(settings) is not LazySettings:  # a package has put something else in its place
+        return getattr(settings, name, UNSET)
+    layer: Any = settings._wrapped  # type: ignore[misc]
+    while type(layer) is UserSettingsHolder:
+        values = vars(layer)
+        if name in values:
+            return values[name]
+        if name in values["_deleted"]:
+            return UNSET
+        layer = layer.default_settings
+    if type(layer) is Settings:
+        return vars(layer).get(name, UNSET)
+    return getattr(layer, name, UNSET)
 
 
 def _missing(
@@ -169,7 +192,7 @@ class Setting:
         is required and missing, or not as it must be.
         """
         full_name = self.full_name(owner)
-        value = _take_option(self.options, kwargs)
+        value = _take_option(self.options, kwargs) if kwargs else UNSET
         if value is UNSET:
             value = override
         if value is UNSET:
@@ -251,21 +274,26 @@ def read_settings(instance: Any, kwargs: MutableMapping[str, Any]) -> None:
     They are taken from kwargs, if they are there. Otherwise what the instance has already stays.
     Raises AnymailConfigurationError or AnymailInvalidMailer.
     """
-    for declared in _reading_order(type(instance)):
-        override = _plain_value(type(instance), declared.attribute)
-        if hasattr(override, "__get__"):  # a property or method of a subclass
-            continue
-        is_option = any(name in kwargs for name in declared.options)
-        if is_option or declared.attribute not in vars(instance):
-            vars(instance)[declared.attribute] = declared.read(instance, kwargs, override)
+    cls = type(instance)
+    values = vars(instance)
+    for declared in _reading_order(cls):
+        override = _plain_value(cls, declared.attribute)
+        if override is not UNSET and hasattr(override, "__get__"):
+            continue  # a property or method of a subclass
+        is_option = kwargs and any(name in kwargs for name in declared.options)
+        if is_option or declared.attribute not in values:
+            values[declared.attribute] = declared.read(instance, kwargs, override)
+
+
+_nothing = object()
 
 
 def _plain_value(cls: type, attribute: str) -> Any:
     """Return what a subclass has in place of a declaration; UNSET if there is nothing."""
     for base in cls.__mro__:
-        if attribute in vars(base):
-            value = vars(base)[attribute]
-            return UNSET if _is_empty(value) or isinstance(value, Setting) else value
+        value = base.__dict__.get(attribute, _nothing)
+        if value is not _nothing:
+            return UNSET if isinstance(value, Setting) or _is_empty(value) else value
     raise AssertionError(attribute)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent.parent / "docs" / "performance"
 
 # Modules of this package. Each has `run() -> list[Table]`.
-TOPICS = ("imports", "connections", "concurrency", "payloads", "receiving", "scale")
+TOPICS = (*("imports", "connections", "concurrency", "failover", "payloads", "receiving", "scale"),)
 
 
 def main() -> int:
