@@ -47,8 +47,10 @@ class Alone(Journey):
         self._wait_left: float = backend.max_wait
         self._once: SendingOnce | None = None
         self._snapshot: EmailMessage | None = None
+        self._attempts: list[tuple[str | None, str | None]] = []
         if before is not None:
             self.attempt = before.attempt + 1
+            self._attempts = before._attempts
             self.original = before.original
             self._snapshot = before._snapshot
             self._wait_left = before._wait_left
@@ -102,6 +104,14 @@ class Alone(Journey):
         time.sleep(self.wait)
         assert self._snapshot is not None
         return Alone(self.backend, copy_message(self._snapshot), before=self)
+
+    def note_attempt(self, problem: str | None) -> None:
+        super().note_attempt(problem)
+        status = getattr(self.message, "anymail_status", None)
+        if status is not None:
+            # Each attempt has a status of its own.
+            self._attempts += status.attempts
+            status.attempts = list(self._attempts)
 
     def succeed(self, sent: bool) -> None:
         super().succeed(sent)

@@ -1,0 +1,231 @@
+"""Every problem, at every provider, with every way to send: who gets the message, and how often.
+
+The sandbox plays the problems, with the provider's own errors. Nothing else is replaced but the
+clock, so that nobody waits.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+from unittest.mock import patch
+from urllib.parse import urlsplit
+
+import urllib3
+from django.test import SimpleTestCase
+
+import anymail.delivery.memory
+from anymail.delivery.mailers import mailers
+from anymail.exceptions import Problem
+from anymail.providers import PROVIDERS
+from anymail.sandbox import Sandbox
+from anymail.sandbox.faults import PROBLEMS
+from anymail.signals import post_send, pre_send, send_failed
+
+from ..utils import make_message
+from .leaf import mailer_settings
+
+TO = "to@example.com"
+
+# The provider's answer tells of recipients although it refuses the message: so does post_send.
+TELLS_OF_RECIPIENTS = {("mailjet", "message")}
+
+Attempts = list[tuple[str, "str | None"]]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What becomes of the message."""
+
+    attempts: Attempts
+    """(mailer, problem) of each."""
+    accepted_by: tuple[str, ...] = ()
+    """The mailers whose provider accepts it."""
+    problem: str | None = None
+    """Of the error that is raised, if there is one."""
+    may_have_been_sent: bool = False
+
+
+def strategy(first: str, other: str, problem: str) -> Expected:
+    """Return what strategies do, if the first mailer has a problem, and there is another one."""
+    if problem == "message":
+        return Expected([(first, problem)], problem=problem)
+    if problem == "unclear":
+        return Expected([(first, problem)], (first,), problem, may_have_been_sent=True)
+    if problem == "busy":  # tried once more
+        return Expected([(first, problem), (first, problem), (other, None)], (other,))
+    return Expected([(first, problem), (other, None)], (other,))
+
+
+def retries(first: str, other: str, problem: str) -> Expected:
+    """Return what a single mailer does that may repeat its call once, if it has a problem once."""
+    if problem in ("busy", "unreachable"):
+        return Expected([(first, problem), (first, None)], (first,))
+    if problem == "unclear":
+        return Expected([(first, problem)], (first,), problem, may_have_been_sent=True)
+    return Expected([(first, problem)], problem=problem)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to send."""
+
+    expected: Any
+    mailer: Any
+    """Returns the mailer's entry in MAILERS, for two mailers."""
+    calls: dict[str, int]
+    """How many calls have a problem, if it's not one."""
+
+
+def failover(first: str, other: str) -> dict[str, Any]:
+    return {
+        "BACKEND": "anymail.backends.failover.EmailBackend",
+        "OPTIONS": {"mailers": [first, other], "duplicates": "avoid"},
+    }
+
+
+def weighted(first: str, other: str) -> dict[str, Any]:
+    return {
+        "BACKEND": "anymail.backends.weighted.EmailBackend",
+        # The first one gets all.
+        "OPTIONS": {"mailers": {first: 1, other: 1e-300}, "duplicates": "avoid"},
+    }
+
+
+def repeating(first: str, other: str) -> dict[str, Any]:
+    return {"BACKEND": PROVIDERS[first].backend, "OPTIONS": {"retries": 1}}
+
+
+WAYS = {
+    "failover": Way(strategy, failover, {"busy": 2}),
+    "weighted": Way(strategy, weighted, {"busy": 2}),
+    "retries": Way(retries, repeating, {}),
+}
+
+
+class FaultMatrixTests(SimpleTestCase):
+    sandbox: ClassVar[Sandbox]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        # Those with a port of their own can be out of reach.
+        cls.sandbox = Sandbox(own_ports=PROVIDERS)
+        cls.sandbox.start()
+        cls.addClassCleanup(cls.sandbox.stop)
+        stack = ExitStack()
+        cls.addClassCleanup(stack.close)
+        for name in ("strategy", "alone"):
+            stack.enter_context(patch(f"anymail.delivery.{name}.time.sleep", lambda seconds: None))
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.signals: list[tuple[Any, ...]] = []
+        self.connect(pre_send, lambda esp_name, **kw: self.signals.append(("pre_send", esp_name)))
+        self.connect(
+            post_send,
+            lambda mailer, esp_name, **kw: self.signals.append(("post_send", esp_name)),
+        )
+        self.connect(
+            send_failed,
+            lambda esp_name, attempt, error, final, **kw: self.signals.append(
+                ("send_failed", esp_name, attempt, str(error.problem), final)
+            ),
+        )
+
+    def connect(self, signal: Any, receiver: Any) -> None:
+        signal.connect(receiver, weak=False)
+        self.addCleanup(signal.disconnect, receiver)
+
+    def unreachable(self, provider: str) -> Any:
+        """Return a context in which the next attempt to connect to a provider fails."""
+        port = urlsplit(self.sandbox.url(provider)).port
+        connect = urllib3.util.connection.create_connection
+        left = [port]
+
+        def create_connection(address: tuple[str, int], *args: Any, **kwargs: Any) -> Any:
+            if address[1] in left:
+                left.remove(address[1])
+                raise ConnectionRefusedError("refused")
+            return connect(address, *args, **kwargs)
+
+        return patch("urllib3.util.connection.create_connection", create_connection)
+
+    def check(self, way: Way, first: str, problem: str) -> None:
+        other = "brevo" if first == "postmark" else "postmark"
+        self.sandbox.clear()
+        self.signals.clear()
+        anymail.delivery.memory._process_cache.clear()
+        message = make_message(
+            to=[TO],
+            subject="A subject that all providers take",
+            body="A body that all providers take",
+            alternatives=[("<p>HTML that all providers take</p>", "text/html")],
+        )
+        names = {first, other}
+        settings = mailer_settings(
+            {
+                **{name: {"BACKEND": PROVIDERS[name].backend} for name in names},
+                "default": way.mailer(first, other),
+            },
+            CONNECTION_MAX_IDLE=0,  # Those that are kept need not connect.
+            **self.sandbox.anymail_settings(*names),
+        )
+        error: Any = None
+        with ExitStack() as stack:
+            stack.enter_context(settings)
+            if problem == "unreachable":
+                stack.enter_context(self.unreachable(first))
+            else:
+                self.sandbox.fail_next(problem, provider=first, calls=way.calls.get(problem, 1))
+            try:
+                sent = mailers["default"].send_messages([message])
+            except Exception as caught:
+                error = caught
+            else:
+                self.assertEqual(sent, 1)
+
+        expected = way.expected(first, other, problem)
+        self.assertEqual(error and error.problem, expected.problem)
+        if error is not None:
+            self.assertEqual(error.may_have_been_sent, expected.may_have_been_sent)
+            self.assertEqual(list(error.unsent), [])
+        accepted = [stored.provider for stored in self.sandbox.messages]
+        self.assertEqual(accepted, list(expected.accepted_by))
+        alias = partial("{0}".format) if way.mailer is not repeating else lambda name: "default"
+        self.assertEqual(
+            message.anymail_status.attempts,
+            [(alias(name), problem and Problem(problem)) for name, problem in expected.attempts],
+        )
+        if error is None:
+            self.assertEqual(message.anymail_status.mailer, alias(expected.accepted_by[0]))
+            self.assertTrue(message.anymail_status.is_accepted)
+        self.assertEqual(self.signals, list(self.expected_signals(expected.attempts)))
+
+    def expected_signals(self, attempts: Attempts) -> Any:
+        for number, (name, problem) in enumerate(attempts, 1):
+            esp_name = PROVIDERS[name].esp_name
+            yield "pre_send", esp_name
+            if problem is None or (name, problem) in TELLS_OF_RECIPIENTS:
+                yield "post_send", esp_name
+            if problem is not None:
+                yield "send_failed", esp_name, number, problem, number == len(attempts)
+
+
+def _add_tests() -> None:
+    for name, provider in PROVIDERS.items():
+        if provider.missing_packages:
+            continue
+
+        def test(self: FaultMatrixTests, name: str = name) -> None:
+            for way_name, way in WAYS.items():
+                for problem in PROBLEMS:
+                    with self.subTest(way=way_name, problem=problem):
+                        self.check(way, name, problem)
+
+        setattr(FaultMatrixTests, f"test_{name}", test)
+
+
+_add_tests()
