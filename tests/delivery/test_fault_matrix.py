@@ -182,7 +182,7 @@ class FaultMatrixTests(SimpleTestCase):
                 self.sandbox.fail_next(problem, provider=first, calls=way.calls.get(problem, 1))
             try:
                 sent = mailers["default"].send_messages([message])
-            except Exception as caught:
+            except Exception as caught:  # noqa: BLE001 (looked at below)
                 error = caught
             else:
                 self.assertEqual(sent, 1)
