@@ -112,6 +112,7 @@ INTERNAL = {
         "anymail.charsets",
         "anymail.masking",
         "anymail.mime",
+        "anymail.sending.connections",
         "anymail.delivery",
         "anymail.delivery.alone",
         "anymail.delivery.decisions",

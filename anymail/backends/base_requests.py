@@ -11,7 +11,6 @@ import requests
 from django.core.mail import EmailMessage
 from requests.utils import default_user_agent
 
-from .._connections import SharedConnectionsAdapter
 from .._docs import docs_of_setting
 from .._version import __version__
 from ..conf import (
@@ -27,6 +26,7 @@ from ..exceptions import AnymailRequestsAPIError
 from ..http import is_html_page, no_netrc, no_redirect
 from ..masking import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
 from ..message import AnymailRecipientStatus
+from ..sending.connections import make_adapter, watch_handover
 from ..sending.journey import journey_of
 from ..sending.problems import is_configuration_error
 from ..sending.results import RecipientResults
@@ -132,10 +132,9 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         session.headers["User-Agent"] = (
             f"django-anymail/{__version__}-{self.esp_name.lower()} {default_user_agent()}"
         )
-        if self.connection_max_idle:
-            adapter = SharedConnectionsAdapter(self.connection_max_idle)
-            session.mount("https://", adapter)
-            session.mount("http://", adapter)
+        adapter = make_adapter(self.connection_max_idle)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
         if self.debug_api_requests:
             session.hooks["response"].append(
                 partial(self._dump_api_request, credentials=self._credentials())
@@ -170,7 +169,8 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         AnymailConfigurationError if there can't be such a call at all.
         """
         try:
-            response: requests.Response = call.make(self.session)
+            with watch_handover() as handover:
+                response: requests.Response = call.make(self.session)
         except requests.exceptions.InvalidHeader:
             # Its text has the header's value, which can be an API key.
             raise self._settings_error("a header is invalid. Is there a line break?") from None
@@ -180,7 +180,9 @@ class AnymailRequestsBackend(AnymailBaseBackend):
                 raise self._settings_error(str(err)) from err
             error_class = AnymailRequestsAPIError.combined_with(type(err))
             url = mask_urls(call.params.get("url", "<missing url>"))
-            raise error_class(f"Error posting to {url}:", backend=self) from err
+            error = error_class(f"Error posting to {url}:", backend=self)
+            error.handed_over = handover.happened
+            raise error from err
         if 300 <= response.status_code < 400:
             raise self._redirect_error(response)
         return response
