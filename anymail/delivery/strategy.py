@@ -279,6 +279,7 @@ class Run:
                 continue
             # It may have been paused by the messages before. The first one has chosen it so.
             if number and not delivery.can_use(mailer):
+                delivery.put_back(mailer)
                 self.set_aside(delivery)
                 continue
             yield delivery.start(mailer)
@@ -360,6 +361,11 @@ class Delivery:
                 return None
             self._sleep(state.rest)
         return mailer
+
+    def put_back(self, mailer: str) -> None:
+        """Choose anew, this mailer included, which was not tried."""
+        if mailer not in self.mailers_left:  # It was to be tried again.
+            self.mailers_left.insert(0, mailer)
 
     def can_use(self, mailer: str) -> bool:
         """Tell whether the mailer that it has chosen before isn't paused by now."""

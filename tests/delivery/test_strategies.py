@@ -414,6 +414,17 @@ class SeveralMessagesTests(FailoverTestCase):
             self.assertEqual(mailers["default"].send_messages(self.messages(5)), 5)
         self.assertEqual(Counter(self.called), {"a": 2, "b": 4})
 
+    def test_paused_before_it_is_tried_again(self):
+        self.use_mailers(default=failover("a"))
+        busy = fails(Problem.BUSY, retry_after=0.1)
+        self.script(a=[busy, fails(Problem.BUSY, retry_after=0.1), fails(Problem.UNREACHABLE)])
+        connection = mailers["default"]
+        connection.fail_silently = True
+        messages = self.messages(2)
+        self.assertEqual(connection.send_messages(messages), 1)
+        self.assertEqual(len(CALLS), 4)
+        self.assertEqual(messages[1].anymail_status.status, {"sent"})
+
     def test_error_ends_it(self):
         """After those that were set aside."""
         self.script(a=[None, fails(Problem.UNSUITABLE), fails(Problem.MESSAGE)])
