@@ -9,6 +9,7 @@ from unittest import TestResult, TestSuite, TextTestResult
 from django.test.runner import DiscoverRunner
 
 LIVE_TAG = "live"
+SOAK_TAG = "soak"
 LIVE_KEY_PREFIX = "ANYMAIL_TEST_"
 
 
@@ -31,6 +32,7 @@ class TestRunner(DiscoverRunner):
 
     - runs the whole suite if no label is given,
     - leaves out the tests tagged "live" unless the environment has keys for them,
+    - leaves out the tests tagged "soak", which take long, unless it's called with `--tag soak`,
     - fails if nothing passed or failed: an empty run proves nothing,
     - fails if a warning was raised where it could not reach a test, such as in a destructor, where
       Python only prints it,
@@ -41,6 +43,8 @@ class TestRunner(DiscoverRunner):
         super().__init__(**kwargs)
         if not any(name.startswith(LIVE_KEY_PREFIX) for name in os.environ):
             self.exclude_tags.add(LIVE_TAG)
+        if SOAK_TAG not in self.tags:
+            self.exclude_tags.add(SOAK_TAG)
 
     def get_resultclass(self) -> type[PassCounter]:
         special = super().get_resultclass()  # for --debug-sql or --pdb
