@@ -147,35 +147,35 @@ class AnymailError(Exception):
     - ``status_code``: HTTP status of the provider's answer (int)
     - ``esp_name``: name of the provider; taken from the backend by default
     - ``response``: the provider's raw answer
-
-    And ``recipients``, empty unless given: ``{addr-spec: AnymailRecipientStatus}``, what the
-    provider's answer says about them although it is an error. It is in the message's
-    ``anymail_status``, too.
+    - ``recipients``: see below
 
     What ``send_messages()`` raises, and only that, also has ``sent_count``: how many of the
     messages were sent, to some of their recipients at least; and it says what can be done about
-    the message:
-
-    - ``problem``: one of :class:`Problem`, or None if nobody can say
-    - ``may_have_been_sent``: whether somebody may get the message all the same: False only if it's
-      known that nobody does
-    - ``retry_after``: in how many seconds the provider asks to come back, or None
-    - ``unsent``: if it was accepted for some of the recipients, the addr-specs that it was not
-      accepted for
-    - ``advice``: a sentence for people
+    the message, by what follows.
     """
 
     problem: Problem | None = None
+    """What it means for the message; None if nobody can say."""
     may_have_been_sent: bool = False
+    """Whether somebody may get the message all the same: False only if it's known that nobody
+    does.
+    """
     retry_after: float | None = None
+    """In how many seconds the provider asks to come back, or None."""
     unsent: Sequence[str] = ()
+    """If it was accepted for some of the recipients, the addr-specs that it was not accepted for.
+    """
     advice: str = ""
+    """A sentence for people."""
     about_sender: bool = False
     """Whether an ACCOUNT problem is about the sender or its domain only."""
     is_our_own: bool = False
     """Whether it says so itself, and not the provider."""
 
     recipients: Mapping[str, AnymailRecipientStatus] = MappingProxyType({})
+    """``{addr-spec: AnymailRecipientStatus}``, what the provider's answer says about them although
+    it is an error. It is in the message's ``anymail_status``, too.
+    """
     _texts: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -233,14 +233,15 @@ class AnymailStatus:
     - ``message_id``: the provider's id for the message, or a set if recipients' ids differ
     - ``recipients``: ``{addr-spec: AnymailRecipientStatus}``, addresses as the sender wrote them
     - ``esp_response``: the provider's raw answer
-    - ``mailer``: the alias of the mailer that it was last given to, if that has one
-    - ``attempts``: ``[(mailer, problem), ...]``, all attempts to send it; the problem is one of
-      :class:`~anymail.exceptions.Problem`, or None if there was none (or it has no name)
     """
 
     # Here, for what was pickled by earlier releases.
     mailer: str | None = None
+    """The alias of the mailer that it was last given to, if that has one."""
     attempts: Sequence[tuple[str | None, str | None]] = ()
+    """``[(mailer, problem), ...]``, all attempts to send it. The problem is one of
+    :class:`~anymail.exceptions.Problem`, or None if there was none (or it has no name).
+    """
 
     def __init__(self) -> None:
         self.message_id: Any = None

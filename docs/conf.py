@@ -28,6 +28,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
     "sphinx_copybutton",
+    "sphinx_design",
 ]
 exclude_patterns = ["_build", "inventories/README.rst", "example"]
 nitpicky = True
@@ -56,7 +57,15 @@ nitpick_ignore = {
     ("py:class", "anymail.conf.T"),
     ("py:class", "anymail.addresses.T"),
     ("py:obj", "anymail.addresses.T"),
+    # Internals of sending, in annotations of what is public.
+    ("py:class", "anymail.sending.attributes.MessageAttribute"),
+    ("py:class", "anymail.sending.journey.Journey"),
+    ("py:class", "anymail.sending.problems.Meaning"),
+    ("py:class", "anymail.sending.steps.ApiCall"),
+    # The same of webhooks.
+    ("py:class", "anymail.webhooks.keys.SigningKeys"),
     # Internals of the sandbox, in annotations of what is public.
+    ("py:class", "anymail.sandbox.faults.Fault"),
     ("py:class", "anymail.sandbox.providers.Provider"),
     ("py:class", "anymail.sandbox.providers.WebhookTarget"),
     ("py:class", "anymail.sandbox.wire.ApiResponse"),
@@ -65,8 +74,10 @@ nitpick_ignore = {
 
 # Where objects are defined, and the names that they are documented under.
 documented_names = {
+    "EmailMessage": "django.core.mail.EmailMessage",
     "Policy": "email.policy.Policy",
     "PreparedRequest": "requests.PreparedRequest",
+    "Response": "requests.Response",
     "django.apps.config.AppConfig": "django.apps.AppConfig",
     "django.core.checks.messages.CheckMessage": "django.core.checks.CheckMessage",
     "django.core.files.uploadedfile.SimpleUploadedFile": (

@@ -8,14 +8,23 @@ import re
 import textwrap
 import tokenize
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import django
 
 ROOT = Path(__file__).parent.parent.parent
 
 _DIRECTIVE = re.compile(r"(?P<indent> *)\.\. (?:code-block|code|sourcecode):: *(?P<language>\S*)")
+_TAB = re.compile(r"(?P<indent> *)\.\. tab-item:: (?P<label>.+)")
 _OPTION = re.compile(r" +:(?P<name>[\w-]+):(?: (?P<value>.*))?$")
+
+TABS = {
+    "Django 6.1 and newer": django.VERSION >= (6, 1),
+    "Before Django 6.1": django.VERSION < (6, 1),
+}
+"""The labels of tabs, and whether what is in them is for this version of Django."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,8 @@ class Block:
     language: str
     text: str
     options: dict[str, str] = field(default_factory=dict)
+    tab: str = ""
+    """The label of the tab that it is in."""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -36,6 +47,10 @@ class Block:
     @property
     def caption(self) -> str:
         return self.options.get("caption", "")
+
+    @property
+    def is_for_this_django(self) -> bool:
+        return not self.tab or TABS[self.tab]
 
     @property
     def is_python(self) -> bool:
@@ -86,9 +101,15 @@ def blocks_in(path: Path) -> list[Block]:
 def find_blocks(rst: str, page: str) -> Iterator[Block]:
     """Yield the code blocks in a text."""
     lines = rst.splitlines()
+    tab: re.Match[str] | None = None
     for number, line in enumerate(lines):
-        if match := _DIRECTIVE.fullmatch(line.rstrip()):
-            yield _read_block(lines, number + 1, match, page)
+        if tab and line.strip() and _indent(line) <= len(tab["indent"]):
+            tab = None
+        if match := _TAB.fullmatch(line.rstrip()):
+            tab = match
+        elif match := _DIRECTIVE.fullmatch(line.rstrip()):
+            block = _read_block(lines, number + 1, match, page)
+            yield replace(block, tab=tab["label"]) if tab else block
         elif line.startswith(">>> "):
             yield _read_doctest(lines, number, page)
 

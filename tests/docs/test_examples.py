@@ -22,7 +22,6 @@ import tempfile
 import textwrap
 import types
 import unittest
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
@@ -38,10 +37,13 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.urls.resolvers import RegexPattern
 from django.utils.module_loading import import_string
 
-from anymail.checks import check_deprecated_settings
+from anymail import mailers
+from anymail.checks import check_deprecated_settings, check_ignored_mailers
+from anymail.delivery.strategy import StrategyBackend
 from anymail.exceptions import AnymailAPIError, AnymailImproperlyInstalled
 from anymail.inbound import AnymailInboundMessage
 from anymail.message import AnymailMessage
+from anymail.providers import PROVIDERS
 from anymail.sandbox import Sandbox
 from anymail.sandbox.commands import main as sandbox_command
 from anymail.signals import (
@@ -59,7 +61,16 @@ from anymail.webhooks.base import AnymailCoreWebhookView
 from ..utils import SAMPLE_IMAGE, use_backend
 from ..webhooks.cases import CASES as WEBHOOK_CASES
 from ..webhooks.sns_signing import CAN_SIGN
-from .blocks import ROOT, Block, blocks_in, compile_async, find_blocks, pages, values_in_comments
+from .blocks import (
+    ROOT,
+    TABS,
+    Block,
+    blocks_in,
+    compile_async,
+    find_blocks,
+    pages,
+    values_in_comments,
+)
 from .known_settings import anymail_keys, top_level_names
 
 # Tasks are run at once. Retries raise an error, as they do in workers.
@@ -106,16 +117,9 @@ FILES: dict[str, Mapping[str, Callable[[], bytes]]] = {
 # What a block needs, by page and some text in that block.
 NEEDS: dict[tuple[str, str], bool] = {
     ("docs/sending/index.rst", "MIMEPart"): django.VERSION >= (6, 0),
-    ("docs/sending/index.rst", "mailers"): django.VERSION >= (6, 1),
-    ("docs/tips/several_backends.rst", 'using="newsletter"'): django.VERSION >= (6, 1),
-    ("docs/tips/several_backends.rst", "import mailers"): django.VERSION >= (6, 1),
-    ("docs/tips/several_backends.rst", "get_connection("): django.VERSION < (6, 1),
-    ("docs/tips/testing.rst", "MAILERS="): django.VERSION >= (6, 1),
-    # MAILERS in a test's override_settings, and TestCase.enterContext
-    ("docs/sandbox.rst", "class SignUpTests"): django.VERSION >= (6, 1),
-    ("docs/sandbox.rst", "class WelcomeTests"): (
-        django.VERSION >= (6, 1) and sys.version_info >= (3, 11)
-    ),
+    # There are no tabs where a repository's pages are shown.
+    ("README.rst", "MAILERS"): TABS["Django 6.1 and newer"],
+    ("README.rst", "EMAIL_BACKEND"): TABS["Before Django 6.1"],
 }
 
 # Why a block can't be run, by page and some text in that block. Such blocks are only compiled.
@@ -288,12 +292,14 @@ class BlockTestCase(SimpleTestCase):
             if package in self.modules or importlib.util.find_spec(package) is None:
                 vars(self.add_module(name)).update(self.namespace, __name__=name)
 
-    def note_sent(self, message: EmailMessage, **kwargs: Any) -> None:
-        self.sent.add(id(message))
+    def note_sent(self, original: EmailMessage, **kwargs: Any) -> None:
+        self.sent.add(id(original))
 
     def run_block(self, block: Block) -> None:
         if block.is_python:
             kind = block.kind()
+            if not block.is_for_this_django:
+                return
             if not all(met for (page, text), met in NEEDS.items() if _is_in(block, page, text)):
                 return
             if not any(_is_in(block, page, text) for page, text in NOT_RUN):
@@ -307,19 +313,24 @@ class BlockTestCase(SimpleTestCase):
         names = self.load_settings(block)
         self.assertLessEqual(set(names), top_level_names(), "neither Django's nor Anymail's")
         own = names.get("ANYMAIL", {})
-        known = anymail_keys() | OWN_SETTINGS.get(block.page, set())
+        known = anymail_keys() | OWN_SETTINGS.get(block.page, set()) | {"MAILERS"}
         self.assertLessEqual(set(own), known, "not in Anymail")
         # What is not in the block, such as credentials, is elsewhere in the settings.
-        with override_settings(ANYMAIL={**self.anymail_settings, **own}):
+        anymail = {**self.anymail_settings, **own}
+        mail = {name: names[name] for name in ("EMAIL_BACKEND", "MAILERS") if name in names}
+        with override_settings(ANYMAIL=anymail, **mail):
             self.assertEqual(check_deprecated_settings(None), [])
-            if "EMAIL_BACKEND" in names:
-                self.make_backend(names["EMAIL_BACKEND"])
-            self.make_mailers(names.get("MAILERS", {}))
+            self.assertEqual(check_ignored_mailers(None), [])
+            if mail:
+                self.make_mailers()
             self.make_webhooks(include("anymail.urls")[0].urlpatterns)
-        if "MAILERS" in names and django.VERSION >= (6, 1):
-            # In the page's other code, they can be used, but don't send.
-            mailers = {alias: {"BACKEND": TEST_BACKEND} for alias in names["MAILERS"]}
-            self.stack.enter_context(override_settings(MAILERS=mailers))
+        if "MAILERS" in mail:
+            mail["MAILERS"] = _without_sending(mail["MAILERS"])
+        elif "MAILERS" in own:
+            anymail = {**self.anymail_settings, "MAILERS": _without_sending(own["MAILERS"])}
+        else:
+            return
+        self.stack.enter_context(override_settings(ANYMAIL=anymail, **mail))
 
     def load_settings(self, block: Block) -> dict[str, Any]:
         """Return the settings in a block. They must be acceptable to Django."""
@@ -337,39 +348,27 @@ class BlockTestCase(SimpleTestCase):
         names = {name: value for name, value in names.items() if name.isupper()}
         module = types.ModuleType("settings_in_docs")
         vars(module).update(names, TIME_ZONE="UTC")
-        with patch.dict(sys.modules, {module.__name__: module}), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*MAILERS")  # for EMAIL_BACKEND
+        with patch.dict(sys.modules, {module.__name__: module}):
             loaded = Settings(module.__name__)
         for name, value in names.items():
             self.assertEqual(getattr(loaded, name), value)
         return names
 
-    def make_backend(self, backend: str, **options: Any) -> None:
-        backend_class = import_string(backend)
-        if backend.startswith("anymail."):
-            with self.unless_package_is_missing(backend):
-                backend_class(**options)
-
-    def make_mailers(self, mailers: dict[str, Any]) -> None:
-        for config in mailers.values():
-            self.make_backend(config["BACKEND"], **config.get("OPTIONS", {}))
-        if mailers and django.VERSION >= (6, 1):
-            from django.core.mail import mailers as handler
-
-            with override_settings(MAILERS=mailers):
-                for alias, config in mailers.items():
-                    with self.unless_package_is_missing(config["BACKEND"]):
-                        handler[alias]
+    def make_mailers(self) -> None:
+        """Make a connection of each mailer in the settings."""
+        for alias in mailers:
+            with self.unless_package_is_missing():
+                connection = mailers[alias]
+                if isinstance(connection, StrategyBackend):
+                    for mailer in getattr(connection, "mailers", []):
+                        self.assertIn(mailer, mailers)
 
     @contextlib.contextmanager
-    def unless_package_is_missing(self, backend: str) -> Iterator[None]:
+    def unless_package_is_missing(self) -> Iterator[None]:
         try:
             yield
         except AnymailImproperlyInstalled:
-            [provider] = [
-                item for item in self.sandbox.providers.values() if item.backend == backend
-            ]
-            self.assertTrue(provider.missing_packages, backend)
+            self.assertTrue(any(p.missing_packages for p in self.sandbox.providers.values()))
 
     # -- URLs ---------------------------------------------------------------------------------
 
@@ -399,13 +398,11 @@ class BlockTestCase(SimpleTestCase):
         """Make an instance of a view if it's one of Anymail's. Return whether it is."""
         if view.__name__.startswith("SendinBlue"):
             return True  # It needs settings by a name that is not in the docs any more.
-        try:
+        with self.unless_package_is_missing():
             view = getattr(view, "load_anymail_view", lambda: view)()
             if not issubclass(getattr(view, "view_class", object), AnymailCoreWebhookView):
                 return False
             view.view_class(**view.view_initkwargs)
-        except AnymailImproperlyInstalled:
-            self.assertTrue(any(p.missing_packages for p in self.sandbox.providers.values()))
         return True
 
     # -- Tests --------------------------------------------------------------------------------
@@ -424,7 +421,7 @@ class BlockTestCase(SimpleTestCase):
             if self.is_own(item, unittest.TestCase):
                 unittest.defaultTestLoader.loadTestsFromTestCase(item).run(result)
         self.assertEqual([text for _test, text in result.errors + result.failures], [])
-        self.assertGreater(result.testsRun, 0)
+        self.assertEqual(result.testsRun > 0, "def test_" in block.text)
 
     # -- Other code ---------------------------------------------------------------------------
 
@@ -506,6 +503,16 @@ class BlockTestCase(SimpleTestCase):
 
 # A caption that tells in which module of a project some code is.
 _MODULE = re.compile(r"(\w+(?:/\w+)+)\.py\b")
+
+
+def _without_sending(configs: dict[str, Any]) -> dict[str, Any]:
+    """Return mailers' settings with which the code of a page can use them, but sends nothing."""
+    return {
+        alias: config
+        if issubclass(import_string(config["BACKEND"]), StrategyBackend)
+        else {"BACKEND": TEST_BACKEND}
+        for alias, config in configs.items()
+    }
 
 
 class _WithoutEllipses(ast.NodeTransformer):
@@ -590,24 +597,79 @@ class BlockTests(BlockTestCase):
         ),
         "no such backend": (
             """
-            .. code-block:: python
+            .. tab-item:: Django 6.1 and newer
 
-               EMAIL_BACKEND = "anymail.backends.smtp.EmailBackend"
+               .. code-block:: python
+
+                  MAILERS = {"default": {"BACKEND": "anymail.backends.smtp.EmailBackend"}}
+
+            .. tab-item:: Before Django 6.1
+
+               .. code-block:: python
+
+                  EMAIL_BACKEND = "anymail.backends.smtp.EmailBackend"
             """,
             "anymail.backends.smtp",
         ),
         "no such option": (
             """
-            .. code-block:: python
+            .. tab-item:: Django 6.1 and newer
 
-               MAILERS = {
-                   "default": {
-                       "BACKEND": "anymail.backends.postmark.EmailBackend",
-                       "OPTIONS": {"stream": "broadcasts"},
-                   },
-               }
-            """,
+               .. code-block:: python
+
+                  MAILERS = {
+                      "default": {
+                          "BACKEND": "anymail.backends.postmark.EmailBackend",
+                          "OPTIONS": {"stream": "broadcasts"},
+                      },
+                  }
+            """,  # Earlier versions don't know which options are unknown.
             "stream",
+        ),
+        "no such mailer": (
+            """
+            .. tab-item:: Django 6.1 and newer
+
+               .. code-block:: python
+
+                  MAILERS = {
+                      "default": {
+                          "BACKEND": "anymail.backends.failover.EmailBackend",
+                          "OPTIONS": {"mailers": ["ses"], "duplicates": "avoid"},
+                      },
+                  }
+
+            .. tab-item:: Before Django 6.1
+
+               .. code-block:: python
+
+                  EMAIL_BACKEND = "anymail.backends.mailers.EmailBackend"
+                  ANYMAIL = {
+                      "MAILERS": {
+                          "default": {
+                              "BACKEND": "anymail.backends.failover.EmailBackend",
+                              "OPTIONS": {"mailers": ["ses"], "duplicates": "avoid"},
+                          },
+                      },
+                  }
+            """,
+            "ses",
+        ),
+        "mailers that this Django ignores": (
+            """
+            .. tab-item:: Django 6.1 and newer
+
+               .. code-block:: python
+
+                  ANYMAIL = {"MAILERS": {}}
+
+            .. tab-item:: Before Django 6.1
+
+               .. code-block:: python
+
+                  MAILERS = {}
+            """,
+            "anymail.E008",
         ),
         "renamed setting": (
             """
@@ -724,12 +786,12 @@ class BlockTests(BlockTestCase):
     def test_wrong_examples(self):
         for name, (rst, error) in self.WRONG.items():
             with self.subTest(name):
-                [block] = find_blocks(textwrap.dedent(rst), "docs/wrong.rst")
-                if "OPTIONS" in block.text and django.VERSION < (6, 1):
-                    continue  # Only newer versions know which options are unknown.
+                blocks = list(find_blocks(textwrap.dedent(rst), "docs/wrong.rst"))
+                if not any(block.is_for_this_django for block in blocks):
+                    continue
                 stderr = contextlib.redirect_stderr(io.StringIO())
                 with stderr, self.assertRaises((Exception, SystemExit)) as raised:
-                    self.run_blocks("docs/wrong.rst", [block])
+                    self.run_blocks("docs/wrong.rst", blocks)
                 self.assertIn(error, str(raised.exception))
 
     def test_provider_refuses(self):
@@ -763,6 +825,50 @@ class BlockTests(BlockTestCase):
         with self.assertRaisesMessage(ModuleNotFoundError, "yourproject"):
             self.run_blocks("docs/right.rst", blocks[1:])
 
+    def test_tabs(self):
+        # Of what is in tabs, the reader's Django has one, and what comes after them is for all.
+        rst = """
+            .. tab-set::
+
+               .. tab-item:: Django 6.1 and newer
+
+                  .. code-block:: python
+
+                     found = ["new"]
+
+               .. tab-item:: Before Django 6.1
+
+                  .. code-block:: python
+
+                     found = ["old"]
+
+            .. code-block:: python
+
+               found += ["both"]
+            """
+        self.run_blocks("docs/right.rst", list(find_blocks(textwrap.dedent(rst), "docs/right.rst")))
+        which = "new" if django.VERSION >= (6, 1) else "old"
+        self.assertEqual(self.namespace["found"], [which, "both"])
+
+    def test_tabs_are_for_all_versions(self):
+        for page in pages():
+            with self.subTest(page.relative_to(ROOT).as_posix()):
+                text = page.read_text(encoding="utf-8")
+                found = re.findall(r"^ *\.\. (tab-.*)", text, re.MULTILINE)
+                one = ["tab-set::", *(f"tab-item:: {label}" for label in TABS)]
+                self.assertEqual(found, one * found.count("tab-set::"))
+
+    def test_settings_that_not_all_versions_have_are_in_tabs(self):
+        new_only = r"""\bMAILERS *= *|\busing=|["']using["']|\bmail\.mailers\b"""
+        old_only = r"""\b(EMAIL_BACKEND|connection) *=|["']MAILERS["']|email_backend|get_conn"""
+        for page in pages():
+            for block in blocks_in(page):
+                if block.is_python and block.page != "README.rst":
+                    with self.subTest(str(block)):
+                        for label, pattern in zip(TABS, [new_only, old_only], strict=True):
+                            if re.search(pattern, block.text):
+                                self.assertEqual(block.tab, label)
+
     def test_await(self):
         rst = ".. code-block:: python\n\n   import asyncio\n\n   await asyncio.sleep(0, 5)  # 6"
         with self.assertRaisesMessage(AssertionError, "5 != 6"):
@@ -785,6 +891,20 @@ class BlockTests(BlockTestCase):
                 blocks = [block for block in blocks_in(page) if block.language != "doctest"]
                 self.assertEqual(len(directives), len(blocks))
                 self.assertLessEqual({block.language for block in blocks}, LANGUAGES)
+
+    def test_what_is_installed(self):
+        # A package index has another package by that name.
+        extras = {*(provider.extra for provider in PROVIDERS.values()), "<your provider>"}
+        found = set()
+        for page in pages():
+            for what in re.findall(r"pip install ([^`\n&]*)", page.read_text(encoding="utf-8")):
+                with self.subTest(page.relative_to(ROOT).as_posix(), what=what):
+                    match = re.fullmatch(r'"\.\[(.*)\]"|(?:-e \. ?)?(?:-r \w+/\w+\.txt ?)*', what)
+                    self.assertIsNotNone(match)
+                    names = match[1].split(",") if match[1] else []
+                    self.assertLessEqual(set(names), extras)
+                    found.update(names)
+        self.assertEqual(found, extras)
 
     def test_tables_are_of_use(self):
         blocks = [block for blocks in BLOCKS.values() for block in blocks]

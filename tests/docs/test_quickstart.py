@@ -7,13 +7,12 @@ import shlex
 import tempfile
 from pathlib import Path
 
-import django
 import requests
 from django.test import SimpleTestCase, tag
 
 from anymail.sandbox import Sandbox
 
-from .blocks import ROOT, blocks_in
+from .blocks import ROOT, Block, blocks_in
 from .projects import Project
 
 PAGE = ROOT / "docs" / "quickstart.rst"
@@ -48,34 +47,26 @@ class QuickstartTests(SimpleTestCase):
         self.trigger_events()
 
     def make_project(self) -> None:
-        installation = commands()[:5]
-        self.assertEqual(installation[2], ["pip", "install", "django-anymail[postmark]"])
-        django_admin, manage = installation[3:]
+        install, cd, django_admin, manage = commands()[2:6]
+        self.assertEqual(install, ["python", "-m", "pip", "install", ".[postmark]"])
+        self.assertEqual(cd, ["cd", "../mysite"])
         self.assertEqual([django_admin[0], *manage[:2]], ["django-admin", "python", "manage.py"])
         self.project.run("-m", "django", *django_admin[1:])
         self.project.manage(*manage[2:])
         for block in BLOCKS:
-            if block.caption:
-                self.edit(block.caption, block.text)
+            if block.caption and block.is_for_this_django:
+                self.edit(block)
 
-    def edit(self, caption: str, text: str) -> None:
+    def edit(self, block: Block) -> None:
         """Do what the page says to do with a block."""
-        path, _, condition = caption.partition(" ")
-        if condition == "(Django 6.1 and newer)":
-            self.append(path, _without_mailers(text) if django.VERSION < (6, 1) else text)
-        elif condition == "(before Django 6.1)":
-            if django.VERSION < (6, 1):
-                self.append(path, text)
-        else:
-            self.assertEqual(condition, "")
-            if "<" not in text:  # real credentials
-                (self.project.directory / path).write_text(text, encoding="utf-8")
-
-    def append(self, path: str, text: str) -> None:
-        # The sandbox has any free port here.
-        text = text.replace("http://127.0.0.1:8025", self.sandbox.base_url)
-        with (self.project.directory / path).open("a", encoding="utf-8") as file:
-            file.write(f"\n{text}")
+        path = self.project.directory / block.caption
+        text = block.text
+        if block.tab:  # at the end of the settings
+            # The sandbox has any free port here.
+            text = text.replace("http://127.0.0.1:8025", self.sandbox.base_url)
+            text = f"{path.read_text(encoding='utf-8')}\n{text}"
+        if "<" not in block.text:  # real credentials
+            path.write_text(text, encoding="utf-8")
 
     def run_checks(self) -> None:
         [block] = [block for block in BLOCKS if "manage.py check" in block.text]
@@ -113,10 +104,3 @@ class QuickstartTests(SimpleTestCase):
             self.assertIn(f"<button>{event}</button>", page)
             self.assertEqual(self.sandbox.trigger(message, event).status_code, 200)
             self.project.wait_for_output(re.escape(output))
-
-
-def _without_mailers(text: str) -> str:
-    """Return settings without MAILERS, for EMAIL_BACKEND to have in its place."""
-    shorter = re.sub(r"^MAILERS = \{$.*?^\}\n", "", text, flags=re.MULTILINE | re.DOTALL)
-    assert shorter != text
-    return shorter

@@ -68,8 +68,8 @@ ANYMAIL |= {
     "REQUIRE_WEBHOOK_AUTH": True,
     # Providers repeat calls when in doubt: the second one about the same event is left out.
     "WEBHOOK_DEDUPE_CACHE": "default",
-    # Not every provider can track opens or clicks, for one.
-    "IGNORE_UNSUPPORTED_FEATURES": True,
+    # For all messages through Postmark. Not every provider can track opens and clicks.
+    "POSTMARK_SEND_DEFAULTS": {"track_opens": True, "track_clicks": True},
 }
 
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "Postcards <postcards@example.com>")

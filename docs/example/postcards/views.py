@@ -44,8 +44,6 @@ def send(postcard):
         body=postcard.text,
         to=[postcard.to],
         tags=["postcard"],
-        track_opens=True,
-        track_clicks=True,
     )
     html = format_html(
         '<p style="white-space: pre-line">{}</p><p><a href="{}">Sent with Anymail</a></p>',
