@@ -86,6 +86,10 @@ DEFINED: dict[str, set[str]] = {
         *("ANYMAIL_STATUSES", "AnymailMessage", "AnymailMessageMixin", "AnymailRecipientStatus"),
         *("AnymailStatus", "attach_inline_image", "attach_inline_image_file"),
     },
+    "anymail.sending.batches": {
+        *("BATCH_ATTRS", "BatchRecipient", "NativeBatch", "individual_messages"),
+        "match_recipients",
+    },
     "anymail.sending.results": {"FAILED", "RecipientResults", "UNKNOWN"},
     "anymail.signals": {
         *("AnymailEvent", "AnymailInboundEvent", "AnymailTrackingEvent"),
@@ -150,7 +154,7 @@ IMPORTED = {
     "anymail.exceptions": {"_LazyError"},
     "anymail.webhooks.base": {"as_list", "get_anymail_setting"},
     "anymail.backends.base": {
-        *("BasePayload", "Combiner", "Converter", "MessageAttr", "get_anymail_setting"),
+        *("ApiCall", "BasePayload", "Combiner", "Converter", "MessageAttr", "get_anymail_setting"),
         *("AnymailCancelSend", "AnymailError", "AnymailRecipientsRefused"),
         *("AnymailSerializationError", "AnymailUnsupportedFeature", "Attachment", "EmailAddress"),
         *("UNSET", "concat_lists", "force_non_lazy", "force_non_lazy_dict"),
@@ -205,7 +209,8 @@ MEMBERS: dict[str, set[str]] = {
         *("set_spoofed_to_header", "set_envelope_sender", "set_metadata", "set_send_at"),
         *("set_tags", "set_track_clicks", "set_track_opens", "set_template_id"),
         *("set_merge_data", "set_merge_headers", "set_merge_global_data"),
-        *("set_merge_metadata", "set_esp_extra"),
+        *("set_merge_metadata", "set_esp_extra", "native_batch", "get_recipients"),
+        *("batch_recipients", "split"),
     },
     "anymail.backends.base_requests:AnymailRequestsBackend": {
         *("close", "create_session", "deserialize_json_response", "invalid_response_format"),

@@ -21,7 +21,7 @@ from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
 from .._amazon_ses import CallsAWS, boto3_params, configuration_errors, missing_package
-from ..addresses import EmailAddress, RecipientMap, parse_address_list
+from ..addresses import EmailAddress, parse_address_list
 from ..attachments import Attachment, unpack_alternative
 from ..conf import setting
 from ..datastructures import UNSET, force_non_lazy
@@ -41,6 +41,7 @@ from ..mime import (
     is_printable,
     make_7bit,
 )
+from ..sending.batches import NativeBatch
 from ..sending.problems import SENDER
 from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall
@@ -172,7 +173,7 @@ class EmailBackend(CallsAWS, AnymailBaseBackend):
 
     def rate_cost(self, payload: Any) -> int:
         # Amazon SES counts recipients.
-        return sum(map(len, payload.recipients.values()))
+        return len(payload.get_recipients())
 
     def build_message_payload(
         self, message: EmailMessage, defaults: Mapping[str, Any]
@@ -238,7 +239,6 @@ class AmazonSESBasePayload(BasePayload):
         self.params: dict[str, Any] = {}
         if self.backend.configuration_set_name is not None:
             self.params["ConfigurationSetName"] = self.backend.configuration_set_name
-        self.recipients: dict[str, list[EmailAddress]] = {"to": [], "cc": [], "bcc": []}
         self.tags: list[str] = []
 
     def response_error(
@@ -273,9 +273,6 @@ class AmazonSESBasePayload(BasePayload):
         return [email.format_addr_spec(idna_encode=self.backend.idna_encode) for email in emails]
 
     # -- Message attributes -------------------------------------------------------------------
-
-    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        self.recipients[recipient_type] = emails
 
     def set_envelope_sender(self, email: EmailAddress) -> None:
         [self.params["FeedbackForwardingEmailAddress"]] = self.bare_addresses([email])
@@ -325,7 +322,7 @@ class AmazonSESV2SendEmailPayload(AmazonSESBasePayload):
             status = AnymailRecipientStatus(response["MessageId"], "queued")
         except (KeyError, TypeError) as err:
             raise self.invalid_response_format(err, response) from err
-        return {email.addr_spec: status for emails in self.recipients.values() for email in emails}
+        return {email.addr_spec: status for email in self.get_recipients()}
 
     # -- MIME ---------------------------------------------------------------------------------
 
@@ -446,7 +443,6 @@ class AmazonSESV2SendEmailPayload(AmazonSESBasePayload):
             self.unsupported_feature("multiple from emails")
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        super().set_recipients(recipient_type, emails)
         if emails:
             destination = self.params.setdefault("Destination", {})
             destination[f"{recipient_type.capitalize()}Addresses"] = self.bare_addresses(emails)
@@ -539,20 +535,18 @@ class AmazonSESV2SendBulkEmailPayload(AmazonSESBasePayload):
 
     api_name = "send_bulk_email"
     message_tags_param = "DefaultEmailTags"
+    native_batch = NativeBatch(limit=50)
 
     def init_payload(self) -> None:
         super().init_payload()
         self.headers: Mapping[str, Any] = {}
         self.metadata: dict[str, Any] = {}
-        self.merge_data: dict[str, dict[str, Any]] = {}
-        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
-        self.merge_metadata: dict[str, dict[str, Any]] = {}
 
     def get_api_params(self) -> dict[str, Any]:
         return {**self.params, "BulkEmailEntries": self.entries()}
 
     def parse_recipient_status(self, response: Any) -> dict[str, AnymailRecipientStatus]:
-        to_emails = self.recipients["to"]
+        to_emails = self.get_recipients("to")
         results = RecipientResults(to_emails)
         codes: set[str] = set()
         errors: dict[str, None] = {}
@@ -582,33 +576,27 @@ class AmazonSESV2SendBulkEmailPayload(AmazonSESBasePayload):
 
     def entries(self) -> list[dict[str, Any]]:
         """Return what is particular to each ``to`` recipient."""
-        merge_data = RecipientMap(self.merge_data)
-        merge_headers = RecipientMap(self.merge_headers)
-        merge_metadata = RecipientMap(self.merge_metadata)
         entries = []
-        for email in self.recipients["to"]:
+        for email, merge_data, merge_headers, merge_metadata in self.batch_recipients():
             entry: dict[str, Any] = {
                 "Destination": self.destination(email),
                 "ReplacementEmailContent": {
                     "ReplacementTemplate": {
-                        "ReplacementTemplateData": self.serialize_json(merge_data.get(email) or {})
+                        "ReplacementTemplateData": self.serialize_json(merge_data or {})
                     }
                 },
             }
-            headers = self.entry_headers(
-                merge_headers.get(email) or {}, merge_metadata.get(email) or {}
-            )
-            if headers:
+            if headers := self.entry_headers(merge_headers or {}, merge_metadata or {}):
                 entry["ReplacementHeaders"] = headers
             entries.append(entry)
         return entries
 
     def destination(self, email: EmailAddress) -> dict[str, list[str]]:
         destination = {"ToAddresses": self.format_addresses([email])}
-        if self.recipients["cc"]:
-            destination["CcAddresses"] = self.format_addresses(self.recipients["cc"])
-        if self.recipients["bcc"]:
-            destination["BccAddresses"] = self.bare_addresses(self.recipients["bcc"])
+        if cc := self.get_recipients("cc"):
+            destination["CcAddresses"] = self.format_addresses(cc)
+        if bcc := self.get_recipients("bcc"):
+            destination["BccAddresses"] = self.bare_addresses(bcc)
         return destination
 
     def entry_headers(
@@ -632,6 +620,9 @@ class AmazonSESV2SendBulkEmailPayload(AmazonSESBasePayload):
 
     def set_from_email(self, email: EmailAddress) -> None:
         [self.params["FromEmailAddress"]] = self.format_addresses([email])
+
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        """They are in the entries."""
 
     def set_subject(self, subject: str) -> None:
         if subject:
@@ -661,19 +652,10 @@ class AmazonSESV2SendBulkEmailPayload(AmazonSESBasePayload):
     def set_template_id(self, template_id: Any) -> None:
         self.params["DefaultContent"] = {"Template": {"TemplateName": str(template_id)}}
 
-    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
-        self.merge_data = merge_data
-
-    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
-        self.merge_headers = merge_headers
-
     def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
         if "DefaultContent" in self.params:
             template = self.params["DefaultContent"]["Template"]
             template["TemplateData"] = self.serialize_json(merge_global_data)
-
-    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
-        self.merge_metadata = merge_metadata
 
 
 def _parse_entry_status(entry: dict[str, Any]) -> AnymailRecipientStatus:

@@ -76,6 +76,7 @@ __all__ = [
     "AnymailRecipientsRefused",
     "AnymailSerializationError",
     "AnymailUnsupportedFeature",
+    "ApiCall",
     "Attachment",
     "BasePayload",
     "CaseInsensitiveDict",
@@ -309,7 +310,7 @@ class AnymailBaseBackend(BaseEmailBackend):
         limit = self._rate_limit
         if limit is None:
             return
-        time_left = journey_of(payload.message).time_left
+        time_left = journey_of(payload.whole_message).time_left
         max_wait = self.max_wait if time_left is None else min(self.max_wait, time_left)
         rest = limit.wait(self.rate_cost(payload), max_wait)
         if rest:
@@ -317,7 +318,7 @@ class AnymailBaseBackend(BaseEmailBackend):
                 f"No more messages are sent with {self.esp_name} right now, as RATE says "
                 f"({self.rate})",
                 rest,
-                email_message=payload.message,
+                email_message=payload.whole_message,
                 payload=payload,
                 backend=self,
             )

@@ -156,7 +156,7 @@ class AnymailRequestsBackend(AnymailBaseBackend):
     def prepare_call(self, payload: Any) -> ApiCall:
         params = payload.get_request_params(self.api_url)
         params.setdefault("timeout", self.timeout)
-        time_left = journey_of(getattr(payload, "message", None)).time_left
+        time_left = journey_of(getattr(payload, "whole_message", None)).time_left
         if time_left is not None:
             params["timeout"] = _at_most(time_left, params["timeout"])
         return ApiCall("request", **params)

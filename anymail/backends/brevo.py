@@ -17,12 +17,13 @@ from django.utils.html import escape, linebreaks
 from requests.structures import CaseInsensitiveDict
 
 from .._docs import with_docs
-from ..addresses import EmailAddress, RecipientMap
+from ..addresses import EmailAddress
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting, setting_name
 from ..exceptions import Problem
 from ..headers import has_specials, rfc2047_encode
 from ..message import AnymailRecipientStatus
+from ..sending.batches import NativeBatch
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -109,7 +110,7 @@ class EmailBackend(AnymailRequestsBackend):
     ) -> dict[str, AnymailRecipientStatus]:
         # Brevo reports addresses that it refuses with webhooks only.
         queued = AnymailRecipientStatus(None, "queued")
-        results = RecipientResults(payload.all_recipients)
+        results = RecipientResults(payload.get_recipients())
         if not response.content:
             return results.with_others(queued)
         answer = self.deserialize_json_response(response, payload, message)
@@ -119,7 +120,8 @@ class EmailBackend(AnymailRequestsBackend):
             if not isinstance(answer["messageIds"], list):
                 raise TypeError("messageIds must be an array")
             # Those of the "to" recipients of a batch
-            for email, batch_id in zip(payload.to_emails, answer["messageIds"], strict=False):
+            to_emails = payload.get_recipients("to")
+            for email, batch_id in zip(to_emails, answer["messageIds"], strict=False):
                 with results:
                     if not isinstance(batch_id, str):
                         raise TypeError("messageIds must be text")
@@ -149,21 +151,13 @@ class BrevoPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
+    native_batch = NativeBatch(limit=1000)
 
     def init_payload(self) -> None:
         self.headers = {"api-key": self.backend.api_key, "Content-Type": "application/json"}
         self.message_headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
         self.data = {"headers": self.message_headers}
-        self.to_emails: list[EmailAddress] = []
-        self.cc_and_bcc: list[EmailAddress] = []
         self.metadata: dict[str, Any] = {}
-        self.merge_data: dict[str, dict[str, Any]] = {}
-        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
-        self.merge_metadata: dict[str, dict[str, Any]] = {}
-
-    @property
-    def all_recipients(self) -> list[EmailAddress]:
-        return self.to_emails + self.cc_and_bcc
 
     # -- Request ------------------------------------------------------------------------------
 
@@ -194,21 +188,17 @@ class BrevoPayload(RequestsPayload):
         """
         common_params = self.data.get("params") or {}
         common_headers = self.data.get("headers") or {}
-        merge_data = RecipientMap(self.merge_data)
-        merge_metadata = RecipientMap(self.merge_metadata)
-        merge_headers = RecipientMap(self.merge_headers)
         versions = []
-        for email in self.to_emails:
+        for email, merge_data, merge_headers, merge_metadata in self.batch_recipients():
             version: dict[str, Any] = {"to": [self.format_address(email)]}
-            params = merge_data.get(email)
-            if params is not None or common_params:
-                version["params"] = {**common_params, **(params or {})}
+            if merge_data is not None or common_params:
+                version["params"] = {**common_params, **(merge_data or {})}
             headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict(common_headers)
-            if (metadata := merge_metadata.get(email)) is not None:
+            if merge_metadata is not None:
                 headers[METADATA_HEADER] = self.format_metadata(
-                    {**self.metadata, **metadata}, "merge_metadata"
+                    {**self.metadata, **merge_metadata}, "merge_metadata"
                 )
-            for name, value in (merge_headers.get(email) or {}).items():
+            for name, value in (merge_headers or {}).items():
                 self.check_ascii(value, "merge_headers")
                 headers[name] = value
             if headers:
@@ -247,10 +237,6 @@ class BrevoPayload(RequestsPayload):
         self.data["sender"] = self.format_address(email)
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        if recipient_type == "to":
-            self.to_emails = emails
-        else:
-            self.cc_and_bcc += emails
         if emails:
             self.data[recipient_type] = [self.format_address(email) for email in emails]
 
@@ -306,17 +292,8 @@ class BrevoPayload(RequestsPayload):
     def set_template_id(self, template_id: Any) -> None:
         self.data["templateId"] = template_id
 
-    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
-        self.merge_data = merge_data
-
     def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
         self.data["params"] = merge_global_data
-
-    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
-        self.merge_headers = merge_headers
-
-    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
-        self.merge_metadata = merge_metadata
 
     def set_esp_extra(self, extra: dict[str, Any]) -> None:
         self.check_header_value("esp_extra['subject']", extra.get("subject", ""))

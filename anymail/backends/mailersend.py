@@ -16,12 +16,13 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap
+from ..addresses import EmailAddress
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
 from ..datastructures import update_deep
 from ..exceptions import AnymailUnsupportedFeature, Problem
 from ..message import AnymailRecipientStatus
+from ..sending.batches import BatchRecipient, NativeBatch
 from ..sending.problems import SENDER
 from ..sending.results import UNKNOWN, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -92,7 +93,7 @@ class EmailBackend(AnymailRequestsBackend):
         answer: Any = {}
         if media_type == "application/json":
             answer = self.deserialize_json_response(response, payload, message)
-        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        results = RecipientResults(payload.get_recipients(), self.idna_encode)
         status = None
         with results:
             status = _parse_outcome(response, answer)
@@ -160,16 +161,13 @@ class MailerSendPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
+    native_batch = NativeBatch(limit=500, attrs=frozenset({"merge_data"}))
 
     def init_payload(self) -> None:
         self.headers = {"Content-Type": "application/json", "Accept": "application/json"}
         self.api_token = self.backend.api_token
         self.batch_send_mode = self.backend.batch_send_mode
         self.data = {}
-        self.all_recipients: list[EmailAddress] = []
-        self.to_emails: list[EmailAddress] = []
-        self.has_merge_data = False
-        self.merge_data: RecipientMap[dict[str, Any]] = RecipientMap({})
         self.merge_global_data: dict[str, Any] = {}
 
     # -- Request ------------------------------------------------------------------------------
@@ -179,7 +177,7 @@ class MailerSendPayload(RequestsPayload):
             return "email"
         if self.batch_send_mode == USE_BULK_EMAIL:
             return "bulk-email"
-        if self.batch_send_mode != EXPOSE_TO_LIST and len(self.to_emails) > 1:
+        if self.batch_send_mode != EXPOSE_TO_LIST and len(self.get_recipients("to")) > 1:
             # Either choice has consequences that must not come as a surprise. So this can't be
             # ignored like other unsupported features.
             raise AnymailUnsupportedFeature(
@@ -201,28 +199,33 @@ class MailerSendPayload(RequestsPayload):
             return self.serialize_json(self.bulk_messages())
         data = dict(self.data)
         if self.has_merge_data:
-            data["personalization"] = [self.personalize(email) for email in self.to_emails]
+            data["personalization"] = [self.personalize(item) for item in self.batch_recipients()]
         return self.serialize_json(data)
 
     # -- Batch --------------------------------------------------------------------------------
 
-    def personalize(self, email: EmailAddress) -> dict[str, Any]:
+    @property
+    def has_merge_data(self) -> bool:
+        return bool(self.merge_data or self.merge_global_data)
+
+    def personalize(self, recipient: BatchRecipient) -> dict[str, Any]:
         """Return the data to be merged for a recipient."""
         return {
-            "email": self.format_address(email)["email"],
-            "data": {**self.merge_global_data, **(self.merge_data.get(email) or {})},
+            "email": self.format_address(recipient.email)["email"],
+            "data": {**self.merge_global_data, **(recipient.merge_data or {})},
         }
 
     def bulk_messages(self) -> list[dict[str, Any]]:
         """Return a complete message for each ``to`` recipient."""
-        if not self.to_emails:
+        recipients = self.batch_recipients()
+        if not recipients:
             self.unsupported_feature("batch sending without `to` recipients")
             return [self.data]  # which MailerSend refuses
         messages = []
-        for email in self.to_emails:
-            message = {**self.data, "to": [self.format_address(email)]}
+        for recipient in recipients:
+            message = {**self.data, "to": [self.format_address(recipient.email)]}
             if self.has_merge_data:
-                message["personalization"] = [self.personalize(email)]
+                message["personalization"] = [self.personalize(recipient)]
             messages.append(message)
         return messages
 
@@ -237,9 +240,6 @@ class MailerSendPayload(RequestsPayload):
         self.data["from"] = self.format_address(email)
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        self.all_recipients += emails
-        if recipient_type == "to":
-            self.to_emails = emails
         if emails:
             self.data[recipient_type] = [self.format_address(email) for email in emails]
 
@@ -311,13 +311,8 @@ class MailerSendPayload(RequestsPayload):
     def set_template_id(self, template_id: Any) -> None:
         self.data["template_id"] = template_id
 
-    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
-        self.merge_data = RecipientMap(merge_data)
-        self.has_merge_data |= bool(merge_data)
-
     def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
         self.merge_global_data = merge_global_data
-        self.has_merge_data |= bool(merge_global_data)
 
     def set_esp_extra(self, extra: dict[str, Any]) -> None:
         self.api_token = extra.pop("api_token", self.api_token)

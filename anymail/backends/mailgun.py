@@ -16,13 +16,13 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap
+from ..addresses import EmailAddress
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
-from ..datastructures import force_non_lazy
 from ..exceptions import AnymailError, Problem
 from ..headers import rfc2822date
 from ..message import AnymailRecipientStatus
+from ..sending.batches import NativeBatch
 from ..sending.problems import SENDER, seconds_until
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -114,12 +114,13 @@ class EmailBackend(AnymailRequestsBackend):
                 f"Unrecognized Mailgun API message {outcome!r}", response, payload, message
             )
         status = AnymailRecipientStatus(message_id=message_id, status="queued")
-        return {email.addr_spec: status for email in payload.all_recipients}
+        return {email.addr_spec: status for email in payload.get_recipients()}
 
 
 class MailgunPayload(RequestsPayload):
     """Expresses a message as the form fields and files of Mailgun's messages API."""
 
+    native_batch = NativeBatch(limit=1000)
     data: dict[str, Any]
     files: list[tuple[str, tuple[str, bytes, str]]]
 
@@ -131,14 +132,9 @@ class MailgunPayload(RequestsPayload):
         **kwargs: Any,
     ) -> None:
         self.sender_domain = backend.sender_domain or None
-        self.all_recipients: list[EmailAddress] = []
-        self.to_emails: list[EmailAddress] = []
         # These depend on each other: they become form fields in serialize_data.
         self.metadata: dict[str, Any] = {}
-        self.merge_data: dict[str, dict[str, Any]] = {}
         self.merge_global_data: dict[str, Any] = {}
-        self.merge_headers: dict[str, dict[str, Any]] = {}
-        self.merge_metadata: dict[str, dict[str, Any]] = {}
         super().__init__(
             message, defaults, backend, headers={}, auth=("api", backend.api_key), **kwargs
         )
@@ -177,9 +173,16 @@ class MailgunPayload(RequestsPayload):
         header_defaults = {name: data.get(f"h:{name}", "") for name in header_names}
 
         variables: dict[str, dict[str, Any]] = {}
-        self._add_variables(variables, "v:", metadata_keys, self.merge_metadata, self.metadata)
-        self._add_variables(variables, "", merge_keys, self.merge_data, self.merge_global_data)
-        self._add_variables(variables, "h:", header_names, self.merge_headers, header_defaults)
+        for recipient in self.batch_recipients():
+            own = {
+                **_variables("v:", metadata_keys, self.metadata, recipient.merge_metadata),
+                **_variables("", merge_keys, self.merge_global_data, recipient.merge_data),
+                **_variables("h:", header_names, header_defaults, recipient.merge_headers),
+            }
+            if own:
+                # Mailgun compares the keys with the addresses in the field "to".
+                address = recipient.email.format_addr_spec(idna_encode=self.backend.idna_encode)
+                variables[address] = own
 
         result = dict(data)
         for key in metadata_keys:
@@ -194,26 +197,6 @@ class MailgunPayload(RequestsPayload):
         if variables or self.is_batch():
             result["recipient-variables"] = self.serialize_json(variables)
         return result
-
-    def _add_variables(
-        self,
-        variables: dict[str, dict[str, Any]],
-        prefix: str,
-        names: Iterable[str],
-        entries: Mapping[str, Mapping[str, Any]],
-        defaults: Mapping[str, Any],
-    ) -> None:
-        """Add ``{prefix}{name}`` for all the names to the variables of every recipient."""
-        if not names:
-            return
-        recipients = RecipientMap(entries)
-        for email in self.to_emails:
-            values = {**defaults, **(recipients.get(email) or {})}
-            # Mailgun compares the keys with the addresses in the field "to".
-            address = email.format_addr_spec(idna_encode=self.backend.idna_encode)
-            variables.setdefault(address, {}).update(
-                {f"{prefix}{name}": values.get(name, "") for name in names}
-            )
 
     def _check_template_conflicts(
         self, merge_keys: Iterable[str], metadata_keys: Iterable[str]
@@ -247,9 +230,6 @@ class MailgunPayload(RequestsPayload):
         if not emails:
             return
         self.data[recipient_type] = self._format(emails)
-        self.all_recipients += emails
-        if recipient_type == "to":
-            self.to_emails = emails
 
     def set_subject(self, subject: str) -> None:
         self.data["subject"] = subject
@@ -313,20 +293,16 @@ class MailgunPayload(RequestsPayload):
     def set_template_id(self, template_id: Any) -> None:
         self.data["template"] = template_id
 
-    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
-        self.merge_data = merge_data
-
     def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
-        self.merge_headers = {
-            address: {_field_name(name): force_non_lazy(value) for name, value in headers.items()}
-            for address, headers in merge_headers.items()
-        }
+        super().set_merge_headers(
+            {
+                address: {_field_name(name): value for name, value in headers.items()}
+                for address, headers in merge_headers.items()
+            }
+        )
 
     def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
         self.merge_global_data = merge_global_data
-
-    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
-        self.merge_metadata = merge_metadata
 
     def set_esp_extra(self, extra: dict[str, Any]) -> None:
         self.sender_domain = extra.pop("sender_domain", None) or self.sender_domain
@@ -339,6 +315,17 @@ class MailgunPayload(RequestsPayload):
 def _field_name(name: str) -> str:
     """Return a header's name in the case that Anymail uses for all of them: they ignore case."""
     return name.title()
+
+
+def _variables(
+    prefix: str,
+    names: Iterable[str],
+    common: Mapping[str, Any],
+    own: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return ``{prefix}{name}`` for all names: a recipient's own values over the common ones."""
+    values = {**common, **(own or {})}
+    return {f"{prefix}{name}": values.get(name, "") for name in names}
 
 
 def _all_keys(entries: Iterable[Mapping[str, Any]]) -> list[str]:

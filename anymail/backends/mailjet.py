@@ -14,12 +14,13 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap, parse_address_list
+from ..addresses import EmailAddress, parse_address_list
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
 from ..datastructures import update_deep
 from ..exceptions import Problem
 from ..message import AnymailRecipientStatus
+from ..sending.batches import NativeBatch
 from ..sending.problems import SENDER
 from ..sending.results import FAILED, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -90,7 +91,7 @@ class EmailBackend(AnymailRequestsBackend):
             # Nothing is sent.
             raise self.response_error(None, response, payload, message)
 
-        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        results = RecipientResults(payload.get_recipients(), self.idna_encode)
         with results:
             if not isinstance(reply["Messages"], list):
                 raise TypeError("Messages must be an array")
@@ -124,17 +125,13 @@ class MailjetPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
+    native_batch = NativeBatch(limit=50)
 
     def init_payload(self) -> None:
         self.auth = (self.backend.api_key, self.backend.secret_key)
         self.headers = {"Content-Type": "application/json"}
         self.data = {}
-        self.all_recipients: list[EmailAddress] = []
-        self.to_emails: list[EmailAddress] = []
         self.metadata: dict[str, Any] = {}
-        self.merge_data: dict[str, dict[str, Any]] = {}
-        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
-        self.merge_metadata: dict[str, dict[str, Any]] = {}
         self.esp_extra: dict[str, Any] = {}
 
     # -- Request ------------------------------------------------------------------------------
@@ -143,7 +140,7 @@ class MailjetPayload(RequestsPayload):
         return "send"
 
     def serialize_data(self) -> str:
-        if not self.to_emails:
+        if not self.get_recipients("to"):
             self.unsupported_feature("messages without any `to` recipients")
         body: dict[str, Any] = {"Globals": self.data, "Messages": None}
         update_deep(body, self.esp_extra)
@@ -153,7 +150,8 @@ class MailjetPayload(RequestsPayload):
 
     def single_message(self) -> list[dict[str, Any]]:
         """Return one message to all ``to`` recipients; none if there are none."""
-        return [{"To": self.format_addresses(self.to_emails)}] if self.to_emails else []
+        to_emails = self.get_recipients("to")
+        return [{"To": self.format_addresses(to_emails)}] if to_emails else []
 
     def batch_messages(self) -> list[dict[str, Any]]:
         """Return a message for each ``to`` recipient: only what differs from the others.
@@ -162,18 +160,15 @@ class MailjetPayload(RequestsPayload):
         variables and headers.
         """
         variables = self.data.get("Variables") or {}
-        merge_data = RecipientMap(self.merge_data)
-        merge_metadata = RecipientMap(self.merge_metadata)
-        merge_headers = RecipientMap(self.merge_headers)
         messages = []
-        for email in self.to_emails:
+        for email, merge_data, merge_headers, merge_metadata in self.batch_recipients():
             message: dict[str, Any] = {"To": self.format_addresses([email])}
-            if (data := merge_data.get(email)) is not None:
-                message["Variables"] = {**variables, **data}
-            if (metadata := merge_metadata.get(email)) is not None:
-                message["EventPayload"] = self.serialize_json({**self.metadata, **metadata})
-            if (headers := merge_headers.get(email)) is not None:
-                message.update(self.merged_headers(headers))
+            if merge_data is not None:
+                message["Variables"] = {**variables, **merge_data}
+            if merge_metadata is not None:
+                message["EventPayload"] = self.serialize_json({**self.metadata, **merge_metadata})
+            if merge_headers is not None:
+                message.update(self.merged_headers(merge_headers))
             messages.append(message)
         return messages
 
@@ -209,10 +204,7 @@ class MailjetPayload(RequestsPayload):
         self.data["From"] = self.format_address(email)
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        self.all_recipients += emails
-        if recipient_type == "to":
-            self.to_emails = emails
-        elif emails:
+        if emails and recipient_type != "to":
             self.data[recipient_type.capitalize()] = self.format_addresses(emails)
 
     def set_subject(self, subject: str) -> None:
@@ -278,17 +270,8 @@ class MailjetPayload(RequestsPayload):
             ) from err
         self.data["TemplateLanguage"] = True
 
-    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
-        self.merge_data = merge_data
-
     def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
         self.data["Variables"] = merge_global_data
-
-    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
-        self.merge_headers = merge_headers
-
-    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
-        self.merge_metadata = merge_metadata
 
     def set_esp_extra(self, extra: dict[str, Any]) -> None:
         messages = extra.get("Messages")

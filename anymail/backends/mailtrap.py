@@ -16,12 +16,13 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap
+from ..addresses import EmailAddress
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
 from ..datastructures import update_deep
 from ..exceptions import Problem
 from ..message import AnymailRecipientStatus
+from ..sending.batches import NativeBatch
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -79,7 +80,7 @@ class EmailBackend(AnymailRequestsBackend):
         reply = self.deserialize_json_response(response, payload, message)
         if not isinstance(reply, dict):
             raise self.invalid_response_format(response, payload, message)
-        results = RecipientResults(payload.to_emails + payload.cc_and_bcc)
+        results = RecipientResults(payload.get_recipients())
         with results:
             answers = reply["responses"] if payload.uses_batch_api() else [reply]
             messages = payload.recipients_by_message()
@@ -138,6 +139,7 @@ class MailtrapPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
+    native_batch = NativeBatch(limit=500)
 
     def init_payload(self) -> None:
         self.headers = {
@@ -146,12 +148,7 @@ class MailtrapPayload(RequestsPayload):
             "Accept": "application/json",
         }
         self.data = {}
-        self.to_emails: list[EmailAddress] = []
-        self.cc_and_bcc: list[EmailAddress] = []
         self.reply_to_header: str | None = None
-        self.merge_data: dict[str, dict[str, Any]] = {}
-        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
-        self.merge_metadata: dict[str, dict[str, Any]] = {}
 
     # -- Request ------------------------------------------------------------------------------
 
@@ -166,13 +163,14 @@ class MailtrapPayload(RequestsPayload):
 
     def uses_batch_api(self) -> bool:
         # Without anybody in `to`, there is nobody to get an individual message.
-        return self.is_batch() and bool(self.to_emails)
+        return self.is_batch() and bool(self.get_recipients("to"))
 
     def recipients_by_message(self) -> list[list[EmailAddress]]:
         """Return the recipients of each message in a call, in the order of their ids."""
         if not self.uses_batch_api():
-            return [self.to_emails + self.cc_and_bcc]
-        return [[email, *self.cc_and_bcc] for email in self.to_emails]
+            return [self.get_recipients()]
+        copies = self.get_recipients("cc", "bcc")
+        return [[email, *copies] for email in self.get_recipients("to")]
 
     # -- Batch --------------------------------------------------------------------------------
 
@@ -184,23 +182,20 @@ class MailtrapPayload(RequestsPayload):
             field: base.pop(field) for field in ("cc", "bcc") if field in base
         }
         self.unify_reply_to(base)
-        merge_data = RecipientMap(self.merge_data)
-        merge_metadata = RecipientMap(self.merge_metadata)
-        merge_headers = RecipientMap(self.merge_headers)
         messages = []
-        for email in self.to_emails:
+        for email, merge_data, merge_headers, merge_metadata in self.batch_recipients():
             message: dict[str, Any] = {
                 "to": [self.format_address(email)],
                 **copy.deepcopy(copies),
             }
             # Mailtrap does not merge these: a message's own are used in place of the common ones.
-            if (data := merge_data.get(email)) is not None:
-                message["template_variables"] = {**base.get("template_variables", {}), **data}
-            if (metadata := merge_metadata.get(email)) is not None:
-                message["custom_variables"] = {**base.get("custom_variables", {}), **metadata}
-            if (headers := merge_headers.get(email)) is not None:
+            if merge_data is not None:
+                message["template_variables"] = {**base.get("template_variables", {}), **merge_data}
+            if merge_metadata is not None:
+                message["custom_variables"] = {**base.get("custom_variables", {}), **merge_metadata}
+            if merge_headers is not None:
                 message["headers"] = CaseInsensitiveDict(base.get("headers", {}))
-                message["headers"].update(headers)
+                message["headers"].update(merge_headers)
             messages.append(message)
         return {"base": base, "requests": messages}
 
@@ -226,10 +221,6 @@ class MailtrapPayload(RequestsPayload):
         self.data["from"] = self.format_address(email)
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        if recipient_type == "to":
-            self.to_emails = emails
-        else:
-            self.cc_and_bcc += emails
         if emails:
             self.data[recipient_type] = [self.format_address(email) for email in emails]
 
@@ -291,17 +282,8 @@ class MailtrapPayload(RequestsPayload):
         if not self.data.get("html"):
             self.data.pop("html", None)
 
-    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
-        self.merge_data = merge_data
-
     def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
         self.data["template_variables"] = merge_global_data
-
-    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
-        self.merge_headers = merge_headers
-
-    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
-        self.merge_metadata = merge_metadata
 
     def set_esp_extra(self, extra: dict[str, Any]) -> None:
         self.check_extra_fields("esp_extra", extra)

@@ -20,6 +20,7 @@ from ..attachments import Attachment
 from ..conf import base_url, credential, setting
 from ..exceptions import AnymailInvalidAddress, Problem
 from ..message import ANYMAIL_STATUSES, AnymailRecipientStatus
+from ..sending.batches import NativeBatch
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -67,7 +68,7 @@ class EmailBackend(AnymailRequestsBackend):
         self, response: requests.Response, payload: Any, message: EmailMessage
     ) -> dict[str, AnymailRecipientStatus]:
         reply = self.deserialize_json_response(response, payload, message)
-        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        results = RecipientResults(payload.get_recipients(), self.idna_encode)
         with results:
             if not isinstance(reply, list):
                 raise TypeError("It must be an array")
@@ -107,9 +108,9 @@ class MandrillPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
+    native_batch = NativeBatch(attrs=frozenset({"merge_data", "merge_metadata"}))
 
     def init_payload(self) -> None:
-        self.all_recipients: list[EmailAddress] = []
         self.message_data: dict[str, Any] = {}
         self.data = {"key": self.backend.api_key, "message": self.message_data}
 
@@ -139,7 +140,7 @@ class MandrillPayload(RequestsPayload):
         addresses = RecipientMap(
             {
                 email.addr_spec: email.format_addr_spec(idna_encode=self.backend.idna_encode)
-                for email in self.all_recipients
+                for email in self.get_recipients()
             }
         )
         result = []
@@ -165,7 +166,6 @@ class MandrillPayload(RequestsPayload):
             self.message_data["from_name"] = email.display_name
 
     def add_recipient(self, recipient_type: str, email: EmailAddress) -> None:
-        self.all_recipients.append(email)
         self.message_data.setdefault("to", []).append(
             {**email.as_dict(idna_encode=self.backend.idna_encode), "type": recipient_type}
         )

@@ -63,7 +63,7 @@ class EmailBackend(AnymailRequestsBackend):
         self, response: requests.Response, payload: PostalPayload, message: EmailMessage
     ) -> dict[str, AnymailRecipientStatus]:
         reply = self.deserialize_json_response(response, payload, message)
-        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        results = RecipientResults(payload.get_recipients(), self.idna_encode)
         with results:
             if reply["status"] != "success":
                 # The HTTP status of errors is 200, too.
@@ -91,7 +91,6 @@ class PostalPayload(RequestsPayload):
             "Accept": "application/json",
         }
         self.data = {}
-        self.all_recipients: list[EmailAddress] = []
 
     def get_api_endpoint(self) -> str:
         return "api/v1/send/message"
@@ -108,7 +107,6 @@ class PostalPayload(RequestsPayload):
         self.data["from"] = self.format_address(email)
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        self.all_recipients += emails
         self.data[recipient_type] = [self.format_address(email) for email in emails]
 
     def set_subject(self, subject: str) -> None:

@@ -17,11 +17,12 @@ import requests
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap, parse_address_list
+from ..addresses import EmailAddress, parse_address_list
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
 from ..exceptions import AnymailInvalidAddress, Problem
 from ..message import AnymailRecipientStatus
+from ..sending.batches import NativeBatch
 from ..sending.problems import SENDER
 from ..sending.results import UNKNOWN, RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -105,7 +106,7 @@ class EmailBackend(AnymailRequestsBackend):
     def parse_recipient_status(
         self, response: requests.Response, payload: Any, message: EmailMessage
     ) -> dict[str, AnymailRecipientStatus]:
-        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        results = RecipientResults(payload.get_recipients(), self.idna_encode)
         reply = self.deserialize_json_response(response, payload, message)
         if _is_bulk_reply(reply):
             for addr_spec, message_id in payload.message_ids.items():
@@ -114,9 +115,10 @@ class EmailBackend(AnymailRequestsBackend):
 
         if isinstance(reply, list):
             replies = reply
-            messages = [[email, *payload.cc_and_bcc] for email in payload.to_emails]
+            copies = payload.get_recipients("cc", "bcc")
+            messages = [[email, *copies] for email in payload.get_recipients("to")]
         else:
-            replies, messages = [reply], [payload.all_recipients]
+            replies, messages = [reply], [payload.get_recipients()]
         has_error = False
         for index, result in enumerate(replies):
             emails = messages[index] if index < len(messages) else []
@@ -164,7 +166,7 @@ def _read_result(
         for addr_spec in _parse_echoed_addresses(result.get("To")):
             results.add(addr_spec, status)
         # In a batch, those get a copy of each message. The last one's id remains.
-        results.add_all(payload.cc_and_bcc, status)
+        results.add_all(payload.get_recipients("cc", "bcc"), status)
     else:
         results.add_failed(emails)
 
@@ -200,6 +202,7 @@ class PostmarkPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
+    native_batch = NativeBatch(limit=500)
 
     def init_payload(self) -> None:
         self.headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -207,16 +210,7 @@ class PostmarkPayload(RequestsPayload):
         self.data = {}
         if self.backend.message_stream is not None:
             self.data["MessageStream"] = self.backend.message_stream
-        self.to_emails: list[EmailAddress] = []
-        self.cc_and_bcc: list[EmailAddress] = []
-        self.merge_data: dict[str, dict[str, Any]] = {}
-        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
-        self.merge_metadata: dict[str, dict[str, Any]] = {}
         self.message_ids: dict[str, str] = {}
-
-    @property
-    def all_recipients(self) -> list[EmailAddress]:
-        return self.to_emails + self.cc_and_bcc
 
     # -- Request ------------------------------------------------------------------------------
 
@@ -254,18 +248,18 @@ class PostmarkPayload(RequestsPayload):
 
     def batch_messages(self) -> list[dict[str, Any]]:
         """Return a complete message for each ``to`` recipient."""
-        merge_data = RecipientMap(self.merge_data)
-        merge_metadata = RecipientMap(self.merge_metadata)
-        merge_headers = RecipientMap(self.merge_headers)
         messages = []
-        for email in self.to_emails:
-            message = {**self.data, "To": self.format_addresses([email])}
-            if (data := merge_data.get(email)) is not None:
-                message["TemplateModel"] = {**self.data.get("TemplateModel", {}), **data}
-            if (metadata := merge_metadata.get(email)) is not None:
-                message["Metadata"] = {**self.data.get("Metadata", {}), **metadata}
-            if (headers := merge_headers.get(email)) is not None:
-                message["Headers"] = self.merged_headers(headers)
+        for recipient in self.batch_recipients():
+            message = {**self.data, "To": self.format_addresses([recipient.email])}
+            if recipient.merge_data is not None:
+                message["TemplateModel"] = {
+                    **self.data.get("TemplateModel", {}),
+                    **recipient.merge_data,
+                }
+            if recipient.merge_metadata is not None:
+                message["Metadata"] = {**self.data.get("Metadata", {}), **recipient.merge_metadata}
+            if recipient.merge_headers is not None:
+                message["Headers"] = self.merged_headers(recipient.merge_headers)
             messages.append(message)
         return messages
 
@@ -278,14 +272,11 @@ class PostmarkPayload(RequestsPayload):
         }
         model = content.pop("TemplateModel", {})
         metadata = content.pop("Metadata", {})
-        merge_data = RecipientMap(self.merge_data)
-        merge_metadata = RecipientMap(self.merge_metadata)
-        merge_headers = RecipientMap(self.merge_headers)
         entries = []
-        for email in self.to_emails:
+        for email, merge_data, merge_headers, merge_metadata in self.batch_recipients():
             entry: dict[str, Any] = {"To": self.format_addresses([email]), **copies}
-            entry_model = {**model, **(merge_data.get(email) or {})}
-            entry_metadata = {**metadata, **(merge_metadata.get(email) or {})}
+            entry_model = {**model, **(merge_data or {})}
+            entry_metadata = {**metadata, **(merge_metadata or {})}
             if self.backend.generate_message_id:
                 # The bulk API doesn't return the ids of the messages, but webhooks have metadata.
                 message_id = str(uuid.uuid4())
@@ -295,8 +286,8 @@ class PostmarkPayload(RequestsPayload):
                 entry["TemplateModel"] = entry_model
             if entry_metadata:
                 entry["Metadata"] = entry_metadata
-            if (headers := merge_headers.get(email)) is not None:
-                entry["Headers"] = self.merged_headers(headers)
+            if merge_headers is not None:
+                entry["Headers"] = self.merged_headers(merge_headers)
             entries.append(entry)
         return {**content, "Messages": entries}
 
@@ -323,10 +314,6 @@ class PostmarkPayload(RequestsPayload):
         self.data["From"] = self.format_addresses(emails)
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        if recipient_type == "to":
-            self.to_emails = emails
-        else:
-            self.cc_and_bcc += emails
         if emails:
             self.data[recipient_type.capitalize()] = self.format_addresses(emails)
 
@@ -386,17 +373,8 @@ class PostmarkPayload(RequestsPayload):
             if field in self.data and not self.data[field]:
                 del self.data[field]
 
-    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
-        self.merge_data = merge_data
-
     def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
         self.data["TemplateModel"] = merge_global_data
-
-    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
-        self.merge_headers = merge_headers
-
-    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
-        self.merge_metadata = merge_metadata
 
     def set_esp_extra(self, extra: dict[str, Any]) -> None:
         self.data.update(extra)

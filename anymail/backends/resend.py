@@ -22,6 +22,7 @@ from ..conf import base_url, credential, setting
 from ..exceptions import Problem
 from ..headers import CaseInsensitiveCasePreservingDict
 from ..message import AnymailRecipientStatus
+from ..sending.batches import NativeBatch
 from ..sending.problems import SENDER
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -84,17 +85,16 @@ class EmailBackend(AnymailRequestsBackend):
         answer = self.deserialize_json_response(response, payload, message)
         # Resend reports addresses that it won't send to with webhooks only.
         queued = AnymailRecipientStatus(None, "queued")
-        results = RecipientResults(payload.all_recipients)
+        results = RecipientResults(payload.get_recipients())
         with results:
             if "id" in answer:
                 return results.with_others(AnymailRecipientStatus(_checked_id(answer), "queued"))
-            refused = _refused_messages(answer, len(payload.to_emails))
-            results.add_failed(payload.to_emails[index] for index in refused)
-            accepted = [
-                email for index, email in enumerate(payload.to_emails) if index not in refused
-            ]
+            to_emails = payload.get_recipients("to")
+            refused = _refused_messages(answer, len(to_emails))
+            results.add_failed(to_emails[index] for index in refused)
+            accepted = [email for index, email in enumerate(to_emails) if index not in refused]
             if refused and not accepted:
-                results.add_failed(payload.cc_and_bcc)
+                results.add_failed(payload.get_recipients("cc", "bcc"))
             if not isinstance(answer["data"], list):
                 raise TypeError("data must be an array")
             for index, item in enumerate(answer["data"]):
@@ -129,6 +129,7 @@ class ResendPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
+    native_batch = NativeBatch(limit=100)
 
     def init_payload(self) -> None:
         self.headers = {
@@ -137,15 +138,7 @@ class ResendPayload(RequestsPayload):
             "Accept": "application/json",
         }
         self.data = {}
-        self.to_emails: list[EmailAddress] = []
-        self.cc_and_bcc: list[EmailAddress] = []
         self.metadata: dict[str, Any] = {}
-        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
-        self.merge_metadata: dict[str, dict[str, Any]] = {}
-
-    @property
-    def all_recipients(self) -> list[EmailAddress]:
-        return self.to_emails + self.cc_and_bcc
 
     # -- Request ------------------------------------------------------------------------------
 
@@ -157,19 +150,17 @@ class ResendPayload(RequestsPayload):
 
     def batch_messages(self) -> list[dict[str, Any]]:
         """Return a complete message for each ``to`` recipient."""
-        merge_metadata = RecipientMap(self.merge_metadata)
-        merge_headers = RecipientMap(self.merge_headers)
         common = dict(self.data)
         if common.pop("attachments", None):
             # Resend would drop them without an error.
             self.unsupported_feature("attachments in a batch")
         messages = []
-        for email in self.to_emails:
+        for email, _, merge_headers, merge_metadata in self.batch_recipients():
             message = {**common, "to": self.format_addresses([email])}
             headers = CaseInsensitiveCasePreservingDict(self.data.get("headers"))
-            if metadata := merge_metadata.get(email):
-                headers[METADATA_HEADER] = self.serialize_json({**self.metadata, **metadata})
-            headers.update(merge_headers.get(email) or {})
+            if merge_metadata:
+                headers[METADATA_HEADER] = self.serialize_json({**self.metadata, **merge_metadata})
+            headers.update(merge_headers or {})
             if headers:
                 message["headers"] = headers
             messages.append(message)
@@ -189,10 +180,6 @@ class ResendPayload(RequestsPayload):
         [self.data["from"]] = self.format_addresses([email])
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        if recipient_type == "to":
-            self.to_emails = emails
-        else:
-            self.cc_and_bcc += emails
         if emails:
             self.data[recipient_type] = self.format_addresses(emails)
 
@@ -267,14 +254,8 @@ class ResendPayload(RequestsPayload):
     def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
         # Without any data, it's a batch all the same.
         recipients = RecipientMap(merge_data)
-        if any(recipients.get(email) for email in self.to_emails):
+        if any(recipients.get(email) for email in self.get_recipients("to")):
             self.unsupported_feature("merge_data")
-
-    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
-        self.merge_headers = merge_headers
-
-    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
-        self.merge_metadata = merge_metadata
 
     def set_esp_extra(self, extra: dict[str, Any]) -> None:
         self.check_header_value("esp_extra['subject']", extra.get("subject", ""))

@@ -97,7 +97,7 @@ class EmailBackend(AnymailRequestsBackend):
         self, response: requests.Response, payload: Any, message: EmailMessage
     ) -> dict[str, AnymailRecipientStatus]:
         answer = self.deserialize_json_response(response, payload, message)
-        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        results = RecipientResults(payload.get_recipients(), self.idna_encode)
         with results:
             for email in answer["emails"]:
                 with results:
@@ -127,7 +127,6 @@ class ScalewayPayload(RequestsPayload):
             "Content-Type": "application/json",
         }
         self.data = {"project_id": self.backend.project_id}
-        self.all_recipients: list[EmailAddress] = []
         self.from_addr_spec: str | None = None
 
     def get_api_endpoint(self) -> str:
@@ -156,7 +155,6 @@ class ScalewayPayload(RequestsPayload):
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
         self.refuse_eai(emails, recipient_type)
-        self.all_recipients += emails
         if emails:
             self.data[recipient_type] = [self.format_address(email) for email in emails]
 

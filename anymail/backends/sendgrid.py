@@ -21,10 +21,10 @@ from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
 from .._docs import with_docs
-from ..addresses import EmailAddress, RecipientMap
+from ..addresses import EmailAddress
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
-from ..datastructures import force_non_lazy_dict, update_deep
+from ..datastructures import update_deep
 from ..exceptions import (
     AnymailConfigurationError,
     AnymailInvalidAddress,
@@ -33,6 +33,7 @@ from ..exceptions import (
     Problem,
 )
 from ..message import AnymailRecipientStatus
+from ..sending.batches import BatchRecipient, NativeBatch
 from ..sending.problems import SENDER
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -124,7 +125,7 @@ class EmailBackend(AnymailRequestsBackend):
                 payload,
                 message,
             )
-        addr_specs = [email.addr_spec for email in payload.all_recipients]
+        addr_specs = [email.addr_spec for email in payload.get_recipients()]
         return {
             addr_spec: AnymailRecipientStatus(payload.message_ids.get(addr_spec), "queued")
             for addr_spec in dict.fromkeys([*addr_specs, *payload.message_ids])
@@ -148,6 +149,14 @@ class Personalization:
     """By recipient type: "to", "cc", "bcc"."""
     fields: dict[str, Any] = field(default_factory=dict)
     """All else, in SendGrid's form."""
+    own: BatchRecipient | None = None
+    """What the message has for the ``to`` recipient, if there is just one."""
+
+    @property
+    def only_email(self) -> EmailAddress | None:
+        """The ``to`` recipient's address, if there is just one."""
+        to = self.recipients.get("to", [])
+        return to[0].email if len(to) == 1 else None
 
     def split(self) -> list[Personalization]:
         """Return one for each ``to`` recipient, which share nothing that can be changed.
@@ -180,6 +189,7 @@ class SendGridPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
+    native_batch = NativeBatch(limit=1000)
 
     def init_payload(self) -> None:
         self.headers = {
@@ -188,21 +198,13 @@ class SendGridPayload(RequestsPayload):
             "Accept": "application/json",
         }
         self.data = {"headers": CaseInsensitiveDict()}
-        self.recipients: dict[str, list[EmailAddress]] = {}
         self.message_ids: dict[str, str] = {}
         """By addr-spec, as the sender wrote it. Filled in by serialize_data."""
-        self.merge_data: dict[str, dict[str, Any]] = {}
         self.merge_global_data: dict[str, Any] = {}
-        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
-        self.merge_metadata: dict[str, dict[str, Any]] = {}
         # From esp_extra:
         self.merge_field_format = self.backend.merge_field_format
         self.use_dynamic_template: bool | None = None
         self.extra_personalizations: Any = {}
-
-    @property
-    def all_recipients(self) -> list[EmailAddress]:
-        return [email for emails in self.recipients.values() for email in emails]
 
     @property
     def is_test(self) -> bool:
@@ -236,7 +238,8 @@ class SendGridPayload(RequestsPayload):
         if isinstance(self.extra_personalizations, Mapping):
             message_recipients = {
                 recipient_type: [Recipient(self.format_address(email), email) for email in emails]
-                for recipient_type, emails in self.recipients.items()
+                for recipient_type in ("to", "cc", "bcc")
+                if (emails := self.get_recipients(recipient_type))
             }
             custom = self.custom_personalization(self.extra_personalizations)
             result = [Personalization({**message_recipients, **custom.recipients}, custom.fields)]
@@ -244,6 +247,10 @@ class SendGridPayload(RequestsPayload):
             result = [self.custom_personalization(item) for item in self.extra_personalizations]
         if self.is_batch():
             result = [single for personalization in result for single in personalization.split()]
+        singles = [(item, email) for item in result if (email := item.only_email) is not None]
+        own_values = self.batch_recipients(email for _, email in singles)
+        for (personalization, _), own in zip(singles, own_values, strict=True):
+            personalization.own = own
         return result
 
     def custom_personalization(self, extra: Any) -> Personalization:
@@ -269,7 +276,7 @@ class SendGridPayload(RequestsPayload):
     def recipients_by_wire(self) -> dict[str, EmailAddress]:
         """The message's recipients by their addr-specs in SendGrid's form."""
         found: dict[str, EmailAddress] = {}
-        for email in self.all_recipients:
+        for email in self.get_recipients():
             found.setdefault(self.format_address(email)["email"], email)
         return found
 
@@ -287,12 +294,12 @@ class SendGridPayload(RequestsPayload):
 
     def add_template_data(self, personalizations: Iterable[Personalization]) -> None:
         """Add merge_data, over merge_global_data."""
-        merge_data = RecipientMap(self.merge_data)
         dynamic = self.uses_dynamic_template()
         if not dynamic:
             self.warn_about_missing_delimiters()
         for personalization in personalizations:
-            data = {**self.merge_global_data, **self.entry_for(personalization, merge_data)}
+            own = personalization.own
+            data = {**self.merge_global_data, **((own and own.merge_data) or {})}
             if not data:
                 continue
             if dynamic:
@@ -302,13 +309,12 @@ class SendGridPayload(RequestsPayload):
 
     def add_for_recipients(self, personalizations: Iterable[Personalization]) -> None:
         """Add merge_metadata and merge_headers. SendGrid merges them with those for everyone."""
-        merge_metadata = RecipientMap(self.merge_metadata)
-        merge_headers = RecipientMap(self.merge_headers)
         for personalization in personalizations:
-            if metadata := self.entry_for(personalization, merge_metadata):
-                personalization.fields["custom_args"] = _numbers_as_text(metadata)
-            if headers := self.entry_for(personalization, merge_headers):
-                personalization.fields["headers"] = headers
+            own = personalization.own
+            if own is not None and own.merge_metadata:
+                personalization.fields["custom_args"] = _numbers_as_text(own.merge_metadata)
+            if own is not None and own.merge_headers:
+                personalization.fields["headers"] = own.merge_headers
 
     def add_message_ids(self, personalizations: Iterable[Personalization]) -> None:
         """Give each personalization an id of its own, which SendGrid's webhooks will report.
@@ -324,16 +330,6 @@ class SendGridPayload(RequestsPayload):
                 for recipient in recipients:
                     if recipient.email is not None:
                         self.message_ids[recipient.email.addr_spec] = message_id
-
-    @staticmethod
-    def entry_for(
-        personalization: Personalization, entries: RecipientMap[Any]
-    ) -> Mapping[str, Any]:
-        """Return the entry for the personalization's ``to`` recipient, if it has just one."""
-        to = personalization.recipients.get("to", [])
-        if len(to) != 1 or to[0].email is None:
-            return {}
-        return entries.get(to[0].email) or {}
 
     # -- Templates ----------------------------------------------------------------------------
 
@@ -411,8 +407,7 @@ class SendGridPayload(RequestsPayload):
         self.data["from"] = self.format_address(email)
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        if emails:
-            self.recipients[recipient_type] = emails
+        """They become personalizations in serialize_data."""
 
     def set_subject(self, subject: str) -> None:
         if subject:
@@ -465,17 +460,8 @@ class SendGridPayload(RequestsPayload):
     def set_template_id(self, template_id: Any) -> None:
         self.data["template_id"] = template_id
 
-    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
-        self.merge_data = merge_data
-
     def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
         self.merge_global_data = merge_global_data
-
-    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
-        self.merge_headers = force_non_lazy_dict(merge_headers)
-
-    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
-        self.merge_metadata = merge_metadata
 
     def set_esp_extra(self, extra: dict[str, Any]) -> None:
         if "x-smtpapi" in extra:

@@ -18,12 +18,13 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap, parse_address_list
+from ..addresses import EmailAddress, parse_address_list
 from ..attachments import Attachment
 from ..conf import base_url, credential, setting
-from ..datastructures import force_non_lazy_dict, update_deep
+from ..datastructures import update_deep
 from ..exceptions import AnymailInvalidAddress, Problem
 from ..message import AnymailRecipientStatus
+from ..sending.batches import BatchRecipient, NativeBatch
 from ..sending.problems import SENDER
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -126,7 +127,7 @@ class EmailBackend(AnymailRequestsBackend):
         else:
             status = "unknown"
         recipient_status = AnymailRecipientStatus(str(message_id), status)
-        return {email.addr_spec: recipient_status for email in payload.all_recipients}
+        return {email.addr_spec: recipient_status for email in payload.get_recipients()}
 
 
 def _as_count(value: Any) -> int:
@@ -145,6 +146,7 @@ class SparkPostPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
+    native_batch = NativeBatch(limit=2000)  # More are possible, but SparkPost advises against it.
 
     def init_payload(self) -> None:
         self.headers: dict[str, Any] = {
@@ -154,17 +156,8 @@ class SparkPostPayload(RequestsPayload):
         if self.backend.subaccount is not None:
             self.headers[SUBACCOUNT_HEADER] = self.backend.subaccount
         self.data = {"content": {}}
-        self.to_emails: list[EmailAddress] = []
-        self.cc_and_bcc: list[EmailAddress] = []
         self.recipient_count: int | None = None
         """How many recipients SparkPost will count, if that is known."""
-        self.merge_data: dict[str, dict[str, Any]] = {}
-        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
-        self.merge_metadata: dict[str, dict[str, Any]] = {}
-
-    @property
-    def all_recipients(self) -> list[EmailAddress]:
-        return self.to_emails + self.cc_and_bcc
 
     # -- Request ------------------------------------------------------------------------------
 
@@ -186,18 +179,19 @@ class SparkPostPayload(RequestsPayload):
 
     def recipients(self) -> list[dict[str, Any]]:
         """Return everyone who gets a copy, with the To header that they see."""
-        if not (self.is_batch() and self.to_emails):
-            header_to = self.format_addresses(self.to_emails)
-            return [self.recipient(email, header_to) for email in self.all_recipients]
+        to_emails = self.get_recipients("to")
+        if not (self.is_batch() and to_emails):
+            header_to = self.format_addresses(to_emails)
+            return [self.recipient(email, header_to) for email in self.get_recipients()]
 
-        fields = self.fields_by_recipient()
+        copies = self.get_recipients("cc", "bcc")
         entries = [
-            (email, self.format_addresses([email]), own)
-            for email, own in zip(self.to_emails, fields, strict=True)
+            (recipient.email, self.format_addresses([recipient.email]), _own_fields(recipient))
+            for recipient in self.batch_recipients()
         ]
         result = [self.recipient(email, header_to, own) for email, header_to, own in entries]
         for _email, header_to, own in entries:
-            result += [self.recipient(email, header_to, own) for email in self.cc_and_bcc]
+            result += [self.recipient(email, header_to, own) for email in copies]
         return result
 
     def recipient(
@@ -206,30 +200,16 @@ class SparkPostPayload(RequestsPayload):
         addr_spec = email.format_addr_spec(idna_encode=self.backend.idna_encode)
         return {"address": {"email": addr_spec, "header_to": header_to}, **(fields or {})}
 
-    def fields_by_recipient(self) -> list[dict[str, Any]]:
-        """Return what is particular to each ``to`` recipient, and to the copies they share."""
-        merge_metadata = RecipientMap(self.merge_metadata)
-        merge_data = RecipientMap(self.merge_data)
-        merge_headers = RecipientMap(self.merge_headers)
-        result = []
-        for email in self.to_emails:
-            fields: dict[str, Any] = {}
-            if (metadata := merge_metadata.get(email)) is not None:
-                fields["metadata"] = metadata
-            data, headers = merge_data.get(email), merge_headers.get(email)
-            if data is not None or headers:
-                variables = {_header_variable(name): v for name, v in (headers or {}).items()}
-                fields["substitution_data"] = {**(data or {}), **variables}
-            result.append(fields)
-        return result
-
     def add_merge_headers(self, data: dict[str, Any]) -> None:
         """Add headers that SparkPost fills in from each recipient's substitution data.
 
         The message's own headers of those names are for recipients who don't have one.
         """
-        merge_headers = RecipientMap(self.merge_headers)
-        names = {name: None for email in self.to_emails for name in merge_headers.get(email) or {}}
+        names = {
+            name: None
+            for recipient in self.batch_recipients()
+            for name in recipient.merge_headers or {}
+        }
         if not names:
             return
         headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict(data["content"].get("headers", {}))
@@ -278,16 +258,10 @@ class SparkPostPayload(RequestsPayload):
     def set_from_email(self, email: EmailAddress) -> None:
         self.content["from"] = self.format_addresses([email])
 
-    def set_to(self, emails: list[EmailAddress]) -> None:
-        self.to_emails = emails
-
-    def set_cc(self, emails: list[EmailAddress]) -> None:
-        if emails:
-            self.cc_and_bcc += emails
+    def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
+        # The recipients are added in serialize_data.
+        if emails and recipient_type == "cc":
             self.set_extra_headers(CaseInsensitiveDict({"Cc": self.format_addresses(emails)}))
-
-    def set_bcc(self, emails: list[EmailAddress]) -> None:
-        self.cc_and_bcc += emails
 
     def set_subject(self, subject: str) -> None:
         self.content["subject"] = subject
@@ -351,17 +325,8 @@ class SparkPostPayload(RequestsPayload):
     def set_template_id(self, template_id: Any) -> None:
         self.content["template_id"] = template_id
 
-    def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
-        self.merge_data = merge_data
-
     def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
         self.data["substitution_data"] = merge_global_data
-
-    def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
-        self.merge_headers = force_non_lazy_dict(merge_headers)
-
-    def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
-        self.merge_metadata = merge_metadata
 
     def set_esp_extra(self, extra: dict[str, Any]) -> None:
         content = extra.get("content", {})
@@ -372,6 +337,18 @@ class SparkPostPayload(RequestsPayload):
         if isinstance(content.get("headers"), Mapping):
             self._check_headers("esp_extra['content']['headers']", content["headers"])
         update_deep(self.data, extra)
+
+
+def _own_fields(recipient: BatchRecipient) -> dict[str, Any]:
+    """Return what is particular to a ``to`` recipient, and to the copies of their message."""
+    fields: dict[str, Any] = {}
+    if recipient.merge_metadata is not None:
+        fields["metadata"] = recipient.merge_metadata
+    headers = recipient.merge_headers or {}
+    if recipient.merge_data is not None or headers:
+        variables = {_header_variable(name): value for name, value in headers.items()}
+        fields["substitution_data"] = {**(recipient.merge_data or {}), **variables}
+    return fields
 
 
 def _header_variable(name: str) -> str:

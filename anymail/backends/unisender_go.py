@@ -22,6 +22,7 @@ from ..datastructures import update_deep
 from ..exceptions import Problem
 from ..headers import has_specials, rfc2047_encode
 from ..message import AnymailRecipientStatus
+from ..sending.batches import NativeBatch
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -97,7 +98,7 @@ class EmailBackend(AnymailRequestsBackend):
         # {"status": "success", "job_id": "1ZymBc-00041N-9X",
         #  "emails": ["user@example.com"], "failed_emails": {"old@example.com": "unsubscribed"}}
         answer = self.deserialize_json_response(response, payload, message)
-        results = RecipientResults(payload.recipients, self.idna_encode)
+        results = RecipientResults(payload.get_recipients(), self.idna_encode)
         job_id: str | None = None
         with results:
             job_id = _parse_job_id(answer)
@@ -132,6 +133,7 @@ class UnisenderGoPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
+    native_batch = NativeBatch(limit=500)
 
     def init_payload(self) -> None:
         self.headers = {
@@ -140,8 +142,6 @@ class UnisenderGoPayload(RequestsPayload):
             "Accept": "application/json",
         }
         self.data = {"headers": CaseInsensitiveDict(), "recipients": []}
-        self.recipients: list[EmailAddress] = []
-        """Who the items of ``data["recipients"]`` are, as the sender wrote them."""
         self.message_ids: dict[str, str] = {}
         """By addr-spec, as it is sent, but in lower case. Filled in by serialize_data."""
 
@@ -197,7 +197,7 @@ class UnisenderGoPayload(RequestsPayload):
     ) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
         """Yield (recipient, entry) for the recipients that have an entry of {address: entry}."""
         recipient_map = RecipientMap(entries)
-        for email, recipient in zip(self.recipients, self.data["recipients"], strict=True):
+        for email, recipient in zip(self.get_recipients(), self.data["recipients"], strict=True):
             if entry := recipient_map.get(email):
                 yield recipient, entry
 
@@ -212,7 +212,6 @@ class UnisenderGoPayload(RequestsPayload):
         )
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
-        self.recipients += emails
         for email in emails:
             addr_spec = email.format_addr_spec(idna_encode=self.backend.idna_encode)
             recipient: dict[str, Any] = {"email": addr_spec}

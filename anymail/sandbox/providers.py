@@ -224,6 +224,11 @@ class Provider(ABC):
         return self.registered.backend
 
     @property
+    def has_batches(self) -> bool:
+        """Whether it takes an individual message to each recipient in one call."""
+        return not self.unsupported.issuperset({"merge_data", "merge_metadata"})
+
+    @property
     def receives_mail(self) -> bool:
         """Whether the provider has inbound webhooks."""
         return self.registered.reports("inbound")

@@ -95,7 +95,10 @@ def batch_message(provider: Provider) -> AnymailMessage:
     )
     if "template_id" in provider.unsupported:
         message.subject, message.body = "Your points", "They are waiting.\n"
-    return without_unsupported(message, provider)
+    message = without_unsupported(message, provider)
+    if not provider.has_batches:
+        message.merge_metadata = MERGE_METADATA
+    return message
 
 
 def without_unsupported(message: AnymailMessage, provider: Provider) -> AnymailMessage:

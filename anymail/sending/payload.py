@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timezone
 from email.message import Message
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,6 +28,7 @@ from .attributes import (
     MessageAttribute,
     is_list,
 )
+from .batches import BatchRecipient, NativeBatch, individual_messages, match_recipients
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -61,14 +62,27 @@ class BasePayload:
     )
     """Attributes that ask for an individual message to each recipient, even if empty."""
 
+    native_batch: ClassVar[NativeBatch | None] = None
+    """What the provider takes in one call for a batch; None if it has nothing like that."""
+
     def __init__(
         self, message: EmailMessage, defaults: Mapping[str, Any], backend: AnymailBaseBackend
     ) -> None:
         # Any: the attributes of Anymail can be on any EmailMessage
         self.message: Any = message
+        self.whole_message: Any = message
+        """The message that ``message`` is for one recipient of, if it is sent in several calls."""
         self.defaults = defaults
         self.backend = backend
         self.esp_name = backend.esp_name
+        self.merge_data: Mapping[str, Mapping[str, Any]] = {}
+        self.merge_headers: Mapping[str, Mapping[str, Any]] = {}
+        self.merge_metadata: Mapping[str, Mapping[str, Any]] = {}
+        self._values: dict[str, Any] = {}
+        """Of the attributes, combined with the defaults and converted."""
+        self._ignored_features = 0
+        self._is_batch_ignored = True
+        """Whether there is nothing about batches that the provider supports."""
         self._batch_attrs_used: dict[str, bool | None] = dict.fromkeys(self.batch_attrs)
         self._related_parts: list[Message] = []
         """Parts of a multipart/related among the alternatives, to be attached."""
@@ -78,10 +92,13 @@ class BasePayload:
             attribute = MessageAttribute.of(row)
             value = self._combine(attribute)
             is_set = value is not UNSET
+            ignored_features = self._ignored_features
             if is_set:
                 self._apply(attribute, value)
             if attribute.attr in self._batch_attrs_used:
                 self._batch_attrs_used[attribute.attr] = is_set
+                if is_set and self._ignored_features == ignored_features:
+                    self._is_batch_ignored = False
 
     def _combine(self, attribute: MessageAttribute) -> Any:
         """Return the message's value combined with the default, or UNSET."""
@@ -107,6 +124,7 @@ class BasePayload:
             value = converter(value, field=attribute.attr)
         elif converter is not None:
             value = converter(value)
+        self._values[attribute.attr] = value
         if attribute.check is not None:
             # Nothing that can inject headers gets to a provider, whether or not that would care.
             getattr(self, attribute.check)(attribute.attr, value)
@@ -154,12 +172,16 @@ class BasePayload:
     def unsupported_feature(self, feature: str) -> None:
         """Raise AnymailUnsupportedFeature, unless IGNORE_UNSUPPORTED_FEATURES is set."""
         if not self.backend.ignore_unsupported_features:
-            raise AnymailUnsupportedFeature(
-                f"{self.esp_name} does not support {feature}", **self._error_context()
-            )
+            raise self._unsupported(feature)
+        self._ignored_features += 1
+
+    def _unsupported(self, feature: str) -> AnymailUnsupportedFeature:
+        return AnymailUnsupportedFeature(
+            f"{self.esp_name} does not support {feature}", **self._error_context()
+        )
 
     def _error_context(self) -> dict[str, Any]:
-        return {"email_message": self.message, "payload": self, "backend": self.backend}
+        return {"email_message": self.whole_message, "payload": self, "backend": self.backend}
 
     # -- Converters ---------------------------------------------------------------------------
 
@@ -211,6 +233,50 @@ class BasePayload:
         used = self._batch_attrs_used.values()
         assert None not in used, "Cannot call is_batch before all attributes processed"
         return any(used)
+
+    def get_recipients(self, *recipient_types: str) -> list[EmailAddress]:
+        """Return all recipients, or those of some types: "to", "cc", "bcc".
+
+        Only works once all attributes are processed.
+        """
+        return [
+            email
+            for recipient_type in recipient_types or ("to", "cc", "bcc")
+            for email in self._values.get(recipient_type, ())
+        ]
+
+    def batch_recipients(
+        self, emails: Iterable[EmailAddress] | None = None
+    ) -> list[BatchRecipient]:
+        """Return recipients, by default those in ``to``, with what is particular to them.
+
+        Only works once all attributes are processed.
+        """
+        entries = {
+            "merge_data": self.merge_data,
+            "merge_headers": self.merge_headers,
+            "merge_metadata": self.merge_metadata,
+        }
+        return match_recipients(self.get_recipients("to") if emails is None else emails, entries)
+
+    def split(self) -> Iterator[BasePayload]:
+        """Yield the payloads that send the message together, one for each call.
+
+        That is usually just this one. If the provider has no batches, nobody must see the others
+        all the same: each ``to`` recipient gets a call.
+
+        Raises AnymailUnsupportedFeature if that would give copies of each to others, cc or bcc.
+        """
+        to = self.get_recipients("to")
+        if self.native_batch is not None or not (to and self.is_batch() and self._is_batch_ignored):
+            yield self
+            return
+        if len(to) > 1 and self.get_recipients("cc", "bcc"):
+            raise self._unsupported("cc or bcc in a batch: they would get a copy of each message")
+        for message, defaults in individual_messages(self.message, self.defaults, self._values):
+            payload = self.backend.build_message_payload(message, defaults)
+            payload.whole_message = self.whole_message
+            yield payload
 
     # -- Setters: what subclasses must implement ----------------------------------------------
 
@@ -360,16 +426,26 @@ class BasePayload:
         self.unsupported_feature("template_id")
 
     def set_merge_data(self, merge_data: dict[str, dict[str, Any]]) -> None:
-        self.unsupported_feature("merge_data")
+        if self._supports_in_batch("merge_data"):
+            self.merge_data = merge_data
 
     def set_merge_headers(self, merge_headers: Mapping[str, Mapping[str, Any]]) -> None:
-        self.unsupported_feature("merge_headers")
+        if self._supports_in_batch("merge_headers"):
+            self.merge_headers = merge_headers
 
     def set_merge_global_data(self, merge_global_data: dict[str, Any]) -> None:
         self.unsupported_feature("merge_global_data")
 
     def set_merge_metadata(self, merge_metadata: dict[str, dict[str, Any]]) -> None:
-        self.unsupported_feature("merge_metadata")
+        if self._supports_in_batch("merge_metadata"):
+            self.merge_metadata = merge_metadata
+
+    def _supports_in_batch(self, attr: str) -> bool:
+        """Tell whether each recipient can have an own value of an attribute."""
+        if self.native_batch is not None and attr in self.native_batch.attrs:
+            return True
+        self.unsupported_feature(attr)
+        return False
 
     def set_esp_extra(self, extra: dict[str, Any]) -> None:
         self.unsupported_feature("esp_extra")

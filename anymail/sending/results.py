@@ -22,7 +22,7 @@ class RecipientResults:
     AttributeError end only that block. The last one is in ``problem``, which is None if all went
     well. ::
 
-        results = RecipientResults(payload.all_recipients, self.idna_encode)
+        results = RecipientResults(payload.get_recipients(), self.idna_encode)
         for result in answer["results"]:
             with results:
                 results.add(result["email"], AnymailRecipientStatus(result["id"], "queued"))

@@ -22,6 +22,7 @@ from django.views.decorators.debug import sensitive_variables
 from ..exceptions import AnymailError
 from ..message import AnymailStatus
 from .journey import Journey, journey_of, on_journey
+from .payload import BasePayload
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -77,7 +78,8 @@ class Sending:
         self.status = status
         self.journey = journey
         self.payload: Any = backend.build_message_payload(message, backend.send_defaults)
-        self._payloads: Iterator[Any] = iter([self.payload])
+        is_usual = isinstance(self.payload, BasePayload)
+        self._payloads: Iterator[Any] = self.payload.split() if is_usual else iter([self.payload])
         self._responses: list[Any] = []
 
     # -- Call ---------------------------------------------------------------------------------
@@ -85,7 +87,8 @@ class Sending:
     @sensitive_variables()
     def next_payload(self) -> Any | None:
         """Return the payload for the next call, or None if there are no more calls to be made."""
-        return next(self._payloads, None)
+        with errors_about(self.message, self.payload):
+            return next(self._payloads, None)
 
     @sensitive_variables()
     def post(self, payload: Any) -> None:
@@ -97,7 +100,7 @@ class Sending:
     def prepare_call(self, payload: Any) -> ApiCall:
         """Return the call as data, for a runner that makes it itself."""
         self.backend.wait_for_rate(payload)
-        with on_journey(self.journey):
+        with on_journey(self.journey), errors_about(self.message, payload):
             return self.backend.prepare_call(payload)
 
     @sensitive_variables()

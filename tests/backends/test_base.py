@@ -51,6 +51,7 @@ from anymail.exceptions import (
     AnymailUnsupportedFeature,
 )
 from anymail.message import AnymailMessage, AnymailRecipientStatus, AnymailStatus
+from anymail.sending.batches import NativeBatch
 from anymail.signals import post_send, pre_send
 from tests.utils import SAMPLE_IMAGE, make_message
 
@@ -1317,6 +1318,116 @@ class BatchDetectionTests(SimpleTestCase):
 
 
 # -- Setters --------------------------------------------------------------------------------------
+
+
+class NoBatches(TestPayload):
+    """Of a provider that has templates, but no batches"""
+
+    set_merge_data = BasePayload.set_merge_data
+    set_merge_headers = BasePayload.set_merge_headers
+    set_merge_metadata = BasePayload.set_merge_metadata
+
+
+class SplitTests(SimpleTestCase):
+    """Batches of which each recipient gets a call"""
+
+    def split(self, message: Any, defaults: Any = None, cls: Any = NoBatches) -> list[Any]:
+        backend = EmailBackend(payload_class=cls, ignore_unsupported_features=True)
+        return list(cls(message, defaults or {}, backend).split())
+
+    def test_what_each_gets(self):
+        message = make_message(
+            to=["Ann <ann@example.com>", '"Cy, Jr." <cy@bücher.example>'],
+            headers={"x-own": "all", "X-Other": "all"},
+            metadata={"a": 1, "b": 1},
+            merge_data={"cy@example.com": {"x": 3}, "cy@Bücher.example": {"x": 4}},
+            merge_global_data={"x": 1, "y": 1},
+            merge_headers={"ann@example.com": {"X-Own": "Ann"}},
+            merge_metadata={"ann@example.com": {"b": 2}},
+            tags=["tag"],
+        )
+        before = copy.deepcopy(vars(message))
+        defaults = {
+            "to": ["default@example.com"],
+            "metadata": {"a": 0, "z": 0},
+            "merge_metadata": {"default@example.com": {"b": 5}},
+            "tags": ["default"],
+        }
+        payloads = self.split(message, defaults)
+        params = [payload.get_params() for payload in payloads]
+        expected = [
+            ("default@example.com", "all", {"a": 1, "b": 5, "z": 0}, 1),
+            ("Ann <ann@example.com>", "Ann", {"a": 1, "b": 2, "z": 0}, 1),
+            ('"Cy, Jr." <cy@bücher.example>', "all", {"a": 1, "b": 1, "z": 0}, 4),
+        ]
+        self.assertEqual(
+            [
+                (str(p["to"][0]), p["extra_headers"]["X-OWN"], p["metadata"], x)
+                for p in params
+                for x in [p["merge_global_data"]["x"]]
+            ],
+            expected,
+        )
+        for payload, values in zip(payloads, params, strict=True):
+            self.assertEqual(len(values["to"]), 1)
+            self.assertEqual(values["extra_headers"]["X-Other"], "all")
+            self.assertEqual(values["merge_global_data"]["y"], 1)
+            self.assertEqual(values["tags"], ["default", "tag"])
+            self.assertIs(values["is_batch_send"], False)
+            self.assertIs(payload.whole_message, message)
+        self.assertEqual(str(vars(message)), str(before))
+
+    def test_nothing_to_split(self):
+        to = ["ann@example.com", "bob@example.com"]
+        for message in (make_message(to=to), make_message(to=[], cc=to, merge_data={})):
+            [payload] = self.split(message)
+            self.assertIs(payload.message, message)
+
+    def test_sent_natively(self):
+        """Nobody has to say so who takes the values of recipients in an own way."""
+
+        class OwnWay(NoBatches):
+            set_merge_metadata = TestPayload.set_merge_metadata
+
+        class Declared(NoBatches):
+            native_batch = NativeBatch(attrs=frozenset({"merge_data"}))
+
+        for cls, count in ((OwnWay, 1), (Declared, 1), (NoBatches, 2)):
+            message = make_message(to=["a@example.com", "b@example.com"], merge_metadata={})
+            with self.subTest(cls.__name__):
+                self.assertEqual(len(self.split(message, cls=cls)), count)
+
+    def test_payloads_are_built_when_needed(self):
+        class Counting(NoBatches):
+            count = 0
+
+            def init_payload(self):
+                super().init_payload()
+                Counting.count += 1
+
+        backend = EmailBackend(payload_class=Counting, ignore_unsupported_features=True)
+        message = make_message(to=["a@example.com", "b@example.com"], merge_data={})
+        payloads = Counting(message, {}, backend).split()
+        for count in (2, 3):
+            next(payloads)
+            self.assertEqual(Counting.count, count)
+
+    def test_errors_are_about_the_whole_message(self):
+        class Failing(NoBatches):
+            def set_metadata(self, metadata):
+                if metadata["user"] == 2:
+                    self.check_header_value("metadata", "\n")
+
+        message = make_message(
+            to=["a@example.com", "b@example.com"],
+            metadata={"user": 1},
+            merge_metadata={"b@example.com": {"user": 2}},
+        )
+        backend = EmailBackend(payload_class=Failing, ignore_unsupported_features=True)
+        with self.assertRaises(AnymailInvalidHeader) as caught:
+            backend.send_messages([message])
+        self.assertIs(caught.exception.email_message, message)
+        self.assertEqual(set(message.anymail_status.recipients), {"a@example.com"})
 
 
 class Minimal(BasePayload):

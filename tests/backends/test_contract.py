@@ -28,6 +28,7 @@ from django.utils.module_loading import import_string
 from anymail import __version__
 from anymail.addresses import EmailAddress
 from anymail.conf import declared_settings
+from anymail.datastructures import UNSET
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailCancelSend,
@@ -50,6 +51,7 @@ from ..junk import json_mutations
 from ..utils import SAMPLE_IMAGE, make_message, make_response, skip_without
 from .cases import CASES
 from .cases.base import BackendCase, Refusal
+from .harness import LocalTransport
 
 # What a message can have beside a plain text body: {name: (attributes, how errors name it)}.
 # The attribute "inline_image" is added as one.
@@ -188,6 +190,14 @@ def only_if(applies: Callable[[BackendCase], bool]) -> Callable[[Any], Any]:
 
 
 over_http = only_if(lambda case: case.is_http)
+
+has_no_batches = only_if(
+    lambda case: (
+        not issubclass(case.transport, LocalTransport)
+        and (case.per_recipient is None or case.template_is_batch)
+    )
+)
+"""That is, without a template."""
 
 
 def counted_uuids() -> contextlib.AbstractContextManager[Any]:
@@ -938,6 +948,83 @@ class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ign
         status = self.send(self.message(feature, to=to))
         self.assertEqual(set(status.recipients), set(to))
         self.assertEqual(status.status, set(self.case.batch_statuses or self.case.statuses))
+
+    def batch_in_calls(self, **attrs: Any) -> Any:
+        """Return a batch that the provider has no call for."""
+        to = ["Ann <ann@example.com>", "bob@example.com", "cy@example.com"]
+        return self.message(**{"to": to, "merge_data": {"ann@example.com": {}}, **attrs})
+
+    @has_no_batches
+    def test_batch_in_several_calls(self):
+        """No recipient sees the others."""
+        own = {"ann@EXAMPLE.com": {"X-Own": "for Ann"}, "cy@example.com": {"X-Own": "for Cy"}}
+        header_values = {"ann@": "for Ann", "bob@": "for all", "cy@": "for Cy"}
+        for name in ("merge_data", "merge_headers", "merge_metadata"):
+            for concurrency in (1, 2):
+                attrs = {"headers": {"X-Own": "for all"}} if self.supports("extra_headers") else {}
+                message = self.batch_in_calls(**attrs, **{"merge_data": UNSET, name: own})
+                with self.subTest(name, concurrency=concurrency):
+                    with self.assert_refused(AnymailUnsupportedFeature, name):
+                        self.send(message)
+                    status = self.send(
+                        message, ignore_unsupported_features=True, send_concurrency=concurrency
+                    )
+                    texts = [str(self.transport.comparable(call)) for call in self.calls]
+                    for who, value in header_values.items():
+                        [text] = [text for text in texts if who in text]
+                        self.assertFalse(any(w in text for w in header_values if w != who))
+                        if name == "merge_headers" and self.supports("extra_headers"):
+                            self.assertIn(value, text)
+                    self.assertEqual(len(status.recipients), 3)
+                    self.assertEqual(status.status, set(self.case.statuses))
+                    self.assertEqual(len(status.esp_response), 3)
+
+    @has_no_batches
+    def test_batch_in_several_calls_with_copies(self):
+        """Each of them would be a copy of each message: that is worse than none."""
+        for name in ("cc", "bcc"):
+            message = self.batch_in_calls(**{name: ["copy@example.com"]})
+            with (
+                self.subTest(name),
+                self.assert_refused(AnymailUnsupportedFeature, "cc or bcc") as caught,
+            ):
+                self.send(message, ignore_unsupported_features=True)
+            self.assertIs(caught.exception.email_message, message)
+        message = self.batch_in_calls(to=["to@example.com"], cc=["copy@example.com"])
+        status = self.send(message, ignore_unsupported_features=True)
+        self.assertEqual(set(status.recipients), {"to@example.com", "copy@example.com"})
+        self.calls.clear()
+        message = self.batch_in_calls(to=[], cc=["copy@example.com"])
+        self.call_for(message, ignore_unsupported_features=True)
+
+    @has_no_batches
+    def test_batch_in_several_calls_that_fail(self):
+        """An error ends it, and what was sent is known."""
+
+        def answer(call: Any) -> Any:
+            if len(self.calls) == 2:
+                return requests.ConnectionError("no connection") if self.case.is_http else no_boto()
+            return self.case.success(call)
+
+        def no_boto() -> Any:
+            from botocore.exceptions import EndpointConnectionError
+
+            return EndpointConnectionError(endpoint_url="https://example.com")
+
+        self.transport.answer = answer
+        told: list[Any] = []
+        self.connect(post_send, lambda status, **kwargs: told.append(status))
+        message = self.batch_in_calls()
+        with self.assertRaises(AnymailAPIError) as caught:
+            self.send(message, ignore_unsupported_features=True)
+        self.assertEqual(len(self.calls), 2)
+        error = caught.exception
+        self.assertIs(error.email_message, message)
+        self.assertEqual(set(error.recipients), {"ann@example.com"})
+        self.assertEqual(error.unsent, ["bob@example.com", "cy@example.com"])
+        self.assertTrue(error.may_have_been_sent)
+        self.assertEqual(told, [message.anymail_status])
+        self.assertEqual(set(message.anymail_status.recipients), {"ann@example.com"})
 
     # -- What is done once --------------------------------------------------------------------
 

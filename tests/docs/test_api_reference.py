@@ -21,6 +21,7 @@ UNDOCUMENTED = {
     "anymail.headers": {"normalize_date", "rfc2047_normalize"},
     "anymail.conf": {"T"},
     "anymail.inbound": {"CHUNK_SIZE", "DEFAULT_ATTACHMENT_NAME", "DEFAULT_CONTENT_TYPE"},
+    "anymail.sending.batches": {"BATCH_ATTRS", "individual_messages", "match_recipients"},
     "anymail.exceptions": {"InvalidMailer"},  # Django's, or what stands in for it
     "anymail.webhooks.base": {"logger"},  # docs tell its name
 }
@@ -42,6 +43,10 @@ def public_names() -> dict[str, set[str]]:
     names["anymail.utils"] = promised
     names["anymail.message"] |= IMPORTED["anymail.message"]
     names["anymail.sandbox"] = set(sandbox.__all__)
+    # Defined in anymail.sending, but these are the places to import them from.
+    names["anymail.backends.base"] |= {
+        *("ApiCall", "BasePayload", "Combiner", "Converter", "MessageAttr")
+    }
     return names
 
 

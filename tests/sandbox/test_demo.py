@@ -186,8 +186,9 @@ class RunDemoTests(DemoTestCase):
             [seen.event.event_type for seen in self.site.events],
             ["delivered", "delivered", "delivered", "inbound"],
         )
-        self.assertEqual(self.sandbox.messages[-1].subject, "Your points")
-        self.assertEqual(len(self.sandbox.messages[-1].recipients), 2)
+        for stored in self.sandbox.messages[-2:]:
+            self.assertEqual(stored.subject, "Your points")
+            self.assertEqual(len(stored.recipients), 1)
 
 
 class SummaryTests(DemoTestCase):

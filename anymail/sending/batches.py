@@ -1,0 +1,78 @@
+"""Batches: each ``to`` recipient gets an individual message, and sees no others.
+
+Most providers send a batch natively: they take many recipients in a call, and what differs between
+them. For others, each recipient gets a call of their own.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from django.core.mail import EmailMessage
+from requests.structures import CaseInsensitiveDict
+
+from ..addresses import EmailAddress, RecipientMap
+from ..datastructures import UNSET
+
+BATCH_ATTRS = ("merge_data", "merge_headers", "merge_metadata")
+
+
+@dataclass(frozen=True)
+class NativeBatch:
+    """What a provider takes in one call for a batch."""
+
+    limit: int | None = None
+    """How many ``to`` recipients; None if that isn't known."""
+    attrs: frozenset[str] = frozenset(BATCH_ATTRS)
+    """Which attributes that differ between recipients."""
+
+
+class BatchRecipient(NamedTuple):
+    """A recipient of a batch, and what is particular to them: None if there is nothing."""
+
+    email: EmailAddress
+    merge_data: Mapping[str, Any] | None
+    merge_headers: Mapping[str, Any] | None
+    merge_metadata: Mapping[str, Any] | None
+
+
+def match_recipients(
+    emails: Iterable[EmailAddress], entries: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> list[BatchRecipient]:
+    """Return recipients with their entries in ``{attribute: {address: entry}}``."""
+    maps = [RecipientMap(entries.get(attr, {})) for attr in BATCH_ATTRS]
+    return [
+        BatchRecipient(email, *[entry_map.get(email) for entry_map in maps]) for email in emails
+    ]
+
+
+# What individual messages have of their own, defaults included
+_OWN_ATTRS = frozenset({"to", "metadata", "extra_headers", "merge_global_data", *BATCH_ATTRS})
+
+
+def individual_messages(
+    message: Any, defaults: Mapping[str, Any], values: Mapping[str, Any]
+) -> Iterator[tuple[EmailMessage, dict[str, Any]]]:
+    """Yield a message for each ``to`` recipient, and its defaults.
+
+    ``values`` are those of the message's attributes, combined with the defaults.
+    """
+    defaults = {attr: default for attr, default in defaults.items() if attr not in _OWN_ATTRS}
+    for recipient in match_recipients(values["to"], values):
+        own = copy.copy(message)
+        own.to = [str(recipient.email)]
+        own.metadata = _merge(values.get("metadata"), recipient.merge_metadata)
+        own.merge_global_data = _merge(values.get("merge_global_data"), recipient.merge_data)
+        headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict(values.get("extra_headers"))
+        headers.update(recipient.merge_headers or {})
+        own.extra_headers = dict(headers)
+        for attr in BATCH_ATTRS:
+            setattr(own, attr, UNSET)
+        yield own, defaults
+
+
+def _merge(common: Mapping[str, Any] | None, own: Mapping[str, Any] | None) -> Any:
+    return {**(common or {}), **(own or {})} or UNSET
