@@ -243,7 +243,8 @@ MEMBERS: dict[str, set[str]] = {
     "anymail.webhooks.base:AnymailCoreWebhookView": {
         *("as_view", "esp_name", "head", "http_method_names", "parse_events", "post"),
         *("run_validators", "signal", "validate_request", "check_freshness"),
-        *("event_id_is_unique", "is_protected", "load_signature_keys", "send_events"),
+        *("convert", "decode", "event_id_is_unique", "is_protected", "load_signature_keys"),
+        "send_events",
         *("signature_keys", "signature_option", "signature_setting"),
         *("require_webhook_auth", "webhook_isolate_events", "webhook_max_age"),
     },

@@ -135,16 +135,31 @@ class AnymailCoreWebhookView(View):
         """
         return None
 
-    def parse_events(self, request: HttpRequest) -> Sequence[AnymailEvent]:
-        """Return the normalized events in the call.
+    def decode(self, request: HttpRequest) -> Sequence[Any]:
+        """Return what there is to convert in a call: plain data, without the request.
 
-        Raises AnymailWebhookValidationFailure if the call can't be understood, and
-        AnymailConfigurationError if it's meant for another URL.
+        Nothing for calls that are not about events. Raises AnymailWebhookValidationFailure if the
+        call can't be understood, and AnymailConfigurationError if it's meant for another URL.
         """
         cls = type(self)
         raise NotImplementedError(
-            f"{cls.__module__}.{cls.__qualname__} must implement parse_events()"
+            f"{cls.__module__}.{cls.__qualname__} must implement parse_events(), or decode()"
         )
+
+    def convert(self, data: Any) -> Sequence[AnymailEvent]:
+        """Return the normalized events for an item that decode() has returned.
+
+        What the provider only refers to is downloaded here. Raises AnymailWebhookValidationFailure
+        and AnymailConfigurationError as decode() does, and AnymailAPIError if a download fails.
+        """
+        return [self.esp_to_anymail_event(data)]
+
+    esp_to_anymail_event: Callable[..., AnymailEvent]
+    """Returns the normalized event for one of the provider's."""
+
+    def parse_events(self, request: HttpRequest) -> Sequence[AnymailEvent]:
+        """Return the normalized events in the call: decode() and convert(). Raises what they do."""
+        return [event for data in self.decode(request) for event in self.convert(data)]
 
     @property
     def is_protected(self) -> bool:

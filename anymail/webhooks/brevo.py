@@ -20,7 +20,6 @@ from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFail
 from ..headers import has_control_chars, unfold
 from ..inbound import AnymailInboundMessage
 from ..signals import (
-    AnymailEvent,
     AnymailInboundEvent,
     AnymailTrackingEvent,
     EventType,
@@ -100,7 +99,7 @@ class BrevoTrackingWebhookView(BrevoBaseWebhookView):
 
     signal = tracking
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         esp_events = self.json_objects(request)
         if any("items" in esp_event for esp_event in esp_events):
             raise AnymailConfigurationError(
@@ -108,7 +107,7 @@ class BrevoTrackingWebhookView(BrevoBaseWebhookView):
                 f"{self.esp_name} *tracking* webhook URL.",
                 docs="esps/brevo#brevo-inbound",
             )
-        return [self.esp_to_anymail_event(esp_event) for esp_event in esp_events]
+        return esp_events
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         """Return the normalized event."""
@@ -165,7 +164,7 @@ class BrevoInboundWebhookView(BrevoBaseWebhookView):
         kind=base_url,
     )
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         calls = self.json_objects(request)
         if not all("items" in call for call in calls):
             raise AnymailConfigurationError(
@@ -181,7 +180,7 @@ class BrevoInboundWebhookView(BrevoBaseWebhookView):
             raise AnymailWebhookValidationFailure(
                 f"Unexpected items in {self.esp_name} webhook: not a list of objects"
             )
-        return [self.esp_to_anymail_event(item) for group in items for item in group]
+        return [item for group in items for item in group]
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailInboundEvent:
         """Return the normalized event.

@@ -17,6 +17,8 @@ from django.http import HttpRequest, QueryDict
 from django.http.multipartparser import MultiPartParser
 from django.utils.datastructures import MultiValueDict
 
+from ..signals import AnymailEvent
+from .base import AnymailBaseWebhookView
 from .decoding import form_data
 
 URLENCODED = "application/x-www-form-urlencoded"
@@ -66,7 +68,7 @@ def is_as_sent(request: HttpRequest) -> bool:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # for content not to be in errors
 class Upload:
     """An uploaded file. What was not sent is None."""
 
@@ -98,6 +100,52 @@ def read_uploads(
             )
         if name in form:
             yield Upload(name, None, None, None, form[name])
+
+
+@dataclass(frozen=True, repr=False)  # for content not to be in errors
+class Form:
+    """A form that can be kept without the request that it was in."""
+
+    fields: dict[str, bytes]
+    """As read_form() returns them."""
+    charset: str
+    """What text is in, if its sender doesn't say otherwise."""
+    is_as_sent: bool
+    """Whether nothing else had read the form, and the bytes are those that were sent."""
+    uploads: list[Upload]
+
+    @classmethod
+    def read(cls, request: HttpRequest, esp_name: str, upload_fields: re.Pattern[str]) -> Form:
+        """Return the form in a request. Raises AnymailWebhookValidationFailure."""
+        fields = read_form(request, esp_name)
+        return cls(
+            fields=fields,
+            charset=request.encoding or settings.DEFAULT_CHARSET,
+            is_as_sent=is_as_sent(request),
+            uploads=list(read_uploads(request, fields, upload_fields)),
+        )
+
+    def text(self, name: str) -> str | None:
+        """Return the text of a field, None if it's missing."""
+        value = self.fields.get(name)
+        return None if value is None else value.decode(self.charset, "replace")
+
+
+class InboundFormView(AnymailBaseWebhookView):
+    """Receives messages in forms. As their ``esp_event``, events have the request."""
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+        return [self.esp_to_anymail_event(request)]
+
+    def esp_to_anymail_event(self, request: HttpRequest) -> AnymailEvent:
+        """Return the normalized event.
+
+        Raises AnymailWebhookValidationFailure if there is no well-formed message.
+        """
+        [form] = self.decode(request)
+        [event] = self.convert(form)
+        event.esp_event = request
+        return event
 
 
 class _FormAsSent(FileUploadHandler):

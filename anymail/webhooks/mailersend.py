@@ -17,7 +17,6 @@ from ..conf import credentials, setting
 from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from ..inbound import AnymailInboundMessage
 from ..signals import (
-    AnymailEvent,
     AnymailInboundEvent,
     AnymailTrackingEvent,
     EventType,
@@ -109,13 +108,9 @@ class MailerSendBaseWebhookView(AnymailBaseWebhookView):
             f"(check Anymail {self.signature_setting} setting)"
         )
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         esp_event = json_object(request, self.esp_name)
-        return [] if _is_test(esp_event) else [self.esp_to_anymail_event(esp_event)]
-
-    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailEvent:
-        """Return the normalized event."""
-        raise NotImplementedError
+        return [] if _is_test(esp_event) else [esp_event]
 
 
 def _sign(secret: bytes, request: HttpRequest) -> str:

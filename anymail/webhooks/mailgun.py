@@ -42,12 +42,13 @@ from .decoding import (
     as_tags,
     as_text,
     as_unix_time,
+    form_data,
     get_object,
     get_path,
     json_object,
     parse_json,
 )
-from .forms import read_form, read_uploads
+from .forms import Form, InboundFormView, read_form
 from .keys import SharedKeys
 from .signatures import hmac_signature
 
@@ -196,10 +197,15 @@ class MailgunTrackingWebhookView(MailgunBaseWebhookView):
 
     signal = tracking
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailTrackingEvent]:
+    def decode(self, request: HttpRequest) -> list[dict[str, Any] | QueryDict]:
         if _is_json(request):
-            return [self.esp_to_anymail_event(json_object(request, self.esp_name))]
-        return [self.legacy_to_anymail_event(request.POST)]
+            return [json_object(request, self.esp_name)]
+        return [form_data(request, self.esp_name)]
+
+    def convert(self, data: dict[str, Any] | QueryDict) -> list[AnymailTrackingEvent]:
+        if isinstance(data, QueryDict):
+            return [self.legacy_to_anymail_event(data)]
+        return [self.esp_to_anymail_event(data)]
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         """Return the normalized event. Raises AnymailWebhookValidationFailure if it is none."""
@@ -275,25 +281,26 @@ class MailgunTrackingWebhookView(MailgunBaseWebhookView):
         )
 
 
-class MailgunInboundWebhookView(MailgunBaseWebhookView):
+class MailgunInboundWebhookView(InboundFormView, MailgunBaseWebhookView):
     """Where Mailgun routes forward received messages: parsed into fields, or as raw MIME."""
 
     signal = inbound
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailInboundEvent]:
+    def decode(self, request: HttpRequest) -> list[Form]:
         if _is_json(request):
             event = get_path(json_object(request, self.esp_name), "event-data", "event")
             self._refuse_tracking(as_key(event))
-        event = request.POST.get("event", "inbound")
-        if event != "inbound":
+        form = Form.read(request, self.esp_name, _ATTACHMENT_FIELD)
+        event = form.text("event")
+        if event not in (None, "inbound"):
             self._refuse_tracking(event)
-        if "attachments" in request.POST:
+        if "attachments" in form.fields:
             raise AnymailConfigurationError(
                 "You seem to have used Mailgun's store() action for a route to Anymail's Mailgun "
                 "inbound webhook URL. Use forward() instead.",
                 docs="esps/mailgun#mailgun-inbound",
             )
-        return [self.esp_to_anymail_event(request)]
+        return [form]
 
     def _refuse_tracking(self, event: str) -> None:
         raise AnymailConfigurationError(
@@ -302,35 +309,31 @@ class MailgunInboundWebhookView(MailgunBaseWebhookView):
             docs="esps/mailgun#mailgun-tracking",
         )
 
-    def esp_to_anymail_event(self, request: HttpRequest) -> AnymailInboundEvent:
-        """Return the normalized event.
-
-        Raises AnymailWebhookValidationFailure if there is no well-formed message.
-        """
-        raw_form = read_form(request, self.esp_name)
-        form = request.POST
-        if raw_form.get("body-mime"):
+    def convert(self, form: Form) -> list[AnymailInboundEvent]:
+        if raw_mime := form.fields.get("body-mime"):
             # The message can be in any charset.
-            message = AnymailInboundMessage.parse_raw_mime_bytes(raw_form.pop("body-mime"))
+            message = AnymailInboundMessage.parse_raw_mime_bytes(raw_mime)
         else:
             message = AnymailInboundMessage.construct(
                 raw_headers=_raw_headers(form),
-                text=as_text(form.get("body-plain")),
-                html=as_text(form.get("body-html")),
-                attachments=_attachments(request, raw_form),
+                text=as_text(form.text("body-plain")),
+                html=as_text(form.text("body-html")),
+                attachments=_attachments(form),
             )
-        message.envelope_sender = as_addr_spec(form.get("sender"))
-        message.envelope_recipient = as_addr_spec(form.get("recipient"))
-        message.stripped_text = as_text(form.get("stripped-text"))
-        message.stripped_html = as_text(form.get("stripped-html"))
+        message.envelope_sender = as_addr_spec(form.text("sender"))
+        message.envelope_recipient = as_addr_spec(form.text("recipient"))
+        message.stripped_text = as_text(form.text("stripped-text"))
+        message.stripped_html = as_text(form.text("stripped-html"))
         message.spam_detected, message.spam_score = _spam_verdict(message)
-        return AnymailInboundEvent(
-            event_type=EventType.INBOUND,
-            timestamp=as_unix_time(form.get("timestamp")),
-            event_id=form.get("token"),
-            esp_event=request,
-            message=message,
-        )
+        return [
+            AnymailInboundEvent(
+                event_type=EventType.INBOUND,
+                timestamp=as_unix_time(form.text("timestamp")),
+                event_id=form.text("token"),
+                esp_event=form,
+                message=message,
+            )
+        ]
 
 
 def _is_json(request: HttpRequest) -> bool:
@@ -410,9 +413,9 @@ def _header_pairs(message_headers: str) -> list[list[Any]]:
     return pairs
 
 
-def _raw_headers(form: QueryDict) -> str:
+def _raw_headers(form: Form) -> str:
     """Return the message's headers as they would be in MIME, without the malformed ones."""
-    message_headers = form.get("message-headers")
+    message_headers = form.text("message-headers")
     if message_headers is None:
         raise AnymailWebhookValidationFailure(
             "Missing message-headers or body-mime in Mailgun webhook"
@@ -424,9 +427,9 @@ def _raw_headers(form: QueryDict) -> str:
     )
 
 
-def _attachments(request: HttpRequest, raw_form: dict[str, bytes]) -> list[AnymailInboundMessage]:
+def _attachments(form: Form) -> list[AnymailInboundMessage]:
     """Return the uploaded files attachment-1, attachment-2 and so on, those that are there."""
-    content_ids = _content_ids(request.POST.get("content-id-map"))
+    content_ids = _content_ids(form.text("content-id-map"))
     return [
         AnymailInboundMessage.construct_attachment(
             content_type=upload.content_type,
@@ -437,7 +440,7 @@ def _attachments(request: HttpRequest, raw_form: dict[str, bytes]) -> list[Anyma
             # The map has all Content-IDs; and "" for inline files without one.
             disposition="inline" if content_ids.get(upload.field) == "" else "",
         )
-        for upload in read_uploads(request, raw_form, _ATTACHMENT_FIELD)
+        for upload in form.uploads
     ]
 
 

@@ -16,7 +16,6 @@ from ..exceptions import AnymailConfigurationError, AnymailWebhookValidationFail
 from ..headers import has_control_chars, unfold
 from ..inbound import AnymailInboundMessage
 from ..signals import (
-    AnymailEvent,
     AnymailInboundEvent,
     AnymailTrackingEvent,
     EventType,
@@ -84,13 +83,13 @@ class MailjetTrackingWebhookView(AnymailBaseWebhookView):
     esp_name = "Mailjet"
     signal = tracking
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         data = json_body(request, self.esp_name)
         # An array only if the events are grouped, which is an option of the webhook.
         esp_events = data if isinstance(data, list) else [data]
         if not all(isinstance(esp_event, dict) for esp_event in esp_events):
             raise AnymailWebhookValidationFailure("Unexpected data in Mailjet tracking webhook")
-        return [self.esp_to_anymail_event(esp_event) for esp_event in esp_events]
+        return esp_events
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         """Return the normalized event."""
@@ -138,7 +137,7 @@ class MailjetInboundWebhookView(AnymailBaseWebhookView):
     esp_name = "Mailjet"
     signal = inbound
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         data = json_body(request, self.esp_name)
         # Tracking events can be in an array.
         if any(
@@ -152,7 +151,7 @@ class MailjetInboundWebhookView(AnymailBaseWebhookView):
             )
         if not isinstance(data, dict):
             raise AnymailWebhookValidationFailure("Unexpected data in Mailjet inbound webhook")
-        return [self.esp_to_anymail_event(data)]
+        return [data]
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailInboundEvent:
         """Return the normalized event."""

@@ -24,7 +24,6 @@ from ..exceptions import (
 )
 from ..inbound import AnymailInboundMessage
 from ..signals import (
-    AnymailEvent,
     AnymailInboundEvent,
     AnymailTrackingEvent,
     EventType,
@@ -108,7 +107,7 @@ class MailtrapWebhookView(AnymailBaseWebhookView):
                 f"Mailtrap webhook call with an invalid signature (check Anymail {setting})"
             )
 
-    def esp_events(self, request: HttpRequest) -> list[dict[str, Any]]:
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         """Return the events in a call, as Mailtrap has them.
 
         They are in one JSON object, or each is on a line of its own ("JSON Lines"): that is an
@@ -157,9 +156,6 @@ class MailtrapTrackingWebhookView(MailtrapWebhookView):
         default_text="signatures are not verified",
         kind=credentials,
     )
-
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
-        return [self.esp_to_anymail_event(esp_event) for esp_event in self.esp_events(request)]
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         """Return the normalized event. Raises AnymailConfigurationError for an inbound message."""
@@ -220,12 +216,8 @@ class MailtrapInboundWebhookView(DownloadSettings, MailtrapWebhookView):
         kind=base_url,
     )
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
-        return [
-            self.esp_to_anymail_event(esp_event)
-            for esp_event in self.esp_events(request)
-            if self.is_message(esp_event)
-        ]
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
+        return [esp_event for esp_event in super().decode(request) if self.is_message(esp_event)]
 
     def is_message(self, esp_event: dict[str, Any]) -> bool:
         """Tell whether there is a message to fetch: not for the call that tests the webhook.

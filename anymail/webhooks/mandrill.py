@@ -10,6 +10,7 @@ Mandrill signs its calls: the URL, and the form fields that have the events.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import HttpRequest
@@ -132,7 +133,7 @@ class MandrillCombinedWebhookView(MandrillSignatureMixin, AnymailBaseWebhookView
     esp_name = "Mandrill"
     signal = tracking
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         text = form_data(request, self.esp_name).get("mandrill_events")
         if text is None:
             raise AnymailWebhookValidationFailure("Missing mandrill_events in Mandrill webhook")
@@ -143,7 +144,10 @@ class MandrillCombinedWebhookView(MandrillSignatureMixin, AnymailBaseWebhookView
             raise AnymailWebhookValidationFailure(
                 "Unexpected data in Mandrill webhook: not a JSON array of objects"
             )
-        events = [self.esp_to_anymail_event(esp_event) for esp_event in esp_events]
+        return esp_events
+
+    def parse_events(self, request: HttpRequest) -> Sequence[AnymailEvent]:
+        events = super().parse_events(request)
         is_inbound = [isinstance(event, AnymailInboundEvent) for event in events]
         if any(is_inbound):
             if not all(is_inbound):

@@ -24,7 +24,6 @@ from ..exceptions import (
 )
 from ..inbound import AnymailInboundMessage
 from ..signals import (
-    AnymailEvent,
     AnymailInboundEvent,
     AnymailTrackingEvent,
     EventType,
@@ -127,7 +126,7 @@ class PostalTrackingWebhookView(PostalBaseWebhookView):
 
     signal = tracking
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         esp_event = json_object(request, self.esp_name)
         if "rcpt_to" in esp_event:
             raise AnymailConfigurationError(
@@ -142,7 +141,7 @@ class PostalTrackingWebhookView(PostalBaseWebhookView):
         if _message(esp_event).get("direction") == "incoming":
             # About the delivery of a received message: to the inbound webhook, for example
             return []
-        return [self.esp_to_anymail_event(esp_event)]
+        return [esp_event]
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         """Return the normalized event."""
@@ -210,7 +209,7 @@ class PostalInboundWebhookView(PostalBaseWebhookView):
 
     signal = inbound
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         # Postal returns a message to its sender if the answer is 400, but tries again after the
         # 500 of an AnymailConfigurationError.
         if "rcpt_to" in form_data(request, self.esp_name):
@@ -232,7 +231,7 @@ class PostalInboundWebhookView(PostalBaseWebhookView):
                 "messages. Change its format to raw messages.",
                 docs="esps/postal#postal-inbound",
             )
-        return [self.esp_to_anymail_event(esp_event)]
+        return [esp_event]
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailInboundEvent:
         """Return the normalized event. Raises AnymailWebhookValidationFailure without a message."""

@@ -18,7 +18,6 @@ from ..exceptions import AnymailConfigurationError, AnymailInvalidAddress
 from ..headers import has_control_chars, unfold
 from ..inbound import AnymailInboundMessage
 from ..signals import (
-    AnymailEvent,
     AnymailInboundEvent,
     AnymailTrackingEvent,
     EventType,
@@ -89,12 +88,8 @@ class PostmarkBaseWebhookView(AnymailBaseWebhookView):
 
     esp_name = "Postmark"
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
-        return [self.esp_to_anymail_event(json_object(request, self.esp_name))]
-
-    def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailEvent:
-        """Return the normalized event."""
-        raise NotImplementedError
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
+        return [json_object(request, self.esp_name)]
 
 
 class PostmarkTrackingWebhookView(PostmarkBaseWebhookView):

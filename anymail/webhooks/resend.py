@@ -40,6 +40,7 @@ from ..exceptions import (
 from ..headers import has_control_chars, unfold
 from ..inbound import AnymailInboundMessage
 from ..signals import (
+    AnymailEvent,
     AnymailInboundEvent,
     AnymailTrackingEvent,
     EventType,
@@ -219,6 +220,22 @@ class ResendBaseWebhookView(SvixWebhookValidationMixin):
 
     esp_name = "Resend"
 
+    def decode(self, request: HttpRequest) -> list[tuple[dict[str, Any], str | None]]:
+        """Return the event, and its id, which is in the headers."""
+        event_id, _timestamp, _signature = _svix_headers(request)
+        return [(json_object(request, self.esp_name), event_id)]
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+        return [
+            self.esp_to_anymail_event(esp_event, request) for esp_event, _ in self.decode(request)
+        ]
+
+    def esp_to_anymail_event(self, esp_event: dict[str, Any], request: HttpRequest) -> AnymailEvent:
+        """Return the normalized event, as convert() does."""
+        event_id, _timestamp, _signature = _svix_headers(request)
+        [event] = self.convert((esp_event, event_id))
+        return event
+
 
 # -- Tracking ---------------------------------------------------------------------------------
 
@@ -240,34 +257,33 @@ class ResendTrackingWebhookView(ResendBaseWebhookView):
         kind=credentials,
     )
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailTrackingEvent]:
-        esp_event = json_object(request, self.esp_name)
-        return [self.esp_to_anymail_event(esp_event, request)]
-
-    def esp_to_anymail_event(
-        self, esp_event: dict[str, Any], request: HttpRequest
-    ) -> AnymailTrackingEvent:
-        """Return the normalized event. Raises AnymailWebhookValidationFailure if it is none."""
+    def convert(self, data: tuple[dict[str, Any], str | None]) -> list[AnymailEvent]:
+        esp_event, event_id = data
         esp_type = esp_event.get("type")
         if not isinstance(esp_type, str):
             raise AnymailWebhookValidationFailure(f"Missing type in {self.esp_name} webhook")
-        event_id, _timestamp, _signature = _svix_headers(request)
-        event_type = EVENT_TYPES.get(esp_type, EventType.UNKNOWN)
-        data = esp_event.get("data")
-        return AnymailTrackingEvent(
-            event_type=event_type,
-            timestamp=as_iso_time(esp_event.get("created_at")),
-            event_id=event_id,
-            esp_event=esp_event,
-            message_id=as_str(get_path(data, "email_id")),
-            recipient=_first_recipient(data),
-            reject_reason=_reject_reason(event_type, data),
-            description=_description(data),
-            tags=as_tags(_json_header(data, "X-Tags")),
-            metadata=as_metadata(_json_header(data, "X-Metadata")),
-            click_url=as_str(get_path(data, "click", "link")),
-            user_agent=as_str(get_path(data, "click", "userAgent")),
-        )
+        return [_tracking_event(esp_type, esp_event, event_id)]
+
+
+def _tracking_event(
+    esp_type: str, esp_event: dict[str, Any], event_id: str | None
+) -> AnymailTrackingEvent:
+    event_type = EVENT_TYPES.get(esp_type, EventType.UNKNOWN)
+    data = esp_event.get("data")
+    return AnymailTrackingEvent(
+        event_type=event_type,
+        timestamp=as_iso_time(esp_event.get("created_at")),
+        event_id=event_id,
+        esp_event=esp_event,
+        message_id=as_str(get_path(data, "email_id")),
+        recipient=_first_recipient(data),
+        reject_reason=_reject_reason(event_type, data),
+        description=_description(data),
+        tags=as_tags(_json_header(data, "X-Tags")),
+        metadata=as_metadata(_json_header(data, "X-Metadata")),
+        click_url=as_str(get_path(data, "click", "link")),
+        user_agent=as_str(get_path(data, "click", "userAgent")),
+    )
 
 
 def _first_recipient(data: Any) -> str | None:
@@ -341,8 +357,8 @@ class ResendInboundWebhookView(DownloadSettings, ResendBaseWebhookView):
         kind=base_url,
     )
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailInboundEvent]:
-        esp_event = json_object(request, self.esp_name)
+    def convert(self, data: tuple[dict[str, Any], str | None]) -> list[AnymailEvent]:
+        esp_event, event_id = data
         esp_type = esp_event.get("type")
         if esp_type != RECEIVED:
             raise AnymailConfigurationError(
@@ -350,27 +366,18 @@ class ResendInboundWebhookView(DownloadSettings, ResendBaseWebhookView):
                 "Anymail's Resend *inbound* webhook URL.",
                 docs="esps/resend#resend-tracking",
             )
-        return [self.esp_to_anymail_event(esp_event, request)]
-
-    def esp_to_anymail_event(
-        self, esp_event: dict[str, Any], request: HttpRequest
-    ) -> AnymailInboundEvent:
-        """Return the normalized event.
-
-        Raises AnymailAPIError if the message can't be downloaded, AnymailWebhookValidationFailure
-        if Resend does not identify it.
-        """
-        event_id, _timestamp, _signature = _svix_headers(request)
         email_id = as_key(get_path(esp_event, "data", "email_id"))
         if not email_id:
             raise AnymailWebhookValidationFailure(f"Missing email_id in {self.esp_name} webhook")
-        return AnymailInboundEvent(
-            event_type=EventType.INBOUND,
-            timestamp=as_iso_time(esp_event.get("created_at")),
-            event_id=event_id,
-            esp_event=esp_event,
-            message=self.fetch_message(email_id),
-        )
+        return [
+            AnymailInboundEvent(
+                event_type=EventType.INBOUND,
+                timestamp=as_iso_time(esp_event.get("created_at")),
+                event_id=event_id,
+                esp_event=esp_event,
+                message=self.fetch_message(email_id),
+            )
+        ]
 
     def fetch_message(self, email_id: str) -> AnymailInboundMessage:
         """Return a received message.

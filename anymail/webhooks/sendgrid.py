@@ -14,7 +14,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, RawPostDataException
 
 from ..conf import setting
@@ -47,7 +46,7 @@ from .decoding import (
     json_objects,
     json_or_none,
 )
-from .forms import URLENCODED, Upload, is_as_sent, read_form, read_uploads
+from .forms import URLENCODED, Form, InboundFormView, Upload
 from .keys import PublicKeys
 
 # event -> event type
@@ -212,7 +211,7 @@ class SendGridTrackingWebhookView(SendGridBaseWebhookView):
 
     signal = tracking
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailTrackingEvent]:
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         if request.content_type in (MULTIPART, URLENCODED):
             form = form_data(request, self.esp_name)
             if "headers" in form or "email" in form:
@@ -222,10 +221,7 @@ class SendGridTrackingWebhookView(SendGridBaseWebhookView):
                     docs="esps/sendgrid#sendgrid-inbound",
                 )
             raise AnymailWebhookValidationFailure("SendGrid webhook call without JSON")
-        return [
-            self.esp_to_anymail_event(esp_event)
-            for esp_event in json_objects(request, self.esp_name)
-        ]
+        return json_objects(request, self.esp_name)
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         """Return the normalized event."""
@@ -256,7 +252,7 @@ class SendGridTrackingWebhookView(SendGridBaseWebhookView):
 # -- Inbound ----------------------------------------------------------------------------------
 
 
-class SendGridInboundWebhookView(SendGridSignatureMixin):
+class SendGridInboundWebhookView(InboundFormView, SendGridSignatureMixin):
     """SendGrid's inbound parse webhook, with the message parsed into fields or as raw MIME.
 
     Verifies signatures with the setting SENDGRID_INBOUND_WEBHOOK_VERIFICATION_KEY. Since these
@@ -277,7 +273,7 @@ class SendGridInboundWebhookView(SendGridSignatureMixin):
         bare=True,
     )
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailInboundEvent]:
+    def decode(self, request: HttpRequest) -> list[Form]:
         if request.content_type == "application/json":
             for esp_event in json_objects(request, self.esp_name):
                 if "event" in esp_event:
@@ -286,18 +282,14 @@ class SendGridInboundWebhookView(SendGridSignatureMixin):
                         "SendGrid *inbound* webhook URL.",
                         docs="esps/sendgrid#sendgrid-tracking",
                     )
-        return [self.esp_to_anymail_event(request)]
+        return [Form.read(request, self.esp_name, ATTACHMENT_FIELD)]
 
-    def esp_to_anymail_event(self, request: HttpRequest) -> AnymailInboundEvent:
-        """Return the normalized event.
-
-        Raises AnymailWebhookValidationFailure if there is no message.
-        """
-        form = read_form(request, self.esp_name)
+    def convert(self, data: Form) -> list[AnymailInboundEvent]:
+        form = data.fields
         if "headers" in form:
-            message = _construct_message(form, request)
+            message = _construct_message(data)
         elif "email" in form:
-            message = AnymailInboundMessage.parse_raw_mime_bytes(form.pop("email"))
+            message = AnymailInboundMessage.parse_raw_mime_bytes(form["email"])
         else:
             raise AnymailWebhookValidationFailure(
                 "SendGrid inbound webhook call with neither 'headers' nor 'email'"
@@ -306,20 +298,16 @@ class SendGridInboundWebhookView(SendGridSignatureMixin):
         message.envelope_sender = as_addr_spec(get_path(envelope, "from"))
         message.envelope_recipient = as_addr_spec(next(iter(get_list(envelope, "to")), None))
         message.spam_score = as_float(form.get("spam_score", b"").decode("ascii", "replace"))
-        return AnymailInboundEvent(
-            event_type=EventType.INBOUND,
-            esp_event=request,
-            message=message,
-        )
+        return [AnymailInboundEvent(event_type=EventType.INBOUND, esp_event=data, message=message)]
 
 
-def _construct_message(form: dict[str, bytes], request: HttpRequest) -> AnymailInboundMessage:
+def _construct_message(sent: Form) -> AnymailInboundMessage:
     """Return a message made of SendGrid's parsed fields."""
-    form_charset = request.encoding or settings.DEFAULT_CHARSET
+    form = sent.fields
     # If Django has decoded the fields, it was regardless of those.
-    charsets = _json_field(form, "charsets") if is_as_sent(request) else None
+    charsets = _json_field(form, "charsets") if sent.is_as_sent else None
     bodies = {
-        name: _decode(form[name], as_str(get_path(charsets, name)) or form_charset)
+        name: _decode(form[name], as_str(get_path(charsets, name)) or sent.charset)
         for name in ("text", "html")
         if form.get(name)
     }
@@ -330,7 +318,7 @@ def _construct_message(form: dict[str, bytes], request: HttpRequest) -> AnymailI
         html=bodies.get("html"),
         attachments=[
             _construct_attachment(upload, get_object(attachment_info, upload.field))
-            for upload in read_uploads(request, form, ATTACHMENT_FIELD)
+            for upload in sent.uploads
         ],
     )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cache
@@ -467,22 +467,28 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
             request._sns_message = message  # type: ignore[attr-defined]
         return message
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+    def decode(self, request: HttpRequest) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Return what the provider has published, and the SNS message that it came in."""
         message = self._parse_sns_message(request)
-        if message["Type"] == NOTIFICATION:
-            text = message.get("Message")
-            if not isinstance(text, str):
-                raise AnymailWebhookValidationFailure("No Message in SNS notification")
-            if text in self.not_events:
-                return []
-            esp_event = parse_json_object(
-                text, f"Message of SNS notification in {self.esp_name} webhook"
-            )
-            return list(self.esp_to_anymail_events(esp_event, message))
+        if message["Type"] != NOTIFICATION:
+            return []
+        text = message.get("Message")
+        if not isinstance(text, str):
+            raise AnymailWebhookValidationFailure("No Message in SNS notification")
+        if text in self.not_events:
+            return []
+        what = f"Message of SNS notification in {self.esp_name} webhook"
+        return [(parse_json_object(text, what), message)]
+
+    def convert(self, data: tuple[dict[str, Any], dict[str, Any]]) -> list[AnymailEvent]:
+        return list(self.esp_to_anymail_events(*data))
+
+    def parse_events(self, request: HttpRequest) -> Sequence[AnymailEvent]:
+        message = self._parse_sns_message(request)
+        # An UnsubscribeConfirmation has a token too, but that would be for subscribing again.
         if message["Type"] == SUBSCRIPTION_CONFIRMATION:
             self.auto_confirm_sns_subscription(message)
-        # An UnsubscribeConfirmation has a token too, but that would be for subscribing again.
-        return []
+        return super().parse_events(request)
 
     def auto_confirm_sns_subscription(self, sns_message: dict[str, Any]) -> None:
         """Confirm the subscription of the webhook to an SNS topic.

@@ -106,7 +106,7 @@ class SparkPostBaseWebhookView(AnymailBaseWebhookView):
 
     esp_name = "SparkPost"
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailEvent]:
+    def decode(self, request: HttpRequest) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         events = []
         for item in json_objects(request, self.esp_name):
             # {"msys": {event class: event}}; or {"msys": {}} in a test of the URL
@@ -122,8 +122,11 @@ class SparkPostBaseWebhookView(AnymailBaseWebhookView):
                 raise AnymailWebhookValidationFailure(
                     "SparkPost webhook call with an event that is not an object"
                 )
-            events.append(self.esp_to_anymail_event(event_class, event, item))
+            events.append((event_class, event, item))
         return events
+
+    def convert(self, data: tuple[str, dict[str, Any], dict[str, Any]]) -> list[AnymailEvent]:
+        return [self.esp_to_anymail_event(*data)]
 
     def esp_to_anymail_event(
         self, event_class: str, event: dict[str, Any], esp_event: dict[str, Any]

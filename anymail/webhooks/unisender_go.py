@@ -123,9 +123,8 @@ class UnisenderGoTrackingWebhookView(AnymailBaseWebhookView):
 
         return bool(_MD5.fullmatch(signature)) and self.signature_keys.have_made([signature], sign)
 
-    def parse_events(self, request: HttpRequest) -> list[AnymailTrackingEvent]:
-        data = json_object(request, self.esp_name)
-        return [self.esp_to_anymail_event(esp_event) for esp_event in _status_events(data)]
+    def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
+        return _status_events(json_object(request, self.esp_name))
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         """Return the normalized event."""
