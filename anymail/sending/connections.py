@@ -83,14 +83,12 @@ class SharedConnectionsAdapter(HTTPAdapter):
         super().__init__(MAX_HOSTS, MAX_CONNECTIONS_PER_HOST)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        self._own_manager = _new_manager(math.inf)
+        self._own_manager = None if self.max_idle else _new_manager(math.inf)
 
     @property
     def poolmanager(self) -> PoolManager:
         # Looked up each time, for sessions that are used on both sides of a fork.
-        if self.max_idle:
-            return _connections.pool_manager(self.max_idle)
-        return self._own_manager
+        return self._own_manager or _connections.pool_manager(self.max_idle)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         if proxy.lower().startswith("socks"):
@@ -104,7 +102,8 @@ class SharedConnectionsAdapter(HTTPAdapter):
 
     def close(self) -> None:
         for manager in (self._own_manager, *self.proxy_manager.values()):
-            manager.clear()
+            if manager is not None:
+                manager.clear()
 
 
 # -- What was handed over ---------------------------------------------------------------------
@@ -187,9 +186,8 @@ class _KeptConnection(_ConnectionBase):
         try:
             self._write(data)
         except (ConnectionError, SSLError):
-            if not self._may_reconnect:
+            if self._is_connecting or not self._may_reconnect:
                 raise
-            self._may_reconnect = False
             self.abandon()
             self.connect()
             self._write(data)
@@ -257,6 +255,7 @@ class _KeepingPool(_PoolBase):
         return _KEPT_CLASSES.get(connection_class, connection_class)
 
 
+@cache
 def _pool_classes(max_idle: float) -> dict[str, type[HTTPConnectionPool]]:
     queue_class = type(_IdleQueue.__name__, (_IdleQueue,), {"max_idle": max_idle})
     return {

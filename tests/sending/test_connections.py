@@ -175,8 +175,9 @@ class SharingTests(ConnectionsTestCase):
             patch.object(connections, "HTTPConnectionPool", OtherPool),
             patch.object(connections, "HTTPConnectionPool", HTTPAdapter),
         ):
-            connections._is_supported.cache_clear()
-            self.addCleanup(connections._is_supported.cache_clear)
+            for cached in (connections._is_supported, connections._pool_classes):
+                cached.cache_clear()
+                self.addCleanup(cached.cache_clear)
             server = self.serve()
             with lacking, self.assertWarnsRegex(AnymailWarning, "not kept.*urllib3") as caught:
                 for _ in range(2):
@@ -544,6 +545,24 @@ class StaleTests(ConnectionsTestCase):
         ):
             self.send(server)
         self.assertEqual(len(server.requests), 1)
+
+    def test_tunnel_that_fails_is_not_retried(self):
+        """The new connection of a request that is sent again: a proxy is asked for it."""
+        connects = []
+
+        def connect(connection: Any) -> None:
+            connects.append(connection)
+            connection.sock = BrokenSocket(Mock(), {1})
+            connection.send(b"CONNECT esp.example:443")
+
+        connection: Any = connections._KeptHTTPConnection("localhost")
+        with patch.object(connections.HTTPConnection, "connect", connect):
+            connection.sock = BrokenSocket(Mock(), {1})
+            connection._was_used = True
+            connection.putrequest("POST", "/")
+            with self.assertRaises(ConnectionResetError):
+                connection.endheaders()
+        self.assertEqual(len(connects), 1)
 
     @tag("exhaustive")
     def test_nothing_is_lost_or_duplicated(self):
