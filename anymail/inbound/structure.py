@@ -124,7 +124,7 @@ class _Contents(Generic[Message]):
                 return
             # RFC 2046, section 5.1: without boundaries, it's not well-formed. (Nor is it lost.)
             content_type = "text/plain"
-            if not (part._payload or "").strip():
+            if disposition is None and not (part._payload or "").strip():
                 return
         self.attached_messages += subparts(part)
         if (

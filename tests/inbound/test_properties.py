@@ -32,7 +32,12 @@ FRAGMENTS = st.one_of(
          b"; charset*=a'b'%FF", b"filename*0*=utf-8''%FF", b"; name=", b"attachment", b"inline",
          b"base64", b"x-uuencode", b"quoted-printable", b"begin 644 x\n", b"=?utf-8?q?=0D=0A?=",
          b"=?utf-7?q?+2AA-?=", b"=?undefined?q?x?=", b"=?unicode_escape?q?=5Cq?=",
-         b"=?utf-8?b?x?=", b"a@example.com", b"Tue, 06 May 2031", b" -0000", b"9999999999"]
+         b"=?utf-8?b?x?=", b"a@example.com", b"Tue, 06 May 2031", b" -0000", b"9999999999",
+         b"\xef\xbb\xbf", b"=?gb2312?Q?", b"=?iso-2022-jp?b?GyRC", b"=?utf-16?q?=D8", b"=C3",
+         b"\x1b$B", b"\x1b(I", b"\xa3\xe1", b"'", b"utf-8''", b"*1*=%", b"*0=", b"filename=",
+         b"%80", b"; charset=big5", b"; charset=iso-2022-jp", b"; charset=utf-7", b"base-64 x",
+         b"U3ViamVjdDo=", b"mailto:", b"a..b@", b"Group:", b"07:08:09", b"GMT", b"+02:00",
+         b"-99:99"]
     ),
 )  # fmt: skip
 HEADERS = st.tuples(HEADER_NAMES, st.lists(FRAGMENTS, max_size=8).map(b"".join)).map(
@@ -85,14 +90,6 @@ class PropertyTests(SimpleTestCase):
     def read_everything(self, message):
         """Return all text that can be got from a message. Nothing in here must raise."""
         found = [message.subject, message.text, message.html, *message.content_id_map]
-        addresses = [*message.to, *message.cc, *message.bcc]
-        from_email = message.from_email
-        if from_email:
-            addresses += from_email if isinstance(from_email, list) else [from_email]
-        for address in addresses:
-            self.assertNotRegex(str(address) + address.username + address.domain, r"[\r\n\0]")
-            found.append(str(address))
-        self.assertIsInstance(message.date, (datetime, type(None)))
         self.assertLessEqual(
             set(map(id, message.attachments + message.inlines)), set(map(id, message.walk()))
         )
@@ -108,6 +105,19 @@ class PropertyTests(SimpleTestCase):
             found += [getattr(part, name) for name in ("text", "html", "subject")]
             for name in ("from_email", "to", "cc", "bcc", "date", "attachments", "inlines"):
                 getattr(part, name)
+            for name in {*part.keys(), "X-Missing"}:
+                self.assertIsInstance(part.get_date_header(name), (datetime, type(None)))
+                for address in part.get_address_header(name):
+                    texts = [address.display_name, address.username, address.domain]
+                    texts += [address.addr_spec, str(address), address.format(use_rfc2047=True)]
+                    self.assertNotRegex("".join(texts), r"[\r\n\0]")
+                    self.assertTrue(address.username and address.domain)
+                    self.assertEqual(copy.copy(address), address)
+                    found += texts
+            for header in ("Content-Type", "Content-Disposition", "X-Any"):
+                found += [text for pair in part.get_params([], header) for text in pair]
+            found += [part.get_boundary(), part.get_content_disposition()]
+            found += [part.get_content_type(), *map(str, part.values())]
             found += part.content_id_map
             self.assertLessEqual(part.is_attachment() + part.is_inline(), 1)
             found += [part.get_filename(), part.get_content_charset(), *part.values()]
@@ -144,6 +154,7 @@ class PropertyTests(SimpleTestCase):
     )
     @example(value="(message/rfc822\udc80", data=b"")
     @example(value="message/rfc822é", data=b"x")
+    @example(value="multipart/x", data=b"")
     def test_nothing_raises_on_arbitrary_fields(self, value, data):
         attachments = [
             AnymailInboundMessage.construct_attachment(
