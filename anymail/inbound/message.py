@@ -159,6 +159,13 @@ class AnymailInboundMessage(EmailMessage):
         parsed = self._parse_parameters("Content-Disposition")
         return None if parsed is None else parsed.value.lower()
 
+    def get_content_type(self) -> str:
+        """Return the content type, in lower case: what the sender says, or the default."""
+        parsed = self._parse_parameters("Content-Type")
+        if parsed is None:
+            return self.get_default_type()
+        return parsed.value.lower() if parsed.value.count("/") == 1 else "text/plain"
+
     def get_filename(self, failobj: Any = None) -> Any:
         """Return the name that a file was sent with. Not safe to use as a path."""
         for header, parameter in (("Content-Disposition", "filename"), ("Content-Type", "name")):

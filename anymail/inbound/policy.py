@@ -25,7 +25,7 @@ else:
 # What the parsers of the email package, which can take quadratic time, get to see.
 _MAX_HEADER_LENGTH = 16384
 _MAX_PARAMETERS_LENGTH = 4096
-_MAX_PARAMETERS = 40
+_MAX_WORDS = 64
 
 _MIME_HEADERS = {"content-disposition", "content-transfer-encoding", "content-type"}
 _DATE_HEADERS = {"date", "orig-date", "resent-date"}
@@ -122,7 +122,7 @@ def _parse_mime_header(kind: str, name: str, text: str) -> Any:
     parsed = parse_parameters(text)
     text = parsed.format(encode=True)
     header = None
-    if len(text) <= _MAX_PARAMETERS_LENGTH and len(parsed.parameters) <= _MAX_PARAMETERS:
+    if len(text) <= _MAX_PARAMETERS_LENGTH and len(text.split()) <= _MAX_WORDS:
         header = _parse_header(name, text)
     return parsed.format(encode=False) if header is None else header
 

@@ -43,7 +43,8 @@ def explicit_disposition(part: AnymailInboundMessage) -> str | None:
     disposition = part.get_content_disposition()
     if disposition in (None, "inline"):
         return disposition
-    return "attachment" if str(part["Content-Disposition"]).strip() else None
+    is_blank = part.get_params(header="Content-Disposition") == [("", "")]
+    return None if is_blank else "attachment"
 
 
 def content_id(part: AnymailInboundMessage) -> str:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parseaddr
 from functools import partial
 from io import StringIO
 from typing import Any, TextIO
@@ -19,6 +18,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 from requests import RequestException
 
+from ..addresses import parse_single_address
 from ..message import AnymailMessage
 from . import samples
 from .mailboxes import parse_mailboxes
@@ -167,7 +167,7 @@ class Demo:
             self.check(False, f"{what}: not sent. {type(err).__name__}: {clip(str(err), 400)}")
         sent = SentMessage(title, message, self.sandbox.messages[before:])
         for to, copy in sent.copies():
-            status = message.anymail_status.recipients.get(parseaddr(to)[1])
+            status = message.anymail_status.recipients.get(parse_single_address(to).addr_spec)
             self.check(
                 status is not None and status.status in GOOD_STATUSES,
                 f"{what}: the status for {to} is {status!r}",
@@ -214,7 +214,7 @@ class Demo:
         if "hidden_recipients" not in unsupported:
             check(f"To header for {to}", [copy.mailbox], parse_mailboxes(copy.header_to))
         if unsupported.isdisjoint({"merge_data", "template_id"}):
-            data = samples.MERGE_DATA[parseaddr(to)[1]]
+            data = samples.MERGE_DATA[parse_single_address(to).addr_spec]
             subject = f"Hello {data['first']}, {data['points']} points are waiting"
             check(f"merged subject for {to}", subject, copy.subject)
         self._check_metadata(provider, f"message {batch.title} for {to}", batch, to, copy.metadata)
@@ -233,7 +233,7 @@ class Demo:
         if isinstance(message.metadata, Mapping):
             expected |= message.metadata
         if isinstance(message.merge_metadata, Mapping) and "metadata" not in provider.unsupported:
-            expected |= message.merge_metadata[parseaddr(to)[1]]
+            expected |= message.merge_metadata[parse_single_address(to).addr_spec]
         # Some providers add the template's data.
         relevant = {name: value for name, value in seen.items() if name in expected}
         self.check_equal(f"{provider.esp_name}, {what}: metadata", expected, relevant)
@@ -325,7 +325,9 @@ class Demo:
         rows = []
         for item in sent:
             for to, _copy in item.copies():
-                status = item.message.anymail_status.recipients.get(parseaddr(to)[1])
+                status = item.message.anymail_status.recipients.get(
+                    parse_single_address(to).addr_spec
+                )
                 result = (status.status, status.message_id) if status else ("not sent", None)
                 rows.append((item.title, to, result[0], _short_id(result[1])))
         self.report.line("Sent: the anymail_status of each recipient")
@@ -462,7 +464,7 @@ def break_on_purpose(sandbox: Sandbox, fault: str) -> None:
 
 def on_the_wire(address: str) -> str:
     """Return the addr-spec of an address, its domain encoded as for a mail server."""
-    local_part, _, domain = parseaddr(address)[1].rpartition("@")
+    local_part, _, domain = parse_single_address(address).addr_spec.rpartition("@")
     return f"{local_part}@{idna.encode(domain).decode()}"
 
 

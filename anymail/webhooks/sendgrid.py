@@ -16,6 +16,7 @@ from typing import Any
 
 from django.http import HttpRequest, RawPostDataException
 
+from ..charsets import decode_text
 from ..conf import setting
 from ..exceptions import (
     AnymailConfigurationError,
@@ -307,7 +308,7 @@ def _construct_message(sent: Form) -> AnymailInboundMessage:
     # If Django has decoded the fields, it was regardless of those.
     charsets = _json_field(form, "charsets") if sent.is_as_sent else None
     bodies = {
-        name: _decode(form[name], as_str(get_path(charsets, name)) or sent.charset)
+        name: decode_text(form[name], as_str(get_path(charsets, name)) or sent.charset)
         for name in ("text", "html")
         if form.get(name)
     }
@@ -332,12 +333,6 @@ def _construct_attachment(upload: Upload, info: dict[str, Any]) -> AnymailInboun
         content_id=as_text(info.get("content-id")),
         disposition="",
     )
-
-
-def _decode(data: bytes, charset: str) -> str:
-    """Decode text whose charset is what the message's sender says."""
-    part = AnymailInboundMessage.construct_attachment("text/plain", data, charset=charset)
-    return part.get_content_text() or ""
 
 
 def _json_field(form: Mapping[str, bytes], name: str) -> Any:
