@@ -13,7 +13,7 @@ from pprint import pformat
 from typing import TextIO
 
 from ..providers import PROVIDERS
-from . import demo
+from . import demo, failover
 from .faults import PROBLEMS, Fault, parse_fault
 from .providers import load_provider
 from .report import Report
@@ -80,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     demo_parser.add_argument(
         "--fault", choices=demo.FAULTS, help="break something, to see that the demo notices"
     )
+    demo_parser.add_argument(
+        "--failover",
+        action="store_true",
+        help="instead, show messages that arrive although the first of two providers fails",
+    )
     demo_parser.set_defaults(command=_demo)
 
     serve_parser = commands.add_parser("serve", help="run the sandbox for a project of yours")
@@ -126,13 +131,26 @@ def _fault(text: str) -> Fault:
         raise argparse.ArgumentTypeError(str(err)) from err
 
 
+def _demo_failover(names: Sequence[str], stream: TextIO) -> int:
+    if len(names) != 2:
+        Report(stream).line("--failover needs two providers: --esp FIRST --esp SECOND")
+        return 2
+    first, second = names
+    with demo.no_proxy(), Sandbox(own_ports=[first]) as sandbox:
+        demo.configure_django(failover.failover_settings(sandbox, first, second))
+        passed = failover.run_failover(sandbox, stream, first, second)
+    return 0 if passed else 1
+
+
 def _demo(options: argparse.Namespace, stream: TextIO) -> int:
     names = list(dict.fromkeys(options.names or demo.DEFAULT_PROVIDERS))
+    if options.failover:
+        return _demo_failover(names, stream)
     details = options.verbose or len(names) <= MAX_DETAILED
     with ExitStack() as stack:
         stack.enter_context(demo.no_proxy())
         sandbox = stack.enter_context(Sandbox())
-        demo.configure_django(sandbox)
+        demo.configure_django(demo.demo_settings(sandbox))
         site = stack.enter_context(DemoSite())
         if options.fault:
             demo.break_on_purpose(sandbox, options.fault)

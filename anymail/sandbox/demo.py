@@ -450,9 +450,9 @@ def demo_settings(sandbox: Sandbox) -> dict[str, Any]:
     return demo_settings
 
 
-def configure_django(sandbox: Sandbox) -> None:
+def configure_django(demo_settings: Mapping[str, Any]) -> None:
     """Set up Django for the demonstration, in a process that has not done so yet."""
-    settings.configure(**demo_settings(sandbox))
+    settings.configure(**demo_settings)
     django.setup()
 
 

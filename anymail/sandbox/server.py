@@ -211,9 +211,9 @@ class Sandbox:
         return self.store.calls
 
     def clear(self) -> None:
-        """Forget all messages, and what was to go wrong."""
+        """Forget all messages and calls, and have nothing go wrong any more."""
         self.store.clear()
-        self.faults.clear()
+        self.recover()
 
     @property
     def templates(self) -> dict[str, StoredTemplate]:
@@ -261,6 +261,12 @@ class Sandbox:
             provider=provider,
         )
         self.add_fault(fault)
+
+    def recover(self) -> None:
+        """Have nothing go wrong any more."""
+        self.faults.clear()
+        for server in self._own_servers.values():
+            server.come_back()
 
     def add_fault(self, fault: Fault) -> None:
         """Have something go wrong: see fail_next."""
@@ -514,13 +520,15 @@ class _OwnServer:
         """Be out of reach, and back after so many seconds."""
         self.stop()
         with self._lock:
-            self._timer = threading.Timer(seconds, self._return)
+            self._timer = threading.Timer(seconds, self.come_back)
             self._timer.daemon = True
             self._timer.start()
 
-    def _return(self) -> None:
+    def come_back(self) -> None:
+        """Be in reach again."""
         with self._lock:
-            if self._timer is not None:  # Otherwise, the sandbox was stopped meanwhile.
+            if self._timer is not None:  # Otherwise, it is, or the sandbox was stopped meanwhile.
+                self._timer.cancel()
                 self._timer = None
                 self._server = _SandboxServer(self._server.server_port, self._sandbox)
                 self._server.start()

@@ -19,7 +19,7 @@ from django.test import SimpleTestCase, override_settings, tag
 
 from anymail import signals
 from anymail.providers import PROVIDERS, Webhook
-from anymail.sandbox import ApiRequest, Sandbox, commands, demo
+from anymail.sandbox import ApiRequest, Sandbox, commands, demo, failover
 from anymail.sandbox.mailgun import Mailgun
 from anymail.sandbox.postmark import Postmark
 from anymail.sandbox.site import DemoSite
@@ -65,10 +65,13 @@ class DemoTestCase(SimpleTestCase):
 
 
 def site_settings(sandbox: Sandbox) -> override_settings:
-    settings = demo.demo_settings(sandbox)
-    # That of the tests is in place, and includes what is needed.
-    del settings["INSTALLED_APPS"], settings["LOGGING"]
-    return override_settings(**settings)
+    return in_tests(demo.demo_settings(sandbox))
+
+
+def in_tests(settings: dict[str, Any]) -> override_settings:
+    # Those of the tests are in place, and include what is needed.
+    left_out = {"INSTALLED_APPS", "LOGGING"}
+    return override_settings(**{key: settings[key] for key in settings.keys() - left_out})
 
 
 def headings(output: str) -> list[str]:
@@ -486,8 +489,8 @@ class CommandTests(SimpleTestCase):
     def run_command(self, *arguments: str) -> tuple[int, str]:
         stream = StringIO()
 
-        def configure_django(sandbox: Sandbox) -> None:
-            settings = site_settings(sandbox)
+        def configure_django(demo_settings: dict[str, Any]) -> None:
+            settings = in_tests(demo_settings)
             settings.enable()
             self.addCleanup(settings.disable)
 
@@ -513,6 +516,36 @@ class CommandTests(SimpleTestCase):
         self.assertIn("checks passed", output)
         # As README.rst has it
         self.assertEqual(headings(output), ["Mailgun", "Postmark", "Summary"])
+
+    def test_failover(self):
+        for arguments, first, second in [
+            ((), "Mailgun", "Postmark"),
+            (("--esp", "postmark", "--esp", "brevo"), "Postmark", "Brevo"),
+        ]:
+            status, output = self.run_command("demo", "--failover", *arguments)
+            self.assertEqual(status, 0, output)
+            self.assertIn("none of them twice", output)
+            for row in (
+                f"2 {first} is down +{first}: unreachable, {second}: ok +{second} +once",
+                f"6 .*lost +{first}: unclear +unclear +once",
+            ):
+                self.assertRegex(output, rf"(?m) {row}$")
+
+    def test_failover_that_fails(self):
+        scenes = [
+            dataclasses.replace(scene, prepare=lambda sandbox, first: None)
+            for scene in failover.SCENES
+        ]
+        with patch.object(failover, "SCENES", scenes):
+            status, output = self.run_command("demo", "--failover")
+        self.assertEqual(status, 1)
+        self.assertIn("FAILED", output)
+        self.assertIn("Message 2 Mailgun is down: it has arrived at ['mailgun']", output)
+
+    def test_failover_needs_two_providers(self):
+        status, output = self.run_command("demo", "--failover", "--esp", "postmark")
+        self.assertEqual(status, 2)
+        self.assertIn("needs two providers", output)
 
     def test_demo_of_some_providers(self):
         three = ("--esp", "mailgun", "--esp", "postmark", "--esp", "brevo", "--esp", "mailgun")
@@ -563,7 +596,7 @@ class CommandTests(SimpleTestCase):
 
         stream = StringIO()
         with (
-            patch.object(demo, "configure_django", lambda sandbox: None),
+            patch.object(demo, "configure_django", lambda settings: None),
             patch.object(demo, "run_demo", return_value=True),
             patch.object(commands, "_forever", use),
         ):

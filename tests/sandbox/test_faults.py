@@ -104,6 +104,15 @@ class OwnPortTests(SimpleTestCase):
             time.sleep(0.5)
             self.assertEqual(session.post(url, json={}).status_code, 401)
 
+    def test_back_before_its_time(self):
+        with Sandbox(own_ports=["postmark"]) as sandbox:
+            for come_back in (sandbox.recover, sandbox.clear):
+                sandbox.fail_next("unreachable", provider="postmark", seconds=60)
+                with self.assertRaises(requests.ConnectionError):
+                    requests.post(sandbox.url("postmark"), timeout=1)
+                come_back()
+                self.assertEqual(requests.post(sandbox.url("postmark"), timeout=1).status_code, 404)
+
     def test_stopped_while_unreachable(self):
         with Sandbox(own_ports=["postmark"]) as sandbox:
             url = sandbox.url("postmark")
