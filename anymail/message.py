@@ -9,7 +9,7 @@ from datetime import date, datetime
 from email.mime.image import MIMEImage
 from email.utils import make_msgid
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import django
 from django.core.mail import EmailMessage, EmailMultiAlternatives
@@ -58,6 +58,8 @@ class AnymailMessageMixin(EmailMessage):
     - ``merge_data``: ``{address: {field: value}}`` per recipient; ``merge_global_data``:
       ``{field: value}`` for all of them
     - ``merge_headers``: ``{address: {header: value}}`` per recipient
+    - ``idempotency_key``: str, the same for all attempts to send the message, to send it once
+    - ``duplicates``: "avoid" or "accept", in place of the option of mailers that name others
 
     UNSET, the default, leaves the choice to SEND_DEFAULTS and then to the provider; None
     overrides SEND_DEFAULTS.
@@ -78,6 +80,8 @@ class AnymailMessageMixin(EmailMessage):
         merge_global_data: Mapping[str, Any] | None | Unset = UNSET,
         merge_headers: Mapping[str, Mapping[str, Any]] | None | Unset = UNSET,
         merge_metadata: Mapping[str, Mapping[str, Any]] | None | Unset = UNSET,
+        idempotency_key: str | None | Unset = UNSET,
+        duplicates: Literal["avoid", "accept"] | None | Unset = UNSET,
         **kwargs: Any,
     ) -> None:
         self.esp_extra = esp_extra
@@ -92,6 +96,8 @@ class AnymailMessageMixin(EmailMessage):
         self.merge_global_data = merge_global_data
         self.merge_headers = merge_headers
         self.merge_metadata = merge_metadata
+        self.idempotency_key = idempotency_key
+        self.duplicates = duplicates
         self.anymail_status = AnymailStatus()
         super().__init__(*args, **kwargs)
 

@@ -40,6 +40,8 @@ ATTRIBUTES: dict[str, Any] = {
     "merge_global_data": {"site": "example.com"},
     "merge_headers": {"to@example.com": {"List-Unsubscribe": "<x>"}},
     "merge_metadata": {"to@example.com": {"user": 456}},
+    "idempotency_key": "order-1",
+    "duplicates": "accept",
 }
 
 

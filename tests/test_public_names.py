@@ -134,6 +134,7 @@ INTERNAL = {
         "anymail.sending.attributes",
         "anymail.sending.failures",
         "anymail.sending.journey",
+        "anymail.sending.keys",
         "anymail.sending.payload",
         "anymail.sending.problems",
         "anymail.sending.runners",
@@ -177,8 +178,8 @@ MEMBERS: dict[str, set[str]] = {
         *("content_type_without_charset",),
     },
     "anymail.backends.base:AnymailBaseBackend": {
-        *("call_seconds", "idempotency", "journeys_of", "max_wait", "retries"),
-        *("rate", "rate_cost", "rate_storage", "wait_for_rate"),
+        *("call_seconds", "idempotency", "journeys_of", "max_wait", "retries", "KEY_USED"),
+        *("rate", "rate_cost", "rate_storage", "wait_for_rate", "account_hash"),
         *("build_message_payload", "close", "esp_name", "idna_encode", "is_open", "make_call"),
         *(
             "ERRORS",
@@ -190,6 +191,8 @@ MEMBERS: dict[str, set[str]] = {
             "takes_alias",
             "open",
             "parse_recipient_status",
+            "parse_repeat",
+            "was_sent_before",
             "post_to_esp",
             "prepare_call",
         ),
@@ -210,7 +213,7 @@ MEMBERS: dict[str, set[str]] = {
         *("set_tags", "set_track_clicks", "set_track_opens", "set_template_id"),
         *("set_merge_data", "set_merge_headers", "set_merge_global_data"),
         *("set_merge_metadata", "set_esp_extra", "native_batch", "get_recipients"),
-        *("batch_recipients", "split"),
+        *("batch_recipients", "split", "make_id"),
     },
     "anymail.backends.base_requests:AnymailRequestsBackend": {
         *("close", "create_session", "deserialize_json_response", "invalid_response_format"),

@@ -104,6 +104,13 @@ DEFAULT_IDNA_ENCODER = "idna2008"
 """Without an IDNA_ENCODER setting."""
 
 
+_NO_DEFAULTS = {
+    "duplicates": "it is an option of mailers that name other mailers",
+    "idempotency_key": "each message needs a key of its own",
+}
+"""Attributes of messages that there can be no defaults for, and why."""
+
+
 class AnymailBaseBackend(BaseEmailBackend):
     """Base of all Anymail email backends.
 
@@ -117,6 +124,10 @@ class AnymailBaseBackend(BaseEmailBackend):
 
     ERRORS: ClassVar[ErrorTable] = MappingProxyType({})
     """What the provider's codes for errors mean, as far as it's not what the HTTP status means."""
+
+    KEY_USED: ClassVar[frozenset[Any]] = frozenset()
+    """Those of the provider's codes for errors (error_codes) that say that a message with the same
+    idempotency key was accepted before."""
 
     fail_silently: bool
     idempotency: ClassVar[timedelta | None] = None
@@ -213,6 +224,9 @@ class AnymailBaseBackend(BaseEmailBackend):
     def __init__(self, fail_silently: bool = False, **kwargs: Any) -> None:
         read_settings(self, kwargs)
         self.send_defaults = {**(self._general_send_defaults or {}), **(self.send_defaults or {})}
+        for attr in _NO_DEFAULTS.keys() & self.send_defaults.keys():
+            text = f"SEND_DEFAULTS must not have {attr!r}: {_NO_DEFAULTS[attr]}."
+            raise configuration_error(text, "sending/attributes#send-defaults", kwargs)
         self.idna_encoder = self.idna_encoder or self._general_idna_encoder
         self._idna_encoder = _resolve_idna_encoder(self.idna_encoder, kwargs)
 
@@ -295,8 +309,12 @@ class AnymailBaseBackend(BaseEmailBackend):
     def _rate_limit(self) -> RateLimit | None:
         if self.rate is None:
             return None
-        account = sha256("\n".join(self._credentials()).encode()).hexdigest()
-        return RateLimit(self.rate, f"{self.alias} {account}", self.rate_storage)
+        return RateLimit(self.rate, f"{self.alias} {self.account_hash}", self.rate_storage)
+
+    @cached_property
+    def account_hash(self) -> str:
+        """The same text for all backends that use the same account, made of its credentials."""
+        return sha256("\n".join([self.esp_name, *self._credentials()]).encode()).hexdigest()
 
     def rate_cost(self, payload: Any) -> int:
         """Return how much a call counts for the provider's rate limit."""
@@ -499,6 +517,26 @@ class AnymailBaseBackend(BaseEmailBackend):
 
     def raise_for_status(self, response: Any, payload: Any, message: EmailMessage) -> None:
         """Raise AnymailAPIError if the answer is that the call has failed."""
+
+    def was_sent_before(self, response: Any, payload: Any) -> bool:
+        """Tell whether an answer says that the message was accepted before.
+
+        By default, if one of its codes is in KEY_USED, and the call had an idempotency key.
+        """
+        return (
+            getattr(payload, "idempotency_key", None) is not None
+            and bool(self.KEY_USED)
+            and not self.KEY_USED.isdisjoint(self._error_codes(response))
+        )
+
+    def parse_repeat(self, response: Any, payload: Any) -> dict[str, AnymailRecipientStatus]:
+        """Return ``{addr-spec: status}`` for the recipients of a message that was sent before."""
+        known = journey_of(payload.whole_message).earlier_statuses
+        queued = AnymailRecipientStatus(None, "queued")
+        return {
+            email.addr_spec: known.get(email.addr_spec, queued)
+            for email in payload.get_recipients()
+        }
 
     def parse_recipient_status(
         self, response: Any, payload: Any, message: EmailMessage

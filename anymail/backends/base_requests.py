@@ -211,10 +211,14 @@ class AnymailRequestsBackend(AnymailBaseBackend):
     ) -> None:
         """Raise AnymailRequestsAPIError if the HTTP status is not 2xx, or for an HTML page.
 
+        Not if the answer says that the message was sent before, with the same idempotency key.
+
         Override it for providers whose errors can be told better. Redirects don't come here: they
         are errors with all providers.
         """
         if response.status_code < 200 or response.status_code >= 300:
+            if self.was_sent_before(response, payload):
+                return
             raise self.response_error(None, response, payload, message)
         if is_html_page(response):
             message.anymail_status.esp_response = response  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import requests
@@ -24,12 +24,14 @@ from ..exceptions import Problem
 from ..headers import has_specials, rfc2047_encode
 from ..message import AnymailRecipientStatus
 from ..sending.batches import NativeBatch
+from ..sending.keys import as_uuid
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.brevo.com/v3/"
 
 HTML_MISSING = "htmlContent is missing"
+KEY_HEADER = "idempotencyKey"
 METADATA_HEADER = "X-Mailin-custom"
 
 # A URL in text, without punctuation that follows it. Parentheses are part of it in pairs.
@@ -45,6 +47,9 @@ class EmailBackend(AnymailRequestsBackend):
     """Sends with Brevo's transactional email API."""
 
     esp_name = "Brevo"
+    # Brevo's documentation doesn't say how long it remembers keys.
+    idempotency = timedelta(minutes=15)
+    KEY_USED = frozenset({"duplicate_parameter"})
 
     ERRORS = {
         "account_under_validation": Problem.ACCOUNT,
@@ -166,6 +171,9 @@ class BrevoPayload(RequestsPayload):
 
     def serialize_data(self) -> str:
         data = dict(self.data)
+        if (key := self.idempotency_key) is not None:
+            # That is no header: it's among them to control Brevo.
+            data["headers"] = {**data["headers"], KEY_HEADER: as_uuid(key)}
         if not data["headers"]:
             del data["headers"]
         text = data.get("textContent")

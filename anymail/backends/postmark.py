@@ -279,7 +279,7 @@ class PostmarkPayload(RequestsPayload):
             entry_metadata = {**metadata, **(merge_metadata or {})}
             if self.backend.generate_message_id:
                 # The bulk API doesn't return the ids of the messages, but webhooks have metadata.
-                message_id = str(uuid.uuid4())
+                message_id = self.make_id(email.addr_spec) or str(uuid.uuid4())
                 self.message_ids[email.addr_spec] = message_id
                 entry_metadata["anymail_id"] = message_id
             if entry_model:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import requests
@@ -23,6 +23,8 @@ from ..exceptions import Problem
 from ..headers import CaseInsensitiveCasePreservingDict
 from ..message import AnymailRecipientStatus
 from ..sending.batches import NativeBatch
+from ..sending.journey import journey_of
+from ..sending.keys import shortened
 from ..sending.problems import SENDER
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
@@ -35,11 +37,15 @@ TAGS_HEADER = "X-Tags"
 
 NOT_VERIFIED = "domain is not verified"
 
+MAX_KEY_LENGTH = 256
+
 
 class EmailBackend(AnymailRequestsBackend):
     """Sends with Resend's API."""
 
     esp_name = "Resend"
+    idempotency = timedelta(hours=24)
+    KEY_USED = frozenset({"invalid_idempotent_request"})
 
     # By the error's name, but for one that has none of its own
     ERRORS = {
@@ -78,6 +84,14 @@ class EmailBackend(AnymailRequestsBackend):
         answer = response.json()
         for error in answer.get("errors", [answer]):
             yield NOT_VERIFIED if NOT_VERIFIED in error["message"] else error.get("name")
+
+    def was_sent_before(self, response: requests.Response, payload: Any) -> bool:
+        # The answer is that another call had the same key. If it was for the same message, that
+        # differs in details only, such as its metadata. (The same call gets the same answer.)
+        is_same = (
+            payload.idempotency_key is not None and journey_of(payload.whole_message).is_repeat
+        )
+        return is_same and super().was_sent_before(response, payload)
 
     def parse_recipient_status(
         self, response: requests.Response, payload: Any, message: EmailMessage
@@ -144,6 +158,12 @@ class ResendPayload(RequestsPayload):
 
     def get_api_endpoint(self) -> str:
         return "emails/batch" if self.is_batch() else "emails"
+
+    def get_request_params(self, api_url: str) -> dict[str, Any]:
+        params = super().get_request_params(api_url)
+        if (key := self.idempotency_key) is not None:
+            params["headers"]["Idempotency-Key"] = shortened(key, MAX_KEY_LENGTH)
+        return params
 
     def serialize_data(self) -> str:
         return self.serialize_json(self.batch_messages() if self.is_batch() else self.data)

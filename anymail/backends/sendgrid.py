@@ -322,8 +322,8 @@ class SendGridPayload(RequestsPayload):
         The id that SendGrid answers with is for the whole call, and neither that nor any other is
         in all the events.
         """
-        for personalization in personalizations:
-            message_id = str(uuid.uuid4())
+        for number, personalization in enumerate(personalizations):
+            message_id = self.make_id(str(number)) or str(uuid.uuid4())
             custom_args = personalization.fields.get("custom_args") or {}
             personalization.fields["custom_args"] = {**custom_args, "anymail_id": message_id}
             for recipients in personalization.recipients.values():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import requests
@@ -23,6 +23,7 @@ from ..exceptions import Problem
 from ..headers import has_specials, rfc2047_encode
 from ..message import AnymailRecipientStatus
 from ..sending.batches import NativeBatch
+from ..sending.keys import shortened
 from ..sending.results import RecipientResults
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
@@ -38,6 +39,9 @@ FAILED_STATUSES = {
 # The address is among "emails", too.
 DUPLICATE = "duplicate"
 
+KEY_WAS_USED = 1573
+MAX_KEY_LENGTH = 64
+
 LIST_UNSUBSCRIBE = "List-Unsubscribe"
 LIST_UNSUBSCRIBE_SUBSTITUTION = "Header__List_Unsubscribe"
 
@@ -51,6 +55,9 @@ class EmailBackend(AnymailRequestsBackend):
     """Sends with Unisender Go's API."""
 
     esp_name = "Unisender Go"
+    # It is about a minute.
+    idempotency = timedelta(seconds=50)
+    KEY_USED = frozenset({KEY_WAS_USED})
 
     # By what is wrong with the recipients, if it's all of them
     ERRORS = {TEMPORARY_UNAVAILABLE: Problem.BUSY}
@@ -91,6 +98,15 @@ class EmailBackend(AnymailRequestsBackend):
             reason for reason in (answer.get("failed_emails") or {}).values() if reason != DUPLICATE
         ]
         return reasons or [answer["code"]]
+
+    def parse_repeat(
+        self, response: requests.Response, payload: Any
+    ) -> dict[str, AnymailRecipientStatus]:
+        results = RecipientResults(payload.get_recipients(), self.idna_encode)
+        # Made of the key, they are those of the first call.
+        for address, message_id in payload.message_ids.items():
+            results.add(address, AnymailRecipientStatus(message_id, "queued"))
+        return results.with_others(AnymailRecipientStatus(None, "queued"))
 
     def parse_recipient_status(
         self, response: requests.Response, payload: Any, message: EmailMessage
@@ -164,6 +180,8 @@ class UnisenderGoPayload(RequestsPayload):
                 )
         if headers:
             message["headers"] = headers
+        if (key := self.idempotency_key) is not None:
+            message["idempotence_key"] = shortened(key, MAX_KEY_LENGTH)
         return self.serialize_json({"message": message})
 
     def recipients_with_ids(self) -> list[dict[str, Any]]:
@@ -175,7 +193,7 @@ class UnisenderGoPayload(RequestsPayload):
         for recipient in self.data["recipients"]:
             address = recipient["email"].lower()
             if address not in self.message_ids:
-                self.message_ids[address] = str(uuid.uuid4())
+                self.message_ids[address] = self.make_id(address) or str(uuid.uuid4())
             metadata = recipient.get("metadata") or {}
             metadata = {**metadata, "anymail_id": self.message_ids[address]}
             recipients.append({**recipient, "metadata": metadata})

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from django.core.mail import EmailMessage
 
+from ..exceptions import AnymailError
+from ..message import AnymailRecipientStatus
 from ..sending.journey import Journey, Verdict, journey_of
+from ..sending.keys import idempotency_key
 from . import decisions
 from .decisions import Options
-from .keyed import SendingOnce, idempotency_key
-from .meaning import failure_of, from_domain
+from .keyed import SendingOnce
+from .meaning import duplicates_of, failure_of, from_domain
 from .pauses import Pauses
 from .snapshot import copy_message
 
@@ -46,6 +49,7 @@ class Alone(Journey):
         """How many seconds until it's sent again."""
         self._wait_left: float = backend.max_wait
         self._once: SendingOnce | None = None
+        self._may_have_been_sent = False
         self._snapshot: EmailMessage | None = None
         self._attempts: list[tuple[str | None, str | None]] = []
         if before is not None:
@@ -55,6 +59,7 @@ class Alone(Journey):
             self._snapshot = before._snapshot
             self._wait_left = before._wait_left
             self._once = before._once
+            self._may_have_been_sent = before._may_have_been_sent
         elif self.can_repeat:
             # Receivers of pre_send change the message itself, as ever. That is done anew each time.
             self._snapshot = copy_message(message)
@@ -63,7 +68,7 @@ class Alone(Journey):
         if self.attempt > 1 or idempotency_key(self.message) is None:
             self._note_call()
             return True
-        self._once = SendingOnce(self.message, getattr(self.message, "duplicates", "avoid"))
+        self._once = SendingOnce(self.message, duplicates_of(self.message, "avoid"))
         status = self._once.begin(self.backend.call_seconds)
         if status is not None:
             self.message.anymail_status = status  # type: ignore[attr-defined]
@@ -73,6 +78,14 @@ class Alone(Journey):
             raise error
         self._note_call()
         return True
+
+    @property
+    def is_repeat(self) -> bool:
+        return self._once is not None and self._once.is_repeat
+
+    @property
+    def earlier_statuses(self) -> Mapping[str, AnymailRecipientStatus]:
+        return {} if self._once is None else self._once.earlier_statuses
 
     def _note_call(self) -> None:
         if self._once is not None:
@@ -86,6 +99,10 @@ class Alone(Journey):
             if pause is not None:
                 Pauses().pause(self.mailer, pause, from_domain(self.message))
         self.note_attempt(failure.problem)
+        self._may_have_been_sent |= failure.may_have_been_sent
+        if self._once is not None:
+            self._once.note_failure(self.backend, failure)
+            self._may_have_been_sent |= self._once.is_unclear
         if self.attempt <= self.backend.retries:
             wait = decisions.wait_to_repeat(failure, self.attempt)
             if wait is not None and wait <= self._wait_left and not getattr(error, "unsent", ()):
@@ -93,8 +110,10 @@ class Alone(Journey):
                 return Verdict(final=False, will_retry=wait)
         self.error = error
         self._show_status()
+        if self._may_have_been_sent and isinstance(error, AnymailError):
+            error.may_have_been_sent = True  # with an earlier attempt
         if self._once is not None:
-            self._once.fail(error)
+            self._once.fail(error, getattr(self.message, "anymail_status", None))
         return Verdict()
 
     def next_attempt(self) -> Journey | None:

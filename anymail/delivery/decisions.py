@@ -98,10 +98,10 @@ def wait_to_repeat(
 
 def moves_on(failure: Failure, duplicates: Duplicates) -> bool:
     """Tell whether another mailer may be tried."""
-    if failure.is_configuration:
-        return True
     if failure.problem is Problem.UNCLEAR or failure.may_have_been_sent:
         return duplicates == "accept"
+    if failure.is_configuration:
+        return True
     return failure.problem in (
         Problem.UNSUITABLE,
         Problem.ACCOUNT,

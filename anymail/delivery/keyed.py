@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -9,9 +10,10 @@ from django.core.mail import EmailMessage
 
 from ..addresses import parse_address_list
 from ..exceptions import AnymailAPIError, AnymailError, AnymailInvalidAddress, Problem
-from ..message import AnymailStatus
+from ..message import AnymailRecipientStatus, AnymailStatus
+from ..sending.keys import idempotency_key
 from ..sending.problems import ADVICE
-from .decisions import Duplicates
+from .decisions import Duplicates, Failure
 from .ledger import Claim, Entry, Ledger, fingerprint
 
 GRACE = 30
@@ -20,25 +22,7 @@ GRACE = 30
 DEFAULT_CALL_SECONDS = 60
 """How long a call can take of a backend that doesn't say."""
 
-_MAX_KEY_LENGTH = 255
-
 _SOMEBODY_ELSE = "somebody else is sending the message with this key"
-
-
-def idempotency_key(message: EmailMessage) -> str | None:
-    """Return a message's key. Raises ValueError if it can't be one."""
-    key = getattr(message, "idempotency_key", None)
-    if key is None:
-        return None
-    if (
-        not isinstance(key, str)
-        or not 1 <= len(key) <= _MAX_KEY_LENGTH
-        or not (key.isascii() and key.isprintable())
-    ):
-        raise ValueError(
-            f"idempotency_key must be a str of 1 to {_MAX_KEY_LENGTH} printable ASCII characters"
-        )
-    return key
 
 
 class SendingOnce:
@@ -56,11 +40,16 @@ class SendingOnce:
         self.ledger = Ledger()
         self.clock = self.ledger.clock
         self._claim: Claim | None = None
-        self.first_calls: dict[str, float] = {}
-        """When providers first got the key, by their names (POSIX time)."""
-        self._unclear_at: str | None = None
-        """The provider of which it is unclear whether it has accepted the message."""
-        self._is_unclear = False
+        self.is_repeat = False
+        """Whether the account that it was last given to had got the key before."""
+        self.earlier_statuses: Mapping[str, AnymailRecipientStatus] = {}
+        """What is known of recipients from before, by addr-spec."""
+        self._first_calls: dict[str, float] = {}
+        """When accounts first got the key (POSIX time)."""
+        self._found_unclear = False
+        """Whether it was unclear before if the message had been sent."""
+        self._unclear_at: set[str | None] = set()
+        """The accounts of which it is unclear whether they have accepted the message."""
 
     def begin(self, seconds: float = DEFAULT_CALL_SECONDS) -> AnymailStatus | None:
         """Claim the key for so many seconds, before the message is given to anybody.
@@ -84,10 +73,11 @@ class SendingOnce:
         if claim is None:
             raise self._error(Problem.BUSY, _SOMEBODY_ELSE, retry_after=seconds + GRACE)
         self._claim = claim
-        self._is_unclear = True
-        self._unclear_at = entry.esp_name
-        if entry.esp_name is not None and entry.first_call is not None:
-            self.first_calls[entry.esp_name] = entry.first_call
+        self._found_unclear = True
+        self._unclear_at = {entry.account}
+        if entry.account is not None and entry.first_call is not None:
+            self._first_calls[entry.account] = entry.first_call
+        self.earlier_statuses = entry.recipient_statuses(_addr_specs(self.message))
         return None
 
     def _status(self, entry: Entry) -> AnymailStatus:
@@ -113,57 +103,108 @@ class SendingOnce:
     def key_lives(self, backend: Any) -> bool:
         """Tell whether a backend's provider still knows the key from its first call."""
         lifetime: timedelta | None = getattr(backend, "idempotency", None)
-        first_call = self.first_calls.get(getattr(backend, "esp_name", ""))
+        first_call = self._first_calls.get(_account(backend))
         if lifetime is None or first_call is None:
             return False
         return self.clock() - first_call < lifetime.total_seconds()
 
     def refusal(self, backend: Any) -> AnymailError | None:
         """Return an error if the message must not be given to a backend."""
-        if not self._is_unclear:
+        if not self._found_unclear:
             return None
-        if getattr(backend, "esp_name", None) == self._unclear_at:
+        if _account(backend) in self._unclear_at:
             may_send = self.key_lives(backend)
         else:
             may_send = self.duplicates == "accept"
         if may_send:
             return None
+        return self.unclear_error()
+
+    def unclear_error(self) -> AnymailError:
+        """Return the error for a message of which it's unclear if it was sent before."""
         return self._error(
             Problem.UNCLEAR, "it is unclear if the message with this key was sent before"
         )
 
     def note_call(self, backend: Any, mailer: str | None) -> None:
         """Note that the message is about to be given to a backend."""
-        esp_name = getattr(backend, "esp_name", type(backend).__module__)
-        now = self.clock()
-        first_call = self.first_calls.setdefault(esp_name, now)
+        account = _account(backend)
+        self.is_repeat = account in self._first_calls
+        first_call = self._first_calls.setdefault(account, self.clock())
         seconds = getattr(backend, "call_seconds", DEFAULT_CALL_SECONDS)
         assert self._claim is not None
         self._claim = self.ledger.renew(
-            self._claim, seconds + GRACE, mailer=mailer, esp_name=esp_name, first_call=first_call
+            self._claim,
+            seconds + GRACE,
+            mailer=mailer,
+            esp_name=getattr(backend, "esp_name", None),
+            # If nobody ends this: with several of them, it's unclear of which.
+            account=account if self._unclear_at <= {account} else None,
+            first_call=first_call,
         )
+
+    def note_failure(self, backend: Any, failure: Failure) -> None:
+        """Note what has become of the message that was given to a backend."""
+        if failure.is_our_own:
+            return  # without a call
+        if failure.problem is Problem.UNCLEAR or failure.may_have_been_sent:
+            self._unclear_at.add(_account(backend))
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether any of the mailers that it was given to may have accepted it."""
+        return bool(self._unclear_at)
 
     # -- The end ------------------------------------------------------------------------------
 
     def succeed(self, status: AnymailStatus, sent: bool) -> None:
         """Note that the message was accepted; or, if it was not to be sent, free its key."""
-        if self._claim is None:
-            return
-        if sent:
-            attempts = tuple((mailer, problem) for mailer, problem in status.attempts)
+        if not sent:
+            self.free()
+        elif self._claim is not None:
+            attempts = _attempts(status)
             self.ledger.note_sent(self._claim, status.recipients, attempts=attempts)
-        else:
+
+    def free(self) -> None:
+        """Note that it was not sent, so that it can be."""
+        if self.is_unclear:  # by an earlier send()
+            self._note_unclear(AnymailStatus())
+        elif self._claim is not None:
             self.ledger.free(self._claim)
 
-    def fail(self, error: Exception, *, before_call: bool = False) -> None:
-        """Note that the message was not accepted, or that nobody knows."""
-        if self._claim is None:
-            return
+    def fail(
+        self, error: Exception, status: AnymailStatus | None, *, before_call: bool = False
+    ) -> None:
+        """Note that the message was not accepted, or that nobody knows.
+
+        ``status`` is what is known of it, if anything.
+        """
         known = isinstance(error, AnymailError) and error.problem is not None
         if before_call or (known and not error.may_have_been_sent):  # type: ignore[attr-defined]
-            self.ledger.free(self._claim)
+            self.free()
         else:
-            self.ledger.note_unclear(self._claim)
+            self._note_unclear(status or AnymailStatus())
+
+    def _note_unclear(self, status: AnymailStatus) -> None:
+        if self._claim is None:
+            return
+        [account] = self._unclear_at if len(self._unclear_at) == 1 else [self._claim.entry.account]
+        self.ledger.note_unclear(
+            self._claim,
+            {**self.earlier_statuses, **status.recipients},
+            account=account,
+            first_call=self._first_calls.get(str(account)),
+            attempts=_attempts(status),
+        )
+
+
+def _account(backend: Any) -> str:
+    """Return what tells accounts with providers apart, and says nothing about them."""
+    return str(getattr(backend, "account_hash", type(backend).__module__))
+
+
+def _attempts(status: AnymailStatus) -> tuple[tuple[str | None, str | None], ...]:
+    return tuple((mailer, problem) for mailer, problem in status.attempts)
 
 
 def _addr_specs(message: EmailMessage) -> list[str]:

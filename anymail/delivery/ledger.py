@@ -45,8 +45,11 @@ class Entry:
     mailer: str | None = None
     """What it was last given to."""
     esp_name: str | None = None
+    account: str | None = None
+    """A hash of the credentials: that of which it is unclear if it has accepted the message. None
+    if nobody knows which."""
     first_call: float | None = None
-    """When that provider first got the key (POSIX time)."""
+    """When that account first got the key (POSIX time)."""
     attempts: tuple[tuple[str | None, str | None], ...] = ()
     """(mailer, problem or None) of each attempt."""
     statuses: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
@@ -140,22 +143,23 @@ class Ledger:
         self, claim: Claim, statuses: Mapping[str, AnymailRecipientStatus], **changes: Any
     ) -> None:
         """Note that the message was accepted, with recipients' statuses by addr-spec."""
-        entry = replace(
-            claim.entry,
-            state="sent",
-            statuses={
-                _hash(addr_spec): (status.status, _as_json(status.message_id))
-                for addr_spec, status in statuses.items()
-            },
-            **changes,
-        )
+        entry = replace(claim.entry, state="sent", statuses=_by_hash(statuses), **changes)
         self._set(claim.key, entry)
         for message_id in {status[1] for status in entry.statuses.values()} - {None}:
             self.note_alias(str(message_id), claim.key)
 
-    def note_unclear(self, claim: Claim, **changes: Any) -> None:
-        """Note that nobody knows whether the message was accepted."""
-        self._set_if_owned(claim.key, replace(claim.entry, state="unclear", **changes))
+    def note_unclear(
+        self,
+        claim: Claim,
+        statuses: Mapping[str, AnymailRecipientStatus] | None = None,
+        **changes: Any,
+    ) -> None:
+        """Note that nobody knows whether the message was accepted.
+
+        ``statuses``: those of recipients of whom it is known, by addr-spec.
+        """
+        entry = replace(claim.entry, state="unclear", statuses=_by_hash(statuses or {}), **changes)
+        self._set_if_owned(claim.key, entry)
 
     def free(self, claim: Claim) -> None:
         """Forget a claim: the message was surely not accepted."""
@@ -229,6 +233,15 @@ _FINGERPRINTED = (
     "merge_data",
     "merge_global_data",
 )
+
+
+def _by_hash(
+    statuses: Mapping[str, AnymailRecipientStatus],
+) -> dict[str, tuple[str | None, Any]]:
+    return {
+        _hash(addr_spec): (status.status, _as_json(status.message_id))
+        for addr_spec, status in statuses.items()
+    }
 
 
 def _as_json(value: Any) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 
+from ..datastructures import UNSET
 from ..exceptions import AnymailError, Problem
 from ..sending.problems import foreign_problem
-from .decisions import Failure
+from .decisions import Duplicates, Failure
 
 
 def failure_of(error: Exception, *, key_lives: bool = False) -> Failure:
@@ -30,6 +33,19 @@ def failure_of(error: Exception, *, key_lives: bool = False) -> Failure:
     problem = foreign_problem(error)
     is_unclear = problem is Problem.UNCLEAR
     return Failure(problem, may_have_been_sent=is_unclear, key_lives=key_lives)
+
+
+def duplicates_of(message: EmailMessage, default: Duplicates) -> Duplicates:
+    """Return whether a message may arrive twice, where a mailer has the given option.
+
+    Raises ValueError if the message's attribute is something else than "avoid" or "accept".
+    """
+    value = getattr(message, "duplicates", None)
+    if value is None or value is UNSET:
+        return default
+    if value not in get_args(Duplicates):
+        raise ValueError(f'duplicates must be "avoid" or "accept", not {value!r:.100}')
+    return value  # type: ignore[no-any-return]
 
 
 def from_domain(message: EmailMessage) -> str:

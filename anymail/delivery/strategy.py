@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import django
@@ -27,12 +28,13 @@ from ..exceptions import (
 from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.failures import busy_error, tell_failure
 from ..sending.journey import Journey, Verdict
+from ..sending.keys import idempotency_key
 from . import decisions
 from .decisions import Failure, Options
 from .foreign import fail_to_open, run_with
-from .keyed import SendingOnce, idempotency_key
+from .keyed import SendingOnce
 from .mailers import mailers
-from .meaning import failure_of, from_domain
+from .meaning import duplicates_of, failure_of, from_domain
 from .pauses import Pauses
 from .snapshot import copy_message
 
@@ -233,7 +235,9 @@ class Run:
 
     def run(self) -> None:
         """Take all messages to their ends."""
-        self._waiting = [delivery for delivery in self._waiting if delivery.begin()]
+        self._waiting = list(self._begin_all(self._waiting))
+        # Those that come before the one that can't be sent are sent all the same.
+        self.is_ending = False
         while self._waiting:
             groups: dict[str, list[Delivery]] = {}
             for delivery in self._waiting:
@@ -243,8 +247,18 @@ class Run:
             for mailer, group in groups.items():
                 self._send_with(mailer, group)
 
+    def _begin_all(self, deliveries: Iterable[Delivery]) -> Iterator[Delivery]:
+        for delivery in deliveries:
+            if self.is_ending:
+                break
+            if delivery.begin():
+                yield delivery
+
     def _is_given_up(self, delivery: Delivery) -> bool:
-        return self.is_ending and not delivery.attempts
+        if not self.is_ending or delivery.attempts:
+            return False
+        delivery.forget()
+        return True
 
     def set_aside(self, delivery: Delivery) -> None:
         """Have a message tried again, with the mailer that it will choose."""
@@ -294,19 +308,24 @@ class Delivery:
         self.message = copy_message(journey.message)
         """What each attempt gets a copy of."""
         self.domain = from_domain(self.message)
-        self.duplicates = getattr(self.message, "duplicates", None) or run.options.duplicates
-        self.mailers_left = list(run.strategy.route(self.message))
+        self.duplicates = run.options.duplicates
+        self.mailers_left: list[str] = []
         self.attempts: list[tuple[str | None, Problem | None]] = []
         self.failures: list[Failure] = []
         self.errors: list[Exception] = []
         self.accepted: dict[str, AnymailRecipientStatus] = {}
         """The recipients for whom attempts were accepted that failed for others."""
-        self._once: SendingOnce | None = None
+        self.once: SendingOnce | None = None
+        """That of the outermost strategy, which is the one to begin and end it."""
         self._tries: Counter[str] = Counter()
         self._again: tuple[str, float] | None = None
         self._probing: str | None = None
         self._wait_left = run.options.max_wait
         self._deadline = time.monotonic() + run.strategy.deadline
+
+    @property
+    def _is_inner(self) -> bool:
+        return isinstance(self.journey, Attempt)
 
     @property
     def time_left(self) -> float:
@@ -315,21 +334,43 @@ class Delivery:
 
     def begin(self) -> bool:
         """Tell whether it is to be sent at all. If not, it has its result."""
-        if self.run.outer is not None or idempotency_key(self.message) is None:
-            return True
-        self._once = SendingOnce(self.message, self.duplicates)
         try:
-            status = self._once.begin()
-        except AnymailError as error:
-            self.failures.append(failure_of(error))
-            self.errors.append(error)
-            self._tell_own_failure(error)
+            self.duplicates = duplicates_of(self.message, self.duplicates)
+            self.mailers_left = list(self.run.strategy.route(self.message))
+            status = self._claim_key()
+        except Exception as error:  # noqa: BLE001 (also what the project's own function raises)
+            self._fail_without_attempt(error)
             return False
-        if status is None:
-            return True
-        self.journey.message.anymail_status = status  # type: ignore[attr-defined]
-        self.journey.sent = True
-        return False
+        if status is not None:
+            self.journey.message.anymail_status = status  # type: ignore[attr-defined]
+            self.journey.sent = True
+        return status is None
+
+    def _claim_key(self) -> AnymailStatus | None:
+        """Claim the message's idempotency key, if it has one, for all attempts.
+
+        Returns its status if it was sent before. Raises what SendingOnce.begin() does.
+        """
+        if isinstance(self.journey, Attempt):  # of a strategy that has this one as a mailer
+            self.once = self.journey.delivery.once
+        elif idempotency_key(self.message) is not None:
+            self.once = SendingOnce(self.message, self.duplicates)
+            if (status := self.once.begin()) is not None:
+                return status
+            if self.once.is_unclear:
+                self.mailers_left = list(filter(self._may_be_used, self.mailers_left))
+                if not self.mailers_left:
+                    raise self.once.unclear_error()
+        return None
+
+    def _may_be_used(self, mailer: str) -> bool:
+        """Tell whether a mailer may get the message, although it's unclear if it was sent."""
+        assert self.once is not None
+        try:
+            target = self.run.strategy.target(mailer)
+        except Exception:  # noqa: BLE001 (whatever its backend raises: others come first)
+            return False
+        return isinstance(target, StrategyBackend) or self.once.refusal(target) is None
 
     # -- Which mailer -------------------------------------------------------------------------
 
@@ -393,19 +434,19 @@ class Delivery:
 
     def may_attempt(self, attempt: Attempt) -> bool:
         """Note the call that is about to be made. Raises AnymailError if it must not be made."""
-        if self._once is not None:
+        if self.once is not None:
             target = self.run.strategy.known_target(attempt.mailer)
-            if (error := self._once.refusal(target)) is not None:
+            if (error := self.once.refusal(target)) is not None:
                 raise error
-            self._once.note_call(target, attempt.mailer)
+            self.once.note_call(target, attempt.mailer)
         return True
 
     def note_success(self, attempt: Attempt, sent: bool) -> None:
         """Note that a mailer has taken it, or that it's not to be sent at all."""
         self._note_attempt(attempt, None)
         status = self._show_status(attempt)
-        if self._once is not None:
-            self._once.succeed(status, sent)
+        if self.once is not None and not self._is_inner:
+            self.once.succeed(status, sent)
         # Otherwise the mailer has no pause, as far as is known.
         if self._probing is not None or self._tries[attempt.mailer] > 1:
             self._end_pause(attempt.mailer)
@@ -415,6 +456,9 @@ class Delivery:
     def note_failure(self, attempt: Attempt, error: Exception) -> Verdict:
         """Decide what comes after a failed attempt."""
         failure = failure_of(error, key_lives=self._key_lives(attempt.mailer))
+        target = self.run.strategy.known_target(attempt.mailer)
+        if self.once is not None and not isinstance(target, StrategyBackend):
+            self.once.note_failure(target, failure)
         self.failures.append(failure)
         self.errors.append(error)
         self._note_attempt(attempt, failure.problem)
@@ -425,7 +469,7 @@ class Delivery:
 
     def _key_lives(self, mailer: str) -> bool:
         target = self.run.strategy.known_target(mailer)
-        return self._once is not None and target is not None and self._once.key_lives(target)
+        return self.once is not None and target is not None and self.once.key_lives(target)
 
     def _note_attempt(self, attempt: Attempt, problem: Problem | None) -> None:
         # A strategy that was tried has made attempts of its own.
@@ -480,6 +524,9 @@ class Delivery:
             return self._set_aside(wait)
         if not self.mailers_left or not self.time_left:
             return None
+        if self.once is not None and self.once.is_unclear:
+            # With an earlier attempt, that is, or one of an earlier send().
+            failure = replace(failure, may_have_been_sent=True)
         if not decisions.moves_on(failure, self.duplicates):
             return None
         logger.log(
@@ -508,10 +555,14 @@ class Delivery:
                 error.unsent = [
                     email.addr_spec for email in parse_address_list(self.message.recipients())
                 ]
-            if self.accepted or any(failure.may_have_been_sent for failure in self.failures):
-                error.may_have_been_sent = True
-        if self._once is not None:
-            self._once.fail(error)
+            error.may_have_been_sent |= (
+                bool(self.accepted)
+                or any(failure.may_have_been_sent for failure in self.failures)
+                or (self.once is not None and self.once.is_unclear)
+            )
+        if self.once is not None and not self._is_inner:
+            status = getattr(self.journey.message, "anymail_status", None)
+            self.once.fail(error, status)
         verdict = self.journey.fail(error)
         if verdict.final:
             self.run.is_ending |= self.journey.ends_sending and not strategy.is_silent(error)
@@ -525,6 +576,14 @@ class Delivery:
             seconds,
             email_message=self.journey.message,
         )
+        self._fail_without_attempt(error)
+
+    def forget(self) -> None:
+        """Note that it isn't sent, since another message has ended the sending."""
+        if self.once is not None and not self._is_inner:
+            self.once.free()
+
+    def _fail_without_attempt(self, error: Exception) -> None:
         self.failures.append(failure_of(error))
         self.errors.append(error)
         self._tell_own_failure(error)
@@ -553,6 +612,16 @@ class Attempt(Journey):
 
     def begin(self) -> bool:
         return self.delivery.may_attempt(self)
+
+    @property
+    def is_repeat(self) -> bool:
+        once = self.delivery.once
+        return once is not None and once.is_repeat
+
+    @property
+    def earlier_statuses(self) -> Mapping[str, AnymailRecipientStatus]:
+        once = self.delivery.once
+        return {} if once is None else once.earlier_statuses
 
     @property
     def time_left(self) -> float:

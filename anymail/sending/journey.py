@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from django.core.mail import EmailMessage
+
+from ..message import AnymailRecipientStatus
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,16 @@ class Journey:
     def time_left(self) -> float | None:
         """How many seconds a call may take; None for as many as the backend allows."""
         return None
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether the same account got the message before, with its idempotency key."""
+        return False
+
+    @property
+    def earlier_statuses(self) -> Mapping[str, AnymailRecipientStatus]:
+        """What became of it then for recipients, by addr-spec, as far as that is known."""
+        return {}
 
     def start(self) -> None:
         """Note that the backend begins with it now."""

@@ -29,6 +29,7 @@ from .attributes import (
     is_list,
 )
 from .batches import BatchRecipient, NativeBatch, individual_messages, match_recipients
+from .keys import derived_id, idempotency_key
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -83,6 +84,8 @@ class BasePayload:
         self._ignored_features = 0
         self._is_batch_ignored = True
         """Whether there is nothing about batches that the provider supports."""
+        self.idempotency_key: str | None = idempotency_key(message)
+        """That of the call. It's a hint: providers that don't take keys do without."""
         self._batch_attrs_used: dict[str, bool | None] = dict.fromkeys(self.batch_attrs)
         self._related_parts: list[Message] = []
         """Parts of a multipart/related among the alternatives, to be attached."""
@@ -277,6 +280,15 @@ class BasePayload:
             payload = self.backend.build_message_payload(message, defaults)
             payload.whole_message = self.whole_message
             yield payload
+
+    def make_id(self, *details: str) -> str | None:
+        """Return an id for something in the message, such as a recipient, that details tell apart.
+
+        The same each time for the same idempotency key. None if the message has none: then it's up
+        to the caller to make up an id.
+        """
+        key = self.idempotency_key
+        return None if key is None else derived_id(key, *details)
 
     # -- Setters: what subclasses must implement ----------------------------------------------
 

@@ -106,17 +106,20 @@ class Sending:
     @sensitive_variables()
     def receive(self, payload: Any, get_answer: Callable[[], Any]) -> None:
         """Take the answer to a call that a runner has made. get_answer returns or raises it."""
-        with errors_about(self.message, payload):
-            response = get_answer()
-        self.backend.raise_for_status(response, payload, self.message)
-        self._take_response(payload, response)
+        with on_journey(self.journey):
+            with errors_about(self.message, payload):
+                response = get_answer()
+            self.backend.raise_for_status(response, payload, self.message)
+            self._take_response(payload, response)
 
     def _take_response(self, payload: Any, response: Any) -> None:
         self._responses.append(response)
         self.status.esp_response = response if len(self._responses) == 1 else self._responses
-        self.status.set_recipient_status(
-            self.backend.parse_recipient_status(response, payload, self.message)
-        )
+        if self.backend.was_sent_before(response, payload):
+            statuses = self.backend.parse_repeat(response, payload)
+        else:
+            statuses = self.backend.parse_recipient_status(response, payload, self.message)
+        self.status.set_recipient_status(statuses)
 
     # -- Finish -------------------------------------------------------------------------------
 

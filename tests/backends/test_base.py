@@ -189,6 +189,16 @@ class SendDefaultsSettingTests(SimpleTestCase):
         with override_settings(ANYMAIL_SEND_DEFAULTS={"tags": ["a"]}):
             self.assertEqual(EmailBackend().send_defaults, {"tags": ["a"]})
 
+    def test_no_defaults(self):
+        for setting in ("SEND_DEFAULTS", "TEST_SEND_DEFAULTS"):
+            for name in ("idempotency_key", "duplicates"):
+                with (
+                    self.subTest(setting, name=name),
+                    override_settings(ANYMAIL={setting: {name: "avoid"}}),
+                    self.assertRaisesMessage(AnymailConfigurationError, f"{name!r}"),
+                ):
+                    EmailBackend()
+
     def test_esp_s_replace_general_ones_key_by_key(self):
         with override_settings(
             ANYMAIL={

@@ -37,8 +37,9 @@ class EmailBackend(TestBackend):
 
     esp_name = "Leaf"
 
-    def __init__(self, fails_to_open: bool = False, **kwargs: Any) -> None:
+    def __init__(self, fails_to_open: bool = False, api_key: str = "", **kwargs: Any) -> None:
         self.fails_to_open = fails_to_open
+        self.api_key = api_key
         super().__init__(**kwargs)
 
     def open(self) -> bool | None:

@@ -151,9 +151,34 @@ class KeyedTests(KeyedTestCase):
         def receiver(**kwargs: Any) -> None:
             raise AnymailCancelSend
 
-        self.connect(pre_send, receiver)
-        self.assertEqual(mailers["a"].send_messages([self.message()]), 0)
-        self.assertIsNone(self.state())
+        with patch.object(EmailBackend, "idempotency", timedelta(minutes=15)):
+            self.script(a=fails(Problem.UNCLEAR))
+            self.send_failing(key="unclear")
+            self.connect(pre_send, receiver)
+            for key, state in {"key-1": None, "unclear": "unclear"}.items():
+                self.assertEqual(mailers["a"].send_messages([self.message(key)]), 0)
+                self.assertEqual(self.state(key), state)
+
+    def test_unclear_attempt_before_the_last(self):
+        """The first attempt may have been accepted, whatever is wrong with the second."""
+        self.use_mailers(a={**LEAF, "OPTIONS": {"retries": 1}})
+        with patch.object(EmailBackend, "idempotency", timedelta(minutes=15)):
+            self.script(a=[fails(Problem.UNCLEAR), fails(Problem.ACCOUNT)])
+            error = self.send_failing()
+        self.assertIs(error.problem, Problem.ACCOUNT)
+        self.assertTrue(error.may_have_been_sent)
+        self.assertEqual(self.state(), "unclear")
+
+    def test_unclear_and_then_refused(self):
+        """The attempt of the first send() may still have been accepted."""
+        with patch.object(EmailBackend, "idempotency", timedelta(minutes=15)):
+            self.script(a=[fails(Problem.UNCLEAR), fails(Problem.ACCOUNT)])
+            self.send_failing()
+            self.assertTrue(self.send_failing().may_have_been_sent)
+            self.assertEqual(self.state(), "unclear")
+            self.clock.now += 900
+            self.assertIs(self.send_failing().problem, Problem.UNCLEAR)
+            self.assertEqual(len(CALLS), 2, "The key counts from the first call")
 
     def test_concurrently(self):
         self.use_mailers(a={**LEAF, "OPTIONS": {"send_concurrency": 4}})
@@ -213,6 +238,69 @@ class KeyedStrategyTests(KeyedTestCase):
         with self.logged("WARNING"):
             self.assertIs(self.send_failing(using="accepting").problem, Problem.UNCLEAR)
         self.assertEqual(self.called, ["a", "b"])
+
+    def test_unclear_attempt_before_the_last(self):
+        """Nobody else gets the message, since the first attempt may have been accepted."""
+        with patch.object(EmailBackend, "idempotency", timedelta(minutes=15)):
+            for problem in (Problem.BUSY, Problem.ACCOUNT, Problem.UNREACHABLE):
+                with self.subTest(problem=problem):
+                    self.reset()
+                    self.script(a=[fails(Problem.UNCLEAR), fails(problem)])
+                    self.assertIs(self.send_failing().problem, Problem.UNCLEAR)
+                    self.assertEqual(self.called, ["a", "a"])
+                    self.assertEqual(self.state(), "unclear")
+
+    def use_accounts(self, **mailers: Any) -> None:
+        accounts = {
+            alias: {**LEAF, "OPTIONS": {"api_key": key}}
+            for alias, key in {"a": "one", "a2": "one", "b": "two"}.items()
+        }
+        self.use_mailers(**accounts, default=failover("a", "b"), **mailers)
+
+    def test_unclear_goes_on_where_the_key_is_known(self):
+        """That is with the account, not with all at the same provider."""
+        self.use_accounts(others=failover("a", "a2"), again=failover("a2", "b"))
+        with patch.object(EmailBackend, "idempotency", timedelta(minutes=15)):
+            self.script(a=fails(Problem.UNSUITABLE), b=[fails(Problem.UNCLEAR)] * 2)
+            with self.logged("WARNING"):
+                self.send_failing()
+            self.assertEqual(self.called, ["a", "b", "b"])
+            self.assertIs(self.send_failing(using="others").problem, Problem.UNCLEAR)
+            self.assertEqual(len(CALLS), 3, "no call")
+            self.send(using="again")
+            self.assertEqual(self.called[3:], ["b"])
+
+    def test_unclear_within_another_strategy(self):
+        self.use_accounts(outer=failover("inner", "a2"), inner=failover("a"))
+        with patch.object(EmailBackend, "idempotency", timedelta(minutes=15)):
+            self.script(a=fails(Problem.UNCLEAR))
+            self.send(using="outer")
+            self.assertEqual(self.called, ["a", "a"])
+            self.reset()
+            self.script(a=[fails(Problem.UNCLEAR)] * 2)
+            self.send_failing(using="outer")
+            self.send(using="inner")
+            self.assertEqual(self.called, ["a", "a", "a"])
+
+    def test_messages_that_are_not_started(self):
+        """Their keys are free again."""
+        messages = [self.message(f"key-{number}", subject=str(number)) for number in range(3)]
+        self.script(a=fails(Problem.MESSAGE))
+        with self.assertRaises(AnymailAPIError):
+            mailers["default"].send_messages(messages)
+        self.assertEqual([self.state(f"key-{number}") for number in range(3)], [None] * 3)
+
+    def test_wrong_attributes(self):
+        """Other messages are sent before."""
+        for attrs in ({"key": ""}, {"duplicates": "maybe"}):
+            with self.subTest(attrs):
+                self.reset()
+                messages = [self.message("key-1"), self.message(**{"key": "key-2", **attrs})]
+                with self.assertRaises(ValueError) as caught:
+                    mailers["default"].send_messages(messages)
+                self.assertIn(next(iter(attrs)), str(caught.exception))
+                self.assertEqual(caught.exception.sent_count, 1)
+                self.assertEqual(len(CALLS), 1)
 
     def test_all_fail(self):
         self.script(a=fails(Problem.ACCOUNT), b=fails(Problem.ACCOUNT))

@@ -164,6 +164,7 @@ def related_alternative() -> AnymailMessage:
 
 
 _just("metadata", metadata={"user": "12345", "items": 6})
+_just("idempotency_key", idempotency_key="order-1234")
 _just("tag", tags=["welcome"])
 _just("two_tags", tags=["welcome", "trial"])
 _just("tracking", track_clicks=True, track_opens=False)

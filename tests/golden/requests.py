@@ -19,6 +19,7 @@ from django.core.mail import EmailMessage
 from django.test import override_settings
 from django.utils.module_loading import import_string
 
+import anymail.delivery.memory
 from anymail.exceptions import AnymailError, AnymailUnsupportedFeature
 from anymail.providers import PROVIDERS
 
@@ -83,6 +84,8 @@ def _first_line(error: Exception | Warning | str) -> str:
 
 def _calls_for(case: BackendCase, message: EmailMessage, **options: Any) -> dict[str, Any]:
     transport = case.transport(case)
+    # Nobody is to remember idempotency keys.
+    anymail.delivery.memory._process_cache.clear()
     settings = {
         f"{case.esp_name}_{option}".upper().replace(" ", "_"): case.options[option]
         for option in case.required

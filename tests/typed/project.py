@@ -78,6 +78,8 @@ def set_attributes(message: AnymailMessage) -> None:
     message.template_id = "welcome"
     message.template_id = 12345
     message.track_clicks = False
+    message.idempotency_key = "order-1"
+    message.duplicates = "accept"
     message.send_at = date(2031, 5, 6)
     message.send_at = 1_900_000_000
     # No default for this message

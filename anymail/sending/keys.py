@@ -1,0 +1,55 @@
+"""Idempotency keys: what a message's key can be, and what is made of it for providers.
+
+A provider that gets the same key again, soon after, doesn't send the message again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from ..datastructures import UNSET
+
+MAX_LENGTH = 255
+
+# For what is made of keys. It must stay as it is: calls with the same key must look the same.
+_NAMESPACE = uuid.UUID("8f7f0c1e-3a0e-4c52-9a1b-6f2b7c0d5e94")
+
+
+def checked_key(key: Any) -> str:
+    """Return a key. Raises ValueError if it can't be one."""
+    if (
+        not isinstance(key, str)
+        or not 1 <= len(key) <= MAX_LENGTH
+        or not (key.isascii() and key.isprintable())
+    ):
+        raise ValueError(
+            f"idempotency_key must be a str of 1 to {MAX_LENGTH} printable ASCII characters"
+        )
+    return key
+
+
+def idempotency_key(message: Any) -> str | None:
+    """Return a message's key. Raises ValueError if it can't be one."""
+    key = getattr(message, "idempotency_key", None)
+    return None if key is None or key is UNSET else checked_key(key)
+
+
+def as_uuid(key: str) -> str:
+    """Return a key as a UUID: the key itself, if it's one, or else what is made of it."""
+    try:
+        if str(uuid.UUID(key)) == key.lower():
+            return key
+    except ValueError:
+        pass
+    return str(uuid.uuid5(_NAMESPACE, key))
+
+
+def shortened(key: str, max_length: int) -> str:
+    """Return a key that has no more than so many characters, 36 at least."""
+    return key if len(key) <= max_length else as_uuid(key)
+
+
+def derived_id(key: str, *details: str) -> str:
+    """Return a UUID for something in a message with a key. It's the same each time."""
+    return str(uuid.uuid5(_NAMESPACE, "\n".join([key, *details])))
