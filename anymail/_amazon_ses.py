@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
 from ._docs import docs_of_setting
 from ._version import __version__
 from .conf import get_anymail_setting, setting, setting_name
-from .exceptions import AnymailConfigurationError, AnymailImproperlyInstalled
+from .exceptions import AnymailConfigurationError, AnymailImproperlyInstalled, Problem
 from .masking import mask_urls_in_error
+from .sending.problems import SENDER, ErrorTable
 
 INSTALL_EXTRA = "amazon-ses"
+
+# The text of a MessageRejected error that is about the account.
+_NOT_VERIFIED = "Email address is not verified"
+
+AWS_ERRORS: ErrorTable = {
+    "AccessDenied": Problem.ACCOUNT,
+    "AccountSuspended": Problem.ACCOUNT,
+    "BadRequest": Problem.MESSAGE,
+    "ExpiredToken": Problem.ACCOUNT,
+    "InvalidClientTokenId": Problem.ACCOUNT,
+    "InvalidSignature": Problem.ACCOUNT,
+    "LimitExceeded": Problem.ACCOUNT,
+    "MailFromDomainNotVerified": SENDER,
+    "MessageRejected": Problem.MESSAGE,
+    "NotFound": Problem.UNSUITABLE,  # template
+    "SendingPaused": Problem.ACCOUNT,
+    "SignatureDoesNotMatch": Problem.ACCOUNT,
+    "Throttling": Problem.BUSY,
+    "TooManyRequests": Problem.BUSY,
+    "UnrecognizedClient": Problem.ACCOUNT,
+    _NOT_VERIFIED: SENDER,
+}
+"""What the codes of SES's errors mean: see :func:`aws_error_code`."""
+
+
+def aws_error_code(response: Mapping[str, Any]) -> str:
+    """Return the code of an error, as it is in AWS_ERRORS, from the response of a ClientError."""
+    error = response["Error"]
+    if _NOT_VERIFIED in error.get("Message", ""):
+        return _NOT_VERIFIED
+    code: str = error["Code"]
+    return code.removesuffix("Exception")
 
 
 def missing_package(package: str) -> AnymailImproperlyInstalled:

@@ -20,7 +20,14 @@ import django.core.mail
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from .._amazon_ses import CallsAWS, boto3_params, configuration_errors, missing_package
+from .._amazon_ses import (
+    AWS_ERRORS,
+    CallsAWS,
+    aws_error_code,
+    boto3_params,
+    configuration_errors,
+    missing_package,
+)
 from ..addresses import EmailAddress, parse_address_list
 from ..attachments import Attachment, unpack_alternative
 from ..conf import setting
@@ -58,9 +65,6 @@ except ImportError as err:
 # Of a BulkEmailEntryResult. All others are errors.
 SUCCESS = "SUCCESS"
 
-# The text of a MessageRejected error that is about the account.
-NOT_VERIFIED = "Email address is not verified"
-
 # Headers with addresses, and what they are made from if they are not in extra_headers
 _ADDRESS_ATTRS = {"From": "from_email", "To": "to", "Cc": "cc", "Reply-To": "reply_to"}
 _ADDRESS_HEADERS = {"sender", "resent-from", "resent-sender", "resent-to", "resent-cc"}
@@ -80,24 +84,8 @@ class EmailBackend(CallsAWS, AnymailBaseBackend):
 
     esp_name = "Amazon SES"
 
-    # Of exceptions, without "Exception" at the end
     ERRORS = {
-        "AccessDenied": Problem.ACCOUNT,
-        "AccountSuspended": Problem.ACCOUNT,
-        "BadRequest": Problem.MESSAGE,
-        "ExpiredToken": Problem.ACCOUNT,
-        "InvalidClientTokenId": Problem.ACCOUNT,
-        "InvalidSignature": Problem.ACCOUNT,
-        "LimitExceeded": Problem.ACCOUNT,
-        "MailFromDomainNotVerified": SENDER,
-        "MessageRejected": Problem.MESSAGE,
-        "NotFound": Problem.UNSUITABLE,  # template
-        "SendingPaused": Problem.ACCOUNT,
-        "SignatureDoesNotMatch": Problem.ACCOUNT,
-        "Throttling": Problem.BUSY,
-        "TooManyRequests": Problem.BUSY,
-        "UnrecognizedClient": Problem.ACCOUNT,
-        NOT_VERIFIED: SENDER,
+        **AWS_ERRORS,
         # Of a bulk call's entries
         "ACCOUNT_DAILY_QUOTA_EXCEEDED": Problem.ACCOUNT,
         "ACCOUNT_SENDING_PAUSED": Problem.ACCOUNT,
@@ -184,9 +172,7 @@ class EmailBackend(CallsAWS, AnymailBaseBackend):
 
     def error_codes(self, response: Any) -> Iterable[str]:
         if "Error" in response:
-            error = response["Error"]
-            is_sender = NOT_VERIFIED in error.get("Message", "")
-            yield NOT_VERIFIED if is_sender else error["Code"].removesuffix("Exception")
+            yield aws_error_code(response)
             return
         statuses = [entry["Status"] for entry in response["BulkEmailEntryResults"]]
         yield from (status for status in statuses if status != SUCCESS)

@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias
@@ -200,12 +201,11 @@ _BOTO_CREDENTIALS = {
 
 
 def boto_problem(error: BaseException) -> Problem:
-    """Return what an exception of botocore means, whatever the service."""
+    """Return what an exception of botocore means, of a client for Amazon SES."""
     names = {cls.__name__ for cls in type(error).__mro__}
     response: Any = getattr(error, "response", None)
     if "ClientError" in names and isinstance(response, Mapping):
-        status = status_of(response)
-        return Problem.UNCLEAR if status is None else http_problem(status)
+        return _client_error_problem(response)
     if names & _BOTO_CREDENTIALS:
         return Problem.ACCOUNT
     if "ParamValidationError" in names:
@@ -215,6 +215,17 @@ def boto_problem(error: BaseException) -> Problem:
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         return Problem.UNREACHABLE
     return Problem.UNCLEAR
+
+
+def _client_error_problem(response: Mapping[str, Any]) -> Problem:
+    from .._amazon_ses import AWS_ERRORS, aws_error_code
+
+    with suppress(AttributeError, KeyError, TypeError):
+        meaning = AWS_ERRORS.get(aws_error_code(response))
+        if meaning is not None:
+            return meaning.problem if isinstance(meaning, Meaning) else meaning
+    status = status_of(response)
+    return Problem.UNCLEAR if status is None else http_problem(status)
 
 
 # -- smtplib --------------------------------------------------------------------------------------

@@ -291,8 +291,18 @@ class BotoTests(SimpleTestCase):
         return ClientError(answer, "SendEmail")
 
     def test_client_errors(self):
-        self.assertEqual(boto_problem(self.client_error("Throttling", 400)), Problem.MESSAGE)
-        self.assertEqual(boto_problem(self.client_error("Else", 500)), Problem.UNCLEAR)
+        for code, status, expected in [
+            ("Throttling", 400, Problem.BUSY),
+            ("ThrottlingException", 400, Problem.BUSY),
+            ("MailFromDomainNotVerifiedException", 400, Problem.ACCOUNT),
+            ("MessageRejected", 400, Problem.MESSAGE),
+            ("Else", 400, Problem.MESSAGE),
+            ("Else", 500, Problem.UNCLEAR),
+            (None, 403, Problem.ACCOUNT),
+            (None, None, Problem.UNCLEAR),
+        ]:
+            with self.subTest(code=code, status=status):
+                self.assertEqual(boto_problem(self.client_error(code, status)), expected)
 
     def test_exceptions(self):
         from botocore import exceptions
