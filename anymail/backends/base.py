@@ -241,7 +241,9 @@ class AnymailBaseBackend(BaseEmailBackend):
         if unknown and self.alias is not None and django.VERSION < (6, 1):
             # As later versions of Django do.
             names = ", ".join(map(repr, unknown))
-            raise AnymailInvalidMailer(f"Unknown options {names}.", alias=self.alias)
+            raise AnymailInvalidMailer(
+                f"Unknown options {names}.", alias=self.alias, docs="failover#mailers"
+            )
         super().__init__(**kwargs)
         # After super: Django's own handling of fail_silently is deprecated.
         self.fail_silently = fail_silently

@@ -42,7 +42,8 @@ class RateLimit:
             self.item: RateLimitItem = limits.parse(rate)
         except ValueError as err:
             raise AnymailConfigurationError(
-                f'RATE must be like "50/second" or "100/minute", not {rate!r:.100}.'
+                f'RATE must be like "50/second" or "100/minute", not {rate!r:.100}.',
+                docs="failover#rate",
             ) from err
         self.limiter = _limiter(storage)
         self.key = sha256(name.encode()).hexdigest()[:32]

@@ -33,6 +33,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from .._docs import with_docs
 from ..exceptions import AnymailWarning
 
 MAX_HOSTS = 32
@@ -53,7 +54,10 @@ def make_adapter(max_idle: float) -> HTTPAdapter:
     if _is_supported():
         return SharedConnectionsAdapter(max_idle)
     warnings.warn(
-        "Connections to providers are not kept: this version of urllib3 lacks what that takes.",
+        with_docs(
+            "Connections to providers are not kept: this version of urllib3 lacks what that takes.",
+            "performance#kept-connections",
+        ),
         AnymailWarning,
         stacklevel=2,
     )
