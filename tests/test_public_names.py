@@ -179,7 +179,7 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.backends.base:AnymailBaseBackend": {
         *("call_seconds", "idempotency", "journeys_of", "max_wait", "retries", "KEY_USED"),
-        *("rate", "rate_cost", "rate_storage", "wait_for_rate", "account_hash"),
+        *("rate", "rate_cost", "rate_storage", "wait_for_rate", "account_hash", "template_ids"),
         *("build_message_payload", "close", "esp_name", "idna_encode", "is_open", "make_call"),
         *(
             "ERRORS",
@@ -191,6 +191,7 @@ MEMBERS: dict[str, set[str]] = {
             "takes_alias",
             "open",
             "parse_recipient_status",
+            "choose_esp_extra",
             "parse_repeat",
             "was_sent_before",
             "post_to_esp",
@@ -213,7 +214,7 @@ MEMBERS: dict[str, set[str]] = {
         *("set_tags", "set_track_clicks", "set_track_opens", "set_template_id"),
         *("set_merge_data", "set_merge_headers", "set_merge_global_data"),
         *("set_merge_metadata", "set_esp_extra", "native_batch", "get_recipients"),
-        *("batch_recipients", "split", "make_id"),
+        *("batch_recipients", "split", "make_id", "adapt_template_id"),
     },
     "anymail.backends.base_requests:AnymailRequestsBackend": {
         *("close", "create_session", "deserialize_json_response", "invalid_response_format"),

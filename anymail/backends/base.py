@@ -35,6 +35,7 @@ from ..datastructures import (
 )
 from ..delivery.alone import journeys_of
 from ..delivery.keyed import DEFAULT_CALL_SECONDS
+from ..delivery.particular import checked_template_ids, esp_extra_for
 from ..delivery.rate import RateLimit
 from ..exceptions import (
     AnymailAPIError,
@@ -200,6 +201,13 @@ class AnymailBaseBackend(BaseEmailBackend):
         general=True,
         default=None,
         default_text="in each process",
+    )
+    template_ids: Mapping[str, Any] | None = setting(
+        "Names for templates that messages can have as ``template_id``, and the provider's ids for "
+        "them. See :ref:`template-ids`.",
+        default=None,
+        default_text="``{}``",
+        kind=checked_template_ids,
     )
     _general_idna_encoder: Any = setting(
         'How non-ASCII domains in addresses are encoded: ``"idna2008"``, ``"uts46"``, '
@@ -459,6 +467,10 @@ class AnymailBaseBackend(BaseEmailBackend):
             response = self.make_call(self.prepare_call(payload))
         self.raise_for_status(response, payload, message)
         return response
+
+    def choose_esp_extra(self, esp_extra: Mapping[str, Any]) -> Any:
+        """Return what of esp_extra is for this backend: it can be given for each provider."""
+        return esp_extra_for(self, esp_extra)
 
     def prepare_call(self, payload: Any) -> ApiCall:
         """Return the call of the provider's API that sends the payload, not yet made."""

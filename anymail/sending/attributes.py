@@ -69,6 +69,11 @@ class MessageAttribute:
     """What a value must be, also in SEND_DEFAULTS. If None, it can be anything."""
     validate: str | None = None
     """A method of the payload that gets attribute and value as they are on the message."""
+    choose: str | None = None
+    """A method of the backend that gets a value, the message's or the one in SEND_DEFAULTS, and
+    returns what of it is for this backend; UNSET for nothing."""
+    adapt: str | None = None
+    """A method of the payload that gets the value, combined and converted, and returns another."""
     check: str | None = None
     """A method that gets attribute and value, combined and converted."""
     makes_batch: bool = False
@@ -130,8 +135,8 @@ DJANGO_ATTRIBUTES = (
 )
 
 
-def _dict(attr: str, combiner: Combiner) -> MessageAttribute:
-    return MessageAttribute(attr, combiner, force_non_lazy_dict, value_type=DICT)
+def _dict(attr: str, combiner: Combiner, **details: Any) -> MessageAttribute:
+    return MessageAttribute(attr, combiner, force_non_lazy_dict, value_type=DICT, **details)
 
 
 def _for_recipients(
@@ -149,12 +154,12 @@ ANYMAIL_ATTRIBUTES = (
     MessageAttribute("tags", concat_lists, force_non_lazy_list, value_type=LIST),
     MessageAttribute("track_clicks", last, None),
     MessageAttribute("track_opens", last, None),
-    MessageAttribute("template_id", last, force_non_lazy),
+    MessageAttribute("template_id", last, force_non_lazy, adapt="adapt_template_id"),
     _for_recipients("merge_data", merge_dicts_one_level),
     _dict("merge_global_data", merge_dicts_shallow),
     _for_recipients("merge_headers", None, check="_check_merge_headers"),
     _for_recipients("merge_metadata", merge_dicts_one_level),
-    _dict("esp_extra", merge_dicts_deep),
+    _dict("esp_extra", merge_dicts_deep, choose="choose_esp_extra"),
 )
 
 KNOWN = {row.attr: row for row in (*DJANGO_ATTRIBUTES, *ANYMAIL_ATTRIBUTES)}

@@ -109,14 +109,20 @@ class BasePayload:
         if value is not UNSET and value is not None:
             if attribute.validate is not None:
                 getattr(self, attribute.validate)(attribute.attr, value)
-            if attribute.value_type is not None:
-                attribute.check_type(value, "attribute")
+            value = self._check_and_choose(attribute, value, "attribute")
         if attribute.combiner is None:
             return UNSET if value is None else value
         default = self.defaults.get(attribute.attr, UNSET)
         if default is not UNSET and default is not None:
-            attribute.check_type(default, "in SEND_DEFAULTS")
+            default = self._check_and_choose(attribute, default, "in SEND_DEFAULTS")
         return attribute.combiner(default, value)
+
+    def _check_and_choose(self, attribute: MessageAttribute, value: Any, where: str) -> Any:
+        if attribute.value_type is not None:
+            attribute.check_type(value, where)
+        if attribute.choose is not None:
+            return getattr(self.backend, attribute.choose)(value)
+        return value
 
     def _apply(self, attribute: MessageAttribute, value: Any) -> None:
         """Convert a value, check it, and hand it to its setter."""
@@ -127,6 +133,8 @@ class BasePayload:
             value = converter(value, field=attribute.attr)
         elif converter is not None:
             value = converter(value)
+        if attribute.adapt is not None:
+            value = getattr(self, attribute.adapt)(value)
         self._values[attribute.attr] = value
         if attribute.check is not None:
             # Nothing that can inject headers gets to a provider, whether or not that would care.
@@ -225,6 +233,21 @@ class BasePayload:
             except (OverflowError, OSError, ValueError) as err:
                 raise ValueError(f"send_at timestamp {value!r} is out of range") from err
         return value
+
+    def adapt_template_id(self, template_id: Any) -> Any:
+        """Return the provider's id for a template, if the mailer has names for templates.
+
+        Raises AnymailUnsupportedFeature if this is none of them, whatever the settings say: nobody
+        wants the message without its template.
+        """
+        ids = self.backend.template_ids
+        if not ids:
+            return template_id
+        if str(template_id) not in ids:
+            raise self._unsupported(
+                f"template_id {template_id!r}, which is not in its template_ids"
+            )
+        return ids[str(template_id)]
 
     # -- State --------------------------------------------------------------------------------
 
