@@ -50,6 +50,10 @@ class HeaderTests(SimpleTestCase):
             ("Tue, 06 May 2031 07:08:09 +0000", datetime(2031, 5, 6, 7, 8, 9, tzinfo=timezone.utc)),
             ("Tue, 06 May 2031\r\n 07:08:09 +0200 (CEST)",
              datetime(2031, 5, 6, 7, 8, 9, tzinfo=timezone(timedelta(hours=2)))),
+            ("Tue, 06 May 2031 07:08:09 -07:00",
+             datetime(2031, 5, 6, 7, 8, 9, tzinfo=timezone(timedelta(hours=-7)))),
+            ("Tue, 06 May 2031 07:08:09 GMT+0200",
+             datetime(2031, 5, 6, 7, 8, 9, tzinfo=timezone(timedelta(hours=2)))),
             ("Tue, 06 May 2031 07:08:09 -0000", naive),
             ("Tue, 06 May 2031 07:08:09", naive),
             ("", None),
@@ -62,6 +66,8 @@ class HeaderTests(SimpleTestCase):
                 message = with_header("Date", header)
                 self.assertEqual(message.date, expected)
                 self.assertEqual(message.date and message.date.tzinfo, expected and expected.tzinfo)
+                if expected:
+                    self.assertEqual(message["Date"].datetime, expected)
         self.assertIsNone(AnymailInboundMessage().date)
 
     def test_get_date_header(self):
