@@ -177,8 +177,11 @@ class AnymailInboundMessage(EmailMessage):
 
     def _parse_parameters(self, header: str) -> ParameterizedHeader | None:
         """Return the value and parameters in the first occurrence of a header."""
-        values = self._get_raw_all(header)
-        return parse_parameters(values[0][:MAX_LENGTH]) if values else None
+        header = header.lower()
+        for name, value in self._headers:  # which are many, in some parts of some messages
+            if name.lower() == header:
+                return parse_parameters(unfold(str(value))[:MAX_LENGTH])
+        return None
 
     def _get_params_preserve(self, failobj: Any, header: str) -> Any:
         # All methods of the base class that are about parameters call this.
