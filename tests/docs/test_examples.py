@@ -37,6 +37,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.urls.resolvers import RegexPattern
 from django.utils.module_loading import import_string
 
+import anymail.delivery.memory
 from anymail import mailers
 from anymail.checks import check_deprecated_settings, check_ignored_mailers
 from anymail.delivery.strategy import StrategyBackend
@@ -253,6 +254,9 @@ class BlockTestCase(SimpleTestCase):
             stack.callback(_restore_receivers, signal, list(signal.receivers))
         post_send.connect(self.note_sent)
         self.stack = stack
+        # What is remembered of messages and mailers
+        anymail.delivery.memory._process_cache.clear()
+        stack.callback(anymail.delivery.memory._process_cache.clear)
         for name, source in MODULES.get(page, {}).items():
             exec(source, vars(self.add_module(name)))
         directory = stack.enter_context(tempfile.TemporaryDirectory())
@@ -316,9 +320,9 @@ class BlockTestCase(SimpleTestCase):
         known = anymail_keys() | OWN_SETTINGS.get(block.page, set()) | {"MAILERS"}
         self.assertLessEqual(set(own), known, "not in Anymail")
         # What is not in the block, such as credentials, is elsewhere in the settings.
-        anymail = {**self.anymail_settings, **own}
+        anymail_settings = {**self.anymail_settings, **own}
         mail = {name: names[name] for name in ("EMAIL_BACKEND", "MAILERS") if name in names}
-        with override_settings(ANYMAIL=anymail, **mail):
+        with override_settings(ANYMAIL=anymail_settings, **mail):
             self.assertEqual(check_deprecated_settings(None), [])
             self.assertEqual(check_ignored_mailers(None), [])
             if mail:
@@ -327,10 +331,13 @@ class BlockTestCase(SimpleTestCase):
         if "MAILERS" in mail:
             mail["MAILERS"] = _without_sending(mail["MAILERS"])
         elif "MAILERS" in own:
-            anymail = {**self.anymail_settings, "MAILERS": _without_sending(own["MAILERS"])}
+            anymail_settings = {
+                **self.anymail_settings,
+                "MAILERS": _without_sending(own["MAILERS"]),
+            }
         else:
             return
-        self.stack.enter_context(override_settings(ANYMAIL=anymail, **mail))
+        self.stack.enter_context(override_settings(ANYMAIL=anymail_settings, **mail))
 
     def load_settings(self, block: Block) -> dict[str, Any]:
         """Return the settings in a block. They must be acceptable to Django."""
@@ -894,7 +901,7 @@ class BlockTests(BlockTestCase):
 
     def test_what_is_installed(self):
         # A package index has another package by that name.
-        extras = {*(provider.extra for provider in PROVIDERS.values()), "<your provider>"}
+        extras = {*(provider.extra for provider in PROVIDERS.values()), "rate", "<your provider>"}
         found = set()
         for page in pages():
             for what in re.findall(r"pip install ([^`\n&]*)", page.read_text(encoding="utf-8")):
