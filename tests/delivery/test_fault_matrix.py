@@ -6,9 +6,12 @@ clock, so that nobody waits.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from typing import Any, ClassVar
 from unittest.mock import patch
 from urllib.parse import urlsplit
@@ -20,8 +23,11 @@ import anymail.delivery.memory
 from anymail.delivery.mailers import mailers
 from anymail.exceptions import Problem
 from anymail.providers import PROVIDERS
-from anymail.sandbox import Sandbox
+from anymail.sandbox import Sandbox, samples
 from anymail.sandbox.faults import PROBLEMS
+from anymail.sandbox.providers import load_provider
+from anymail.sandbox.store import Store
+from anymail.sending.batches import NativeBatch
 from anymail.signals import post_send, pre_send, send_failed
 
 from ..utils import make_message
@@ -105,7 +111,7 @@ WAYS = {
 }
 
 
-class FaultMatrixTests(SimpleTestCase):
+class FaultMatrixTestCase(SimpleTestCase):
     sandbox: ClassVar[Sandbox]
 
     @classmethod
@@ -139,54 +145,66 @@ class FaultMatrixTests(SimpleTestCase):
         signal.connect(receiver, weak=False)
         self.addCleanup(signal.disconnect, receiver)
 
-    def unreachable(self, provider: str) -> Any:
-        """Return a context in which the next attempt to connect to a provider fails."""
+    def unreachable(self, provider: str, attempt: int = 1) -> Any:
+        """Return a context in which an attempt to connect to a provider fails, the first or so."""
         port = urlsplit(self.sandbox.url(provider)).port
         connect = urllib3.util.connection.create_connection
-        left = [port]
+        attempts = itertools.count(1)
 
         def create_connection(address: tuple[str, int], *args: Any, **kwargs: Any) -> Any:
-            if address[1] in left:
-                left.remove(address[1])
+            if address[1] == port and next(attempts) == attempt:
                 raise ConnectionRefusedError("refused")
             return connect(address, *args, **kwargs)
 
         return patch("urllib3.util.connection.create_connection", create_connection)
 
-    def check(self, way: Way, first: str, problem: str) -> None:
-        other = "brevo" if first == "postmark" else "postmark"
+    def send(
+        self, message: Any, mailer: Any, names: Iterable[str], prepare: Any, **settings: Any
+    ) -> Any:
+        """Send with a mailer, and others. Returns the error, if there is one.
+
+        ``prepare`` returns a context in which something goes wrong.
+        """
         self.sandbox.clear()
         self.signals.clear()
         anymail.delivery.memory._process_cache.clear()
+        with (
+            mailer_settings(
+                {
+                    **{name: {"BACKEND": PROVIDERS[name].backend} for name in names},
+                    "default": mailer,
+                },
+                CONNECTION_MAX_IDLE=0,  # Those that are kept need not connect.
+                **self.sandbox.anymail_settings(*names),
+                **settings,
+            ),
+            prepare(),
+        ):
+            try:
+                sent = mailers["default"].send_messages([message])
+            except Exception as error:  # noqa: BLE001 (looked at by tests)
+                return error
+        self.assertEqual(sent, 1)
+        return None
+
+
+class FaultMatrixTests(FaultMatrixTestCase):
+    def check(self, way: Way, first: str, problem: str) -> None:
+        other = "brevo" if first == "postmark" else "postmark"
         message = make_message(
             to=[TO],
             subject="A subject that all providers take",
             body="A body that all providers take",
             alternatives=[("<p>HTML that all providers take</p>", "text/html")],
         )
-        names = {first, other}
-        settings = mailer_settings(
-            {
-                **{name: {"BACKEND": PROVIDERS[name].backend} for name in names},
-                "default": way.mailer(first, other),
-            },
-            CONNECTION_MAX_IDLE=0,  # Those that are kept need not connect.
-            **self.sandbox.anymail_settings(*names),
-        )
-        error: Any = None
-        with ExitStack() as stack:
-            stack.enter_context(settings)
-            if problem == "unreachable":
-                stack.enter_context(self.unreachable(first))
-            else:
-                self.sandbox.fail_next(problem, provider=first, calls=way.calls.get(problem, 1))
-            try:
-                sent = mailers["default"].send_messages([message])
-            except Exception as caught:  # noqa: BLE001 (looked at below)
-                error = caught
-            else:
-                self.assertEqual(sent, 1)
 
+        def prepare() -> Any:
+            if problem == "unreachable":
+                return self.unreachable(first)
+            self.sandbox.fail_next(problem, provider=first, calls=way.calls.get(problem, 1))
+            return nullcontext()
+
+        error = self.send(message, way.mailer(first, other), {first, other}, prepare)
         expected = way.expected(first, other, problem)
         self.assertEqual(error and error.problem, expected.problem)
         if error is not None:
@@ -214,6 +232,106 @@ class FaultMatrixTests(SimpleTestCase):
                 yield "send_failed", esp_name, number, problem, number == len(attempts)
 
 
+class SplitBatchTests(FaultMatrixTestCase):
+    """A batch that takes several calls, with a problem after the first one, and then failover.
+
+    Who has got the message gets no other one; the others get it, where that is safe.
+    """
+
+    def check(self, first: str, problem: str) -> None:
+        other = "mailgun" if first == "postmark" else "postmark"
+        provider = self.sandbox.provider(first)
+        message = samples.batch_message(provider)
+        message.to = [samples.ANN, "bo@example.com", "cy@example.com"]
+        to = ["ann@example.com", "bo@example.com", "cy@example.com"]
+
+        def prepare() -> Any:
+            stack = ExitStack()
+            stack.enter_context(one_recipient_per_call(first))
+            stack.enter_context(self.problem_after_first_call(first, problem))
+            return stack
+
+        error = self.send(
+            message,
+            failover(first, other),
+            {first, other},
+            prepare,
+            IGNORE_UNSUPPORTED_FEATURES=not provider.has_batches,
+        )
+        takes_rest = problem not in ("message", "unclear")
+        reached = to[:2] if problem == "unclear" else to[:1]
+        rest = to[len(reached) :]
+        self.assertEqual(self.accepted(first), reached, error)
+        self.assertEqual(self.accepted(other), rest if takes_rest else [], error)
+        status = message.anymail_status
+        known = to if takes_rest else to[:1]
+        have_it = [to for to, recipient in status.recipients.items() if recipient.is_accepted]
+        self.assertEqual(sorted(have_it), known)
+        tries = [(first, problem)] * (2 if problem == "busy" else 1)
+        self.assertEqual(status.attempts, [*tries, *([(other, None)] if takes_rest else [])])
+        if takes_rest:
+            self.assertIsNone(error)
+            self.assertEqual(status.mailer, other)
+        else:
+            self.assertEqual(error.problem, problem)
+            self.assertTrue(error.may_have_been_sent)
+            self.assertEqual(list(error.unsent), rest)
+        one = self.sandbox.provider(first).esp_name
+        failed = [
+            ("send_failed", one, n, problem, not takes_rest) for n in range(1, len(tries) + 1)
+        ]
+        expected = [("pre_send", one), ("post_send", one), failed[0]]
+        if problem == "busy":
+            expected += [("pre_send", one), failed[1]]
+        if takes_rest:
+            two = self.sandbox.provider(other).esp_name
+            expected += [("pre_send", two), ("post_send", two)]
+        self.assertEqual(self.signals, expected)
+
+    def accepted(self, name: str) -> list[str]:
+        """Return who gets a message from a provider, each as often as that is."""
+        return [
+            copy.address
+            for stored in self.sandbox.messages
+            for copy in stored.recipients
+            if stored.provider == name
+        ]
+
+    @contextmanager
+    def problem_after_first_call(self, first: str, problem: str) -> Iterator[None]:
+        provider = self.sandbox.provider(first)
+        handle = provider.handle
+        is_first = True
+
+        def handle_call(request: Any) -> Any:
+            nonlocal is_first
+            response = handle(request)
+            if is_first and problem != "unreachable":
+                self.sandbox.fail_next(problem, provider=first, calls=2 if problem == "busy" else 1)
+            is_first = False
+            # The next call has to connect.
+            return replace(response, headers={**response.headers, "Connection": "close"})
+
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(provider, "handle", handle_call))
+            if problem == "unreachable":
+                stack.enter_context(self.unreachable(first, attempt=2))
+            yield
+
+
+@contextmanager
+def one_recipient_per_call(name: str) -> Iterator[None]:
+    """Let a provider take one recipient in each call for a batch."""
+    module = import_module(PROVIDERS[name].backend.rpartition(".")[0])
+    with ExitStack() as stack:
+        for value in vars(module).values():
+            native = getattr(value, "native_batch", None)
+            if isinstance(native, NativeBatch):
+                limited = replace(native, limit=1)
+                stack.enter_context(patch.object(value, "native_batch", limited))
+        yield
+
+
 def _add_tests() -> None:
     for name, provider in PROVIDERS.items():
         if provider.missing_packages:
@@ -225,7 +343,15 @@ def _add_tests() -> None:
                     with self.subTest(way=way_name, problem=problem):
                         self.check(way, name, problem)
 
+        def test_split(self: SplitBatchTests, name: str = name) -> None:
+            for problem in PROBLEMS:
+                with self.subTest(problem=problem):
+                    self.check(name, problem)
+
         setattr(FaultMatrixTests, f"test_{name}", test)
+        # Those with batches of their own take many recipients in a call.
+        if not load_provider(name, Store()).has_batches:
+            setattr(SplitBatchTests, f"test_{name}", test_split)
 
 
 _add_tests()
