@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from django.core.cache.backends.locmem import LocMemCache
 from django.test import SimpleTestCase
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -283,4 +284,9 @@ class Deliveries(RuleBasedStateMachine):
 
 class DeliveriesTests(SimpleTestCase):
     def test_nothing_is_lost_and_nothing_arrives_twice(self):
-        run_state_machine_as_test(Deliveries, settings=examples(200, stateful_step_count=20))
+        run_state_machine_as_test(
+            Deliveries,
+            settings=examples(
+                200, stateful_step_count=20, suppress_health_check=[HealthCheck.too_slow]
+            ),
+        )
