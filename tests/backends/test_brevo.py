@@ -732,7 +732,7 @@ class StatusTests(BrevoTestCase):
                 self.assertIsNotNone(message.anymail_status.esp_response)
 
     def test_not_json(self):
-        self.api_response = make_response(201, body=b"<html>")
+        self.api_response = make_response(201, body=b"not JSON")
         with self.assertRaisesRegex(AnymailRequestsAPIError, "Invalid JSON in Brevo"):
             self.send(make_message())
 

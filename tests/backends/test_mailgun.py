@@ -970,7 +970,7 @@ class ResponseTests(MailgunTestCase):
         self.assert_api_error("Mailgun API response 401 (UNAUTHORIZED): 'Forbidden'")
 
     def test_not_json(self):
-        self.api_response = make_response(200, body=b"<html>")
+        self.api_response = make_response(200, body=b"not JSON")
         error = self.assert_api_error("Invalid JSON in Mailgun API response")
         self.assertIs(error.email_message.anymail_status.esp_response, error.response)
 

@@ -798,7 +798,7 @@ class StatusTests(MailjetTestCase):
         for status_code in (200, 400):
             with self.subTest(status_code=status_code):
                 self.api_response = make_response(
-                    status_code, body=b"<html>", content_type="application/json"
+                    status_code, body=b"not JSON", content_type="application/json"
                 )
                 message = make_message()
                 with self.assertRaisesRegex(AnymailRequestsAPIError, "Invalid JSON in Mailjet"):

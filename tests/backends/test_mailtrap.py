@@ -811,5 +811,5 @@ class StatusTests(MailtrapTestCase):
         self.assertIn('"errors"', str(raised.exception))
 
     def test_not_json(self):
-        self.api_response = make_response(body=b"<html>")
+        self.api_response = make_response(body=b"not JSON")
         self.assert_error(make_message(), "Invalid JSON in Mailtrap API response")

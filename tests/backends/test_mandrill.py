@@ -667,7 +667,7 @@ class StatusTests(MandrillTestCase):
             self.assertIn(body.decode(), str(raised.exception))
 
     def test_not_json(self):
-        self.api_response = make_response(body=b"<html>")
+        self.api_response = make_response(body=b"not JSON")
         message = make_message()
         with self.assertRaisesRegex(AnymailRequestsAPIError, "Invalid JSON in Mandrill"):
             self.send(message)

@@ -397,7 +397,7 @@ class StatusTests(PostalTestCase):
             self.assertIsNone(message.anymail_status.esp_response)
 
     def test_not_json(self):
-        self.api_response = make_response(body=b"<html>")
+        self.api_response = make_response(body=b"not JSON")
         message = make_message()
         with self.assertRaisesRegex(AnymailRequestsAPIError, "Invalid JSON in Postal"):
             self.send(message)

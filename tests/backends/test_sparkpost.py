@@ -838,6 +838,6 @@ class StatusTests(SparkPostTestCase):
                 self.assertIsNotNone(message.anymail_status.esp_response)
 
     def test_not_json(self):
-        self.api_response = make_response(body=b"<html>")
+        self.api_response = make_response(body=b"not JSON")
         with self.assertRaisesRegex(AnymailRequestsAPIError, "SparkPost"):
             self.send(make_message())
