@@ -51,6 +51,7 @@ from ..signals import (
     inbound,
     tracking,
 )
+from .certificates import certificate_names
 from .decoding import (
     as_addr_spec,
     as_iso_time,
@@ -61,9 +62,10 @@ from .decoding import (
     get_list,
     get_object,
     get_path,
+    parse_json_object,
 )
 from .downloads import Downloads
-from .sns import SNSBaseWebhookView, certificate_names, parse_json_object
+from .sns import SNSBaseWebhookView
 
 # Where SNS's certificates are. Names that are not of a region could be others' S3 buckets.
 CERTIFICATE_URL = re.compile(

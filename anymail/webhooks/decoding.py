@@ -122,17 +122,20 @@ def json_body(request: HttpRequest, esp_name: str) -> Any:
     return parse_json(request.body, f"{esp_name} webhook")
 
 
+def parse_json_object(text: str | bytes, what: str) -> dict[str, Any]:
+    """Parse a JSON object. Raises AnymailWebhookValidationFailure if it's anything else."""
+    data = parse_json(text, what)
+    if not isinstance(data, dict):
+        raise AnymailWebhookValidationFailure(f"Unexpected data in {what}: not a JSON object")
+    return data
+
+
 def json_object(request: HttpRequest, esp_name: str) -> dict[str, Any]:
     """Return the body of a webhook call, which must be a JSON object.
 
     Raises AnymailWebhookValidationFailure.
     """
-    data = json_body(request, esp_name)
-    if not isinstance(data, dict):
-        raise AnymailWebhookValidationFailure(
-            f"Unexpected data in {esp_name} webhook: not a JSON object"
-        )
-    return data
+    return parse_json_object(request.body, f"{esp_name} webhook")
 
 
 def json_objects(request: HttpRequest, esp_name: str) -> list[dict[str, Any]]:

@@ -41,6 +41,8 @@ MAX_ERROR_BYTES = 2048
 DEADLINE = 60.0
 """Seconds for all downloads of one received message. Providers don't wait any longer."""
 
+SMALL_TIMEOUT = 5.0
+"""Seconds to connect, and to wait for data, of fetch_small(). Amazon SNS waits for 15 seconds."""
 MAX_FRAMING_BYTES = 1024 * 1024
 """What headers can have; and the lengths around chunks, beside as much as the content has."""
 
@@ -281,6 +283,25 @@ class Downloads:
         drop_tracebacks(err)
         error_class = AnymailRequestsAPIError.combined_with(type(err))
         return error_class(f"Cannot download from {self.esp_name}", esp_name=self.esp_name)
+
+
+def fetch_small(url: str, esp_name: str, max_bytes: int) -> bytes:
+    """Return what is at a URL that a call refers to, and that has been checked.
+
+    Raises AnymailWebhookValidationFailure if it's more than ``max_bytes``, AnymailRequestsAPIError
+    if the provider answers with an error or not at all.
+    """
+    downloads = Downloads(esp_name, url)
+    downloads.timeout = SMALL_TIMEOUT
+    content = b""
+    with downloads.get(url) as response:
+        for chunk in downloads.chunks(response, 4096):
+            content += chunk
+            if len(content) > max_bytes:
+                raise AnymailWebhookValidationFailure(
+                    f"{esp_name} webhook call that refers to more than {max_bytes} bytes"
+                )
+    return content
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:

@@ -20,6 +20,7 @@ from ..conf import read_settings, setting, setting_name
 from ..exceptions import AnymailWebhookValidationFailure
 from ..headers import unfold
 from ..signals import AnymailTrackingEvent, EventType, RejectReason, tracking
+from .certificates import TrustChain
 from .decoding import (
     as_addr_spec,
     as_iso_time,
@@ -31,7 +32,7 @@ from .decoding import (
     json_or_none,
 )
 from .public_keys import require_cryptography
-from .sns import SNSBaseWebhookView, TrustChain, confirm_with_url
+from .sns import SNSBaseWebhookView, confirm_with_url
 
 # "messaging" is the name of an object storage bucket: other names belong to other customers.
 CERTIFICATE_URL = re.compile(

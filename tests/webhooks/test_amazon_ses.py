@@ -25,7 +25,7 @@ from anymail.exceptions import (
     AnymailInsecureWebhookWarning,
     AnymailWebhookValidationFailure,
 )
-from anymail.webhooks import amazon_ses, sns
+from anymail.webhooks import amazon_ses, decoding
 from anymail.webhooks.amazon_ses import AmazonSESInboundWebhookView, AmazonSESTrackingWebhookView
 
 from ..aws import REGION, AwsTestCase, MotoTestCase
@@ -331,7 +331,7 @@ class SNSTests(AmazonSESWebhookTestCase):
         self.assert_refused(request, "Invalid text")
 
     def test_parsed_once(self):
-        with patch.object(sns, "parse_json", side_effect=sns.parse_json) as mock:
+        with patch.object(decoding, "parse_json", side_effect=decoding.parse_json) as mock:
             self.call(sns_request(message=SEND_EVENT))
         self.assertEqual(mock.call_count, 2)  # the body, and the message in it
 

@@ -20,6 +20,7 @@ from anymail.exceptions import (
     AnymailRequestsAPIError,
 )
 from anymail.webhooks import base, scaleway, sns
+from anymail.webhooks.certificates import fetched_certificates
 
 from ..utils import skip_without
 from . import sns_signing
@@ -79,7 +80,7 @@ def confirmation(**body: Any) -> WebhookRequest:
 class ScalewayTestCase(WebhookTestCase):
     def setUp(self):
         super().setUp()
-        self.addCleanup(sns.certificates.clear)
+        self.addCleanup(fetched_certificates.clear)
 
     @contextmanager
     def downloads(self, *downloads: dict[str, Any]) -> Any:
@@ -322,7 +323,7 @@ class SignatureTests(ScalewayTestCase):
 
     def test_fetched(self):
         request = self.signed()
-        sns.certificates.clear()
+        fetched_certificates.clear()
         pem = sns_signing.as_pem(scaleway_certificate())
         download = {"url": CERTIFICATE_URL, "text": pem}
         with self.anymail_settings(**self.settings_):
@@ -336,7 +337,7 @@ class SignatureTests(ScalewayTestCase):
         certificate = sns_signing.make_certificate(
             "sns.mnq.srr.scw.cloud", sns_signing.shared_key()
         )
-        sns.certificates.put(CERTIFICATE_URL, certificate)
+        fetched_certificates.put(CERTIFICATE_URL, certificate)
         with self.anymail_settings(**self.settings_):
             self.assertEqual(self.status(request, authorization=None), 400)
         self.assert_no_signals()
@@ -395,7 +396,7 @@ class SignatureTests(ScalewayTestCase):
         middle = sns_signing.make_certificate("Middle", key, root, root_key, start, end)
         certificate = sns_signing.make_certificate("Leaf", sns_signing.shared_key(), middle, key)
         request = self.signed()
-        sns.certificates.put(CERTIFICATE_URL, certificate)
+        fetched_certificates.put(CERTIFICATE_URL, certificate)
         self.settings_["SCALEWAY_SNS_TRUST_CHAIN"] = sns_signing.as_pem(middle, root)
         with (
             self.anymail_settings(**self.settings_),

@@ -20,8 +20,15 @@ from anymail.exceptions import (
     AnymailRequestsAPIError,
     AnymailWebhookValidationFailure,
 )
-from anymail.webhooks import amazon_ses, base, sns
-from anymail.webhooks.sns import TrustChain, string_to_sign, verify_signature
+from anymail.webhooks import amazon_ses, base, downloads, sns
+from anymail.webhooks.certificates import (
+    MAX_CERTIFICATE_BYTES,
+    MAX_CERTIFICATES,
+    CertificateCache,
+    TrustChain,
+    fetched_certificates,
+)
+from anymail.webhooks.sns_signatures import string_to_sign, verify_signature
 
 from ..utils import make_response, skip_without
 from .harness import BASIC_AUTH, WebhookTestCase, basic_auth_header
@@ -206,9 +213,9 @@ class SignatureTests(SimpleTestCase):
 
     def setUp(self):
         super().setUp()
-        self.addCleanup(sns.certificates.clear)
-        sns.certificates.clear()
-        sns.certificates.put(AMAZON_CERTIFICATE_URL, self.certificate)
+        self.addCleanup(fetched_certificates.clear)
+        fetched_certificates.clear()
+        fetched_certificates.put(AMAZON_CERTIFICATE_URL, self.certificate)
         self.checked: list[Any] = []
 
     def signed(self, message=NOTIFICATION, version="1", key=None) -> dict[str, Any]:
@@ -274,7 +281,7 @@ class SignatureTests(SimpleTestCase):
                 not_valid_after_utc=NOW + DAY,
                 public_key=Mock(side_effect=error),
             )
-            sns.certificates.put(AMAZON_CERTIFICATE_URL, certificate)
+            fetched_certificates.put(AMAZON_CERTIFICATE_URL, certificate)
             self.assert_refused(self.signed(), "key is not supported")
 
     def test_versions(self):
@@ -313,7 +320,7 @@ class SignatureTests(SimpleTestCase):
 
     def test_certificate_for_another_kind_of_key(self):
         certificate = make_certificate("sns.amazonaws.com", ec_key(), start=NOW, end=NOW + DAY)
-        sns.certificates.put(AMAZON_CERTIFICATE_URL, certificate)
+        fetched_certificates.put(AMAZON_CERTIFICATE_URL, certificate)
         self.assert_refused(self.signed(), "RSA")
 
     def test_check_of_certificate(self):
@@ -333,7 +340,7 @@ class SignatureTests(SimpleTestCase):
 
     def fetch(self, *responses: Any) -> Any:
         """Verify a signature while the answers to HTTP requests are these."""
-        sns.certificates.clear()
+        fetched_certificates.clear()
         with patch("requests.Session.get", side_effect=responses) as mock:
             try:
                 self.verify(self.signed())
@@ -353,7 +360,7 @@ class SignatureTests(SimpleTestCase):
             mock = self.fetch(self.streamed(self.certificate.public_bytes(encoding)))
             self.assertEqual(mock.call_args.args, (AMAZON_CERTIFICATE_URL,))
             self.assertIs(mock.call_args.kwargs["allow_redirects"], False)
-            self.assertEqual(mock.call_args.kwargs["timeout"], sns.FETCH_TIMEOUT)
+            self.assertEqual(mock.call_args.kwargs["timeout"], downloads.SMALL_TIMEOUT)
 
     def test_fetched_once(self):
         self.fetch(self.streamed(as_pem(self.certificate).encode()))
@@ -368,7 +375,7 @@ class SignatureTests(SimpleTestCase):
                 self.assertRaisesRegex(AnymailWebhookValidationFailure, "nothing"),
             ):
                 self.fetch(self.streamed(as_pem(self.certificate).encode(), status))
-            self.assertEqual(len(sns.certificates), 0)
+            self.assertEqual(len(fetched_certificates), 0)
 
     def test_tried_again(self):
         right = as_pem(self.certificate).encode()
@@ -385,7 +392,7 @@ class SignatureTests(SimpleTestCase):
         for error in (requests.ConnectTimeout(), self.streamed(b"", 503)):
             with self.assertRaises(AnymailRequestsAPIError):
                 self.fetch(error, error)
-        self.assertEqual(len(sns.certificates), 0)
+        self.assertEqual(len(fetched_certificates), 0)
 
     def test_not_a_certificate(self):
         for content in (b"", b"<html>", b"-----BEGIN CERTIFICATE-----\nAAAA\n"):
@@ -394,12 +401,12 @@ class SignatureTests(SimpleTestCase):
 
     def test_too_large(self):
         with self.assertRaisesRegex(AnymailWebhookValidationFailure, "more than"):
-            self.fetch(self.streamed(b"x" * (sns.MAX_CERTIFICATE_BYTES + 1)))
+            self.fetch(self.streamed(b"x" * (MAX_CERTIFICATE_BYTES + 1)))
 
 
 class CertificateCacheTests(SimpleTestCase):
     def test_bound(self):
-        cache = sns.CertificateCache(max_size=3)
+        cache = CertificateCache(max_size=3)
         for number in range(3):
             cache.put(str(number), number)
         self.assertEqual(cache.get("0", "Test ESP"), 0)  # and so it's not the next to go
@@ -412,7 +419,7 @@ class CertificateCacheTests(SimpleTestCase):
         self.assertEqual(len(cache), 0)
 
     def test_default_bound(self):
-        self.assertEqual(sns.certificates.max_size, sns.MAX_CERTIFICATES)
+        self.assertEqual(fetched_certificates.max_size, MAX_CERTIFICATES)
 
 
 @skip_without("cryptography")
@@ -508,10 +515,10 @@ class AmazonSESTests(WebhookTestCase):
     def setUp(self):
         super().setUp()
         sns._log_any_topic.cache_clear()
-        sns.certificates.clear()
-        self.addCleanup(sns.certificates.clear)
+        fetched_certificates.clear()
+        self.addCleanup(fetched_certificates.clear)
         certificate = make_certificate("sns.amazonaws.com", shared_key())
-        sns.certificates.put(AMAZON_CERTIFICATE_URL, certificate)
+        fetched_certificates.put(AMAZON_CERTIFICATE_URL, certificate)
         patcher = patch.object(amazon_ses.AmazonSESBaseWebhookView, "_create_client")
         self.create_client = patcher.start()
         self.addCleanup(patcher.stop)
@@ -604,7 +611,7 @@ class AmazonSESTests(WebhookTestCase):
             (make_certificate("sns.amazonaws.com.example.org", key), 400),
             (make_certificate("x", key, dns_names=("y", "sns.amazonaws.com")), 200),
         ):
-            sns.certificates.put(AMAZON_CERTIFICATE_URL, certificate)
+            fetched_certificates.put(AMAZON_CERTIFICATE_URL, certificate)
             with self.anymail_settings(
                 WEBHOOK_SECRET=BASIC_AUTH, AMAZON_SES_VERIFY_SNS_SIGNATURE=True
             ):

@@ -46,11 +46,11 @@ class VectorTests(SimpleTestCase):
             for module in ("base", "sns"):
                 stack.enter_context(patch(f"anymail.webhooks.{module}.now", return_value=time))
         if "certificates" in vector:
-            from anymail.webhooks import sns
+            from anymail.webhooks.certificates import fetched_certificates
 
-            sns.certificates.clear()
-            stack.callback(sns.certificates.clear)
-            fetch = stack.enter_context(patch("anymail.webhooks.sns._fetch_certificate"))
+            fetched_certificates.clear()
+            stack.callback(fetched_certificates.clear)
+            fetch = stack.enter_context(patch("anymail.webhooks.certificates._fetch_certificate"))
             fetch.side_effect = lambda url, esp_name: vector["certificates"][url].encode()
 
     def is_accepted(self, vector: dict[str, Any], body: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anymail.webhooks import sns
+from anymail.webhooks.certificates import fetched_certificates
 
 from .. import sns_signing
 from ..harness import WebhookRequest
@@ -11,7 +11,7 @@ from .sns import SNS_TAMPERS
 
 
 def amazon_ses_sign(request: WebhookRequest) -> None:
-    sns.certificates.put(sns_signing.AMAZON_CERTIFICATE_URL, sns_signing.amazon_certificate())
+    fetched_certificates.put(sns_signing.AMAZON_CERTIFICATE_URL, sns_signing.amazon_certificate())
     sns_signing.sign_message(
         request.json, sns_signing.shared_key(), sns_signing.AMAZON_CERTIFICATE_URL
     )

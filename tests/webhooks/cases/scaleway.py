@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from anymail.webhooks import sns
+from anymail.webhooks.certificates import fetched_certificates
 
 from .. import sns_signing
 from ..harness import WebhookRequest
@@ -39,7 +39,7 @@ def scaleway_trust_chain(which: str = "ours") -> str:
 
 def scaleway_sign(request: WebhookRequest) -> None:
     url = CERTIFICATE_URL
-    sns.certificates.put(url, scaleway_certificate())
+    fetched_certificates.put(url, scaleway_certificate())
     sns_signing.sign_message(request.json, sns_signing.shared_key(), url)
 
 
