@@ -233,19 +233,19 @@ class _IdleQueue(LifoQueue[Any]):
 
     max_idle: float
 
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+    def put(self, item: Any, *args: Any, **kwargs: Any) -> None:
         if isinstance(item, _KeptConnection):
             # First, since another thread can use it as soon as it's in the queue.
             _connections.put(item, self.max_idle)
         try:
-            super().put(item, block, timeout)
+            super().put(item, *args, **kwargs)
         except Full:
             if isinstance(item, _KeptConnection):  # The pool closes it.
                 _connections.take(item)
             raise
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        item = super().get(block, timeout)
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        item = super().get(*args, **kwargs)
         if isinstance(item, _KeptConnection):
             _connections.take(item)
         return item
