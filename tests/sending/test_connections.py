@@ -841,6 +841,7 @@ class BookkeepingTests(SimpleTestCase):
         self.assertEqual(connection.idle_until, 1030)
         self.assertEqual(self.seconds(), [30])
         self.assertTrue(self.timers[0].daemon)
+        self.assertEqual(self.timers[0].name, "anymail-idle-connections")
         self.run_timer()
         self.assertEqual(connection.calls, ["close"])
         self.assertEqual(self.connections._idle, set())
