@@ -19,7 +19,7 @@ from .test_architecture import SHARED, STRATEGIES
 
 # What each module defines (without what it imports for its own use).
 DEFINED: dict[str, set[str]] = {
-    "anymail": {"VERSION", "__version__"},
+    "anymail": {"VERSION", "__version__", "mailers"},
     "anymail._idna": {"idna2003", "idna2008", "none", "uts46"},
     "anymail.addresses": {
         *(
@@ -40,6 +40,7 @@ DEFINED: dict[str, set[str]] = {
         *("AnymailRequestsBackend", "DEFAULT_TIMEOUT", "RequestsPayload"),
     },
     "anymail.backends.console": {"EmailBackend"},
+    **{f"anymail.backends.{name}": {"EmailBackend"} for name in STRATEGIES},
     "anymail.backends.test": {"EmailBackend", "TestPayload"},
     "anymail.checks": {
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
@@ -326,7 +327,7 @@ class ModulesTests(SimpleTestCase):
         package = Path(anymail.__file__).parent
         modules = {f"anymail.{path.stem}" for path in package.glob("*.py")} - {"anymail.__init__"}
         for name in ["backends", "webhooks"]:
-            modules |= {f"anymail.{name}.{stem}" for stem in SHARED[name] - STRATEGIES}
+            modules |= {f"anymail.{name}.{stem}" for stem in SHARED[name]}
         for path in (package / "sending").glob("[!_]*.py"):
             modules.add(f"anymail.sending.{path.stem}")
         modules |= {"anymail", "anymail.backends", "anymail.inbound", "anymail.webhooks"}

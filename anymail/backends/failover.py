@@ -14,7 +14,7 @@ class EmailBackend(StrategyBackend):
     """Tries mailers in their order, until one has accepted the message.
 
     ``mailers`` is a list of their aliases. For the other options see
-    :class:`~anymail.delivery.strategy.StrategyBackend`.
+    :ref:`strategies`.
     """
 
     def __init__(self, *, mailers: Sequence[str] = (), **kwargs: Any) -> None:

@@ -16,7 +16,7 @@ class EmailBackend(StrategyBackend):
 
     ``choose`` is the function or its dotted path: it gets the message, and returns the alias of a
     mailer (which can be a failover backend). For the other options see
-    :class:`~anymail.delivery.strategy.StrategyBackend`.
+    :ref:`strategies`.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class EmailBackend(StrategyBackend):
     compared with one another. Messages are shared out by chance; with ``sticky`` "recipient" or
     "domain", all messages to the same (first) recipient, or domain, go to the same mailer, as long
     as mailers and weights stay the same. For the other options see
-    :class:`~anymail.delivery.strategy.StrategyBackend`.
+    :ref:`strategies`.
     """
 
     def __init__(
