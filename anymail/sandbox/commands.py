@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pprint import pformat
 from typing import TextIO
 
@@ -98,11 +99,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve_parser.add_argument(
         "--fault",
-        action="append",
+        action="extend",
         dest="faults",
         default=[],
         metavar="FAULT",
-        type=_fault,
+        type=_faults,
         help="what goes wrong, can be repeated: [PROVIDER=]PROBLEM[:SECONDS][xCALLS or @SHARE%%], "
         f"where PROBLEM is {', '.join(PROBLEMS)}; such as busy:3 (come back in 3 seconds), "
         "postmark=accountx5 (5 calls), unclear@20%% (a fifth of them), mailgun=unreachable:5 (for "
@@ -124,11 +125,19 @@ def _usable_provider(name: str) -> str:
     return name
 
 
-def _fault(text: str) -> Fault:
+def _faults(text: str) -> list[Fault]:
+    """Return the fault in an argument; if it's about connections to all providers, one for each."""
     try:
-        return parse_fault(text)
+        fault = parse_fault(text)
     except ValueError as err:
         raise argparse.ArgumentTypeError(str(err)) from err
+    if fault.provider is not None and fault.provider not in PROVIDERS:
+        raise argparse.ArgumentTypeError(
+            f"The sandbox has no provider {fault.provider!r}, only {', '.join(PROVIDERS)}"
+        )
+    if fault.problem == "unreachable" and fault.provider is None:
+        return [replace(fault, provider=name) for name in PROVIDERS]
+    return [fault]
 
 
 def _demo_failover(names: Sequence[str], stream: TextIO) -> int:
@@ -172,11 +181,9 @@ def _serve(options: argparse.Namespace, stream: TextIO) -> int:
         sandbox = Sandbox(
             port=options.port,
             webhook_url=options.webhook_url,
-            own_ports=[
-                fault.provider
-                for fault in options.faults
-                if fault.problem == "unreachable" and fault.provider
-            ],
+            own_ports={
+                fault.provider: None for fault in options.faults if fault.problem == "unreachable"
+            },
         )
     except (LookupError, OSError, ValueError) as err:
         report.line(f"The sandbox can't start: {err}")

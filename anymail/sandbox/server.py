@@ -250,8 +250,8 @@ class Sandbox:
         - ``retry_after``: in how many seconds a busy provider asks to come back
         - ``seconds``: how long the provider is unreachable, from now on; by default 5
 
-        Raises ValueError for anything else, and for "unreachable" without a provider in
-        ``own_ports``.
+        Raises LookupError for an unknown provider; ValueError for any other problem, and for
+        "unreachable" without a provider in ``own_ports``.
         """
         fault = Fault(
             problem,
@@ -270,6 +270,8 @@ class Sandbox:
 
     def add_fault(self, fault: Fault) -> None:
         """Have something go wrong: see fail_next."""
+        if fault.provider is not None:
+            self.provider(fault.provider)
         if fault.problem != "unreachable":
             self.faults.add(fault)
             return

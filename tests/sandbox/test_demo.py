@@ -12,6 +12,7 @@ from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import requests
 from django.dispatch import receiver
@@ -20,6 +21,7 @@ from django.test import SimpleTestCase, override_settings, tag
 from anymail import signals
 from anymail.providers import PROVIDERS, Webhook
 from anymail.sandbox import ApiRequest, Sandbox, commands, demo, failover
+from anymail.sandbox.faults import Fault
 from anymail.sandbox.mailgun import Mailgun
 from anymail.sandbox.postmark import Postmark
 from anymail.sandbox.site import DemoSite
@@ -622,6 +624,38 @@ class CommandTests(SimpleTestCase):
             )
         self.assertEqual(status, 0)
         self.assertNotIn("Webhooks need", output)
+
+    def test_serve_with_faults(self):
+        """They are there when it's said that messages can be sent."""
+        found: list[Any] = []
+
+        class KnownSandbox(Sandbox):
+            def __enter__(self):
+                found.append(self)
+                return super().__enter__()
+
+        faults = ["busy:3", "postmark=accountx2", "postmark=unreachable:60", "unclear@20%"]
+        arguments = [argument for fault in faults for argument in ("--fault", fault)]
+        with patch.object(commands, "Sandbox", KnownSandbox), self.interrupt():
+            status, output = self.run_command("serve", "--port", "0", *arguments)
+            self.assertEqual(status, 0)
+            everybody, _ = self.run_command("serve", "--port", "0", "--fault", "unreachable")
+        self.assertEqual(everybody, 0)
+        ports = [{urlsplit(sandbox.url(name)).port for name in PROVIDERS} for sandbox in found]
+        self.assertEqual([len(each) for each in ports], [2, len(PROVIDERS)])
+        self.assertIn(f"'POSTMARK_API_URL': '{found[0].url('postmark')}'", output)
+        self.assertEqual(
+            [found[0].faults.next("postmark") for _ in range(2)],
+            [Fault("busy", seconds=3, calls=0), Fault("account", calls=1, provider="postmark")],
+        )
+
+    def test_serve_with_unknown_faults(self):
+        for fault, text in [
+            ("bad", "must be one of message"),
+            ("nonesuch=busy", "no provider 'nonesuch'"),
+            ("busy:soon", "'busy:soon' is no fault"),
+        ]:
+            self.assert_refused(("serve", "--fault", fault), text)
 
     def test_serve_elsewhere(self):
         with self.interrupt():

@@ -79,6 +79,10 @@ class FaultTests(SandboxTestCase):
             with self.assertRaisesMessage(ValueError, "own_ports"):
                 self.sandbox.fail_next("unreachable", provider=provider)
 
+    def test_unknown_provider(self):
+        with self.assertRaisesMessage(LookupError, "nonesuch"):
+            self.sandbox.fail_next("busy", provider="nonesuch")
+
     def test_unknown_problem(self):
         with self.assertRaisesMessage(ValueError, "message, unsuitable"):
             self.sandbox.fail_next("bad weather")
