@@ -197,18 +197,19 @@ class Setting:
             value = override
         if value is UNSET:
             value = _find_setting(full_name, self.bare)
+        if value is UNSET and self.required is not True:
+            value = self.default if self.default_of is None else self.default_of(owner)
+        if self.kind is not None and value is not UNSET and not (value is None and self.none):
+            try:
+                value = self.kind(value)
+            except ValueError as error:
+                text, docs = f"{full_name} {error}.", self.docs(owner)
+                # Not from the error: its traceback has the value.
+                raise configuration_error(text, docs, kwargs) from None
         if self.required is True and _is_empty(value):
             option = self.options[0] if self.options else full_name
             raise _missing(option, full_name, kwargs, self.bare, self.docs(owner))
-        if value is UNSET:
-            value = self.default if self.default_of is None else self.default_of(owner)
-        if self.kind is None or (value is None and self.none):
-            return value
-        try:
-            return self.kind(value)
-        except ValueError as error:
-            # Not from the error: its traceback has the value.
-            raise configuration_error(f"{full_name} {error}.", self.docs(owner), kwargs) from None
+        return value
 
 
 @overload
@@ -330,7 +331,7 @@ def base_url(value: Any) -> str:
     """Return a base URL with the "/" at its end that joining it with an endpoint needs."""
     if not isinstance(value, str):
         raise ValueError(f"must be a URL, not {value!r:.100}")  # noqa: TRY004
-    return value if value.endswith("/") else f"{value}/"
+    return value if value.endswith("/") or not value else f"{value}/"
 
 
 def number(*, minimum: float = 0, integer: bool = False) -> Callable[[Any], Any]:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from unittest import TestResult
+from unittest.mock import patch
 
 from django.test import SimpleTestCase
 from django.utils.module_loading import import_string
 
 from anymail.providers import PROVIDERS, Webhook
 
+from .docs import test_provider_pages
 from .docs.blocks import ROOT
+from .feature_matrix import GROUPS, PATH
+from .golden import test_golden
 from .utils import PACKAGE, skip_without
 
 TESTS = ROOT / "tests"
@@ -123,13 +128,14 @@ class ListsTests(SimpleTestCase):
                     self.assertEqual(list(map(distribution, found.pop(former))), names)
         with_packages = [item.extra for item in PROVIDERS.values() if item.packages]
         [everything] = found.pop("all")
-        self.assertEqual(everything, f"django-anymail[{','.join([*with_packages, *found])}]")
+        names = everything.partition("[")[2].rstrip("]").split(",")
+        self.assertEqual(names, sorted([*with_packages, *found]))
 
     def test_keywords(self):
         text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
         keywords = re.findall(r'"([^"]+)"', text.partition("keywords = [")[2].partition("]")[0])
         names = [provider.esp_name for provider in PROVIDERS.values()]
-        self.assertEqual(keywords[-len(names) :], names)
+        self.assertEqual(set(keywords[-len(names) :]), set(names))
 
     def test_readme(self):
         text = Path(ROOT, "README.rst").read_text(encoding="utf-8")
@@ -147,17 +153,15 @@ class ListsTests(SimpleTestCase):
 
     def test_tables(self):
         """Those that tell something about each provider."""
-        for page, begin, end in (
-            ("help", "\n.. _provider-logs:", "\n.. _"),
-            ("securing_webhooks", "\n.. _webhook-protection:", "\n.. _"),
-            ("tips/international_email", "     - With such an address", "\n\n"),
+        for page, begin, end, pattern in (
+            ("help", "\n.. _provider-logs:", "\n.. _", r":doc:`esps/(\w+)`"),
+            ("securing_webhooks", "\n   * - Provider\n", "\n.. _", r"(?m)^   \* - (.+)"),
+            ("tips/international_email", "- With such an address", "\n\n", r":doc:`/esps/(\w+)`"),
         ):
             text = (ROOT / "docs" / f"{page}.rst").read_text(encoding="utf-8")
-            table = text.partition(begin)[2].partition(end)[0]
-            for provider in PROVIDERS.values():
-                with self.subTest(page, provider=provider.module):
-                    link, title = f"esps/{provider.module}`", f"\n   * - {provider.esp_name}\n"
-                    self.assertTrue(link in table or title in table)
+            found = re.findall(pattern, text.partition(begin)[2].partition(end)[0])
+            with self.subTest(page):
+                self.assertEqual({name.lower().replace(" ", "_") for name in found}, set(PROVIDERS))
 
     def test_generated_lists(self):
         for page, form in {
@@ -168,3 +172,32 @@ class ListsTests(SimpleTestCase):
         }.items():
             text = (ROOT / "docs" / f"{page}.rst").read_text(encoding="utf-8")
             self.assertEqual(text.count(f"\n.. anymail-providers:: {form}\n"), 1, page)
+
+
+class MissingEntryTests(SimpleTestCase):
+    """Without an entry in the registry, each list that it belongs to is wrong."""
+
+    TESTS = (
+        ModulesTests("test_modules"),
+        ModulesTests("test_tests"),
+        ListsTests("test_extras"),
+        ListsTests("test_keywords"),
+        ListsTests("test_readme"),
+        ListsTests("test_tables"),
+        test_provider_pages.PageTests("test_there_is_a_page_for_each_provider"),
+        test_golden.GoldenFilesTests("test_there_are_no_others"),
+    )
+
+    def test_each_list(self):
+        with patch.dict(PROVIDERS):
+            del PROVIDERS["mailjet"]
+            for test in self.TESTS:
+                with self.subTest(test.id()):
+                    result = TestResult()
+                    test.run(result)
+                    self.assertTrue(result.failures, result.errors)
+
+    def test_feature_matrix(self):
+        page = PATH.read_text(encoding="utf-8")
+        rows = re.findall(r"^   \* - :doc:`(\w+)`", page, re.MULTILINE)
+        self.assertEqual(rows, list(PROVIDERS) * len(GROUPS))

@@ -48,7 +48,7 @@ LIST_UNSUBSCRIBE_SUBSTITUTION = "Header__List_Unsubscribe"
 
 def _first(value: Any) -> Any:
     # The webhook can use several keys.
-    return credentials(value)[0]
+    return next(iter(credentials(value)), None)
 
 
 class EmailBackend(AnymailRequestsBackend):

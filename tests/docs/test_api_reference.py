@@ -42,6 +42,7 @@ def public_names() -> dict[str, set[str]]:
             names[module] -= promised
     names["anymail.utils"] = promised
     names["anymail.message"] |= IMPORTED["anymail.message"]
+    names["anymail.backends.base"] |= {"BasePayload", "Combiner", "Converter", "MessageAttr"}
     names["anymail.sandbox"] = set(sandbox.__all__)
     # Defined in anymail.sending, but these are the places to import them from.
     names["anymail.backends.base"] |= {

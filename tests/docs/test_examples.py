@@ -100,6 +100,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 # Settings of packages that a page is about, which are not Anymail's
 OWN_SETTINGS: dict[str, set[str]] = {
     "docs/adding_a_provider.rst": {"CARRIER_PIGEON_API_KEY", "CARRIER_PIGEON_SIGNING_KEY"},
+    "docs/contributing_a_provider.rst": {"CARRIER_PIGEON_SIGNING_KEY"},
 }
 
 # Modules that a page imports and that are not there, with their content: what a project, or another
@@ -123,17 +124,8 @@ NEEDS: dict[tuple[str, str], bool] = {
     ("README.rst", "EMAIL_BACKEND"): TABS["Before Django 6.1"],
 }
 
-# Why a block can't be run, by page and some text in that block. Such blocks are only compiled.
-NOT_RUN: dict[tuple[str, str], str] = {
-    (
-        "docs/adding_a_provider.rst",
-        "WEBHOOKS =",
-    ): "part of anymail/urls.py; test_tutorial.py uses it",
-}
-
-
 # Languages of blocks. Only Python and some console commands are run.
-LANGUAGES = {"console", "doctest", "html", "json", "pycon", "python", "text"}
+LANGUAGES = {"console", "doctest", "html", "json", "pycon", "python", "rst", "text"}
 
 
 # -- What all pages can use -------------------------------------------------------------------
@@ -302,11 +294,8 @@ class BlockTestCase(SimpleTestCase):
     def run_block(self, block: Block) -> None:
         if block.is_python:
             kind = block.kind()
-            if not block.is_for_this_django:
-                return
-            if not all(met for (page, text), met in NEEDS.items() if _is_in(block, page, text)):
-                return
-            if not any(_is_in(block, page, text) for page, text in NOT_RUN):
+            needs = (met for (page, text), met in NEEDS.items() if _is_in(block, page, text))
+            if block.is_for_this_django and all(needs):
                 getattr(self, f"run_{kind}")(block)
         elif block.language == "console":
             self.run_console(block)
@@ -915,7 +904,7 @@ class BlockTests(BlockTestCase):
 
     def test_tables_are_of_use(self):
         blocks = [block for blocks in BLOCKS.values() for block in blocks]
-        for page, text in [*NEEDS, *NOT_RUN]:
+        for page, text in NEEDS:
             with self.subTest(page, text=text):
                 self.assertTrue(any(_is_in(block, page, text) for block in blocks))
         for page in [*SETUP, *SETTINGS, *OWN_SETTINGS, *MODULES, *FILES]:

@@ -1,6 +1,7 @@
-"""Builds the provider of docs/adding_a_provider.rst, uses it over HTTP, and runs the contracts.
+"""Does what docs/adding_a_provider.rst and docs/contributing_a_provider.rst say, and tries it.
 
-The blocks become files of the package that the page describes, in a temporary directory.
+The blocks become files of the package that the first page describes, in a temporary directory; and
+files in a copy of the repository, where Anymail's own tests are run.
 """
 
 from __future__ import annotations
@@ -10,34 +11,31 @@ import hashlib
 import hmac
 import importlib
 import json
+import os
+import shutil
+import subprocess
 import sys
 import tempfile
-import types
-import unittest
+import textwrap
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import requests
 from django.core.mail import EmailMessage
-from django.test import LiveServerTestCase, SimpleTestCase, override_settings, tag
-from django.urls import include, path
+from django.test import LiveServerTestCase, SimpleTestCase, tag
 
 from anymail import signals
 from anymail.exceptions import AnymailRequestsAPIError, AnymailUnsupportedFeature
 from anymail.message import AnymailMessage
-from anymail.urls import _view_on_first_request
 
-from ..backends import test_contract as backend_contract
 from ..http_server import Answer, HttpServer
 from ..utils import use_backend
-from ..webhooks import test_contract as webhook_contract
-from ..webhooks import test_fixtures
 from .blocks import ROOT, blocks_in
 
 PACKAGE = "anymail_carrier_pigeon"
 BLOCKS = blocks_in(ROOT / "docs" / "adding_a_provider.rst")
+CONTRIBUTION = blocks_in(ROOT / "docs" / "contributing_a_provider.rst")
 
 
 def write_files(directory: Path, prefix: str) -> None:
@@ -194,59 +192,106 @@ class UseTests(TutorialTestCase, LiveServerTestCase):
 
 
 @tag("exhaustive")
-class ContributionTests(TutorialTestCase):
-    """What the page says about Anymail's own tests: the entries make this provider pass them."""
+class ContributionTests(SimpleTestCase):
+    """Does in a copy of the repository what docs/contributing_a_provider.rst says."""
+
+    MOVED = {
+        f"{PACKAGE}/backend.py": "anymail/backends/carrier_pigeon.py",
+        f"{PACKAGE}/webhooks.py": "anymail/webhooks/carrier_pigeon.py",
+    }
+    COPIED = ["anymail", "docs", "tests", "pyproject.toml", "README.rst", "runtests.py"]
+
+    # What looks at all providers, or at everything in a directory
+    LABELS = [
+        *("tests.golden", "tests.test_providers", "tests.test_feature_matrix", "tests.test_urls"),
+        *("tests.test_architecture", "tests.test_checks", "tests.test_public_names"),
+        *("tests.docs.test_provider_pages", "tests.docs.test_settings_reference"),
+        "tests.docs.test_api_reference",
+        *("tests.sandbox.test_boundaries", "tests.sandbox.test_server.ProviderTests"),
+        *("tests.webhooks.test_fixtures", "tests.webhooks.test_vectors"),
+    ]
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        write_files(cls.directory, "tests/")
+        directory = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(directory.cleanup)
+        cls.directory = Path(directory.name)
+        ignored = shutil.ignore_patterns("__pycache__", "_build")
+        for name in cls.COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, cls.directory / name, ignore=ignored)
+            else:
+                shutil.copy(ROOT / name, cls.directory)
+        for source, target in cls.MOVED.items():
+            write_files(cls.directory, source)
+            shutil.move(cls.directory / source, cls.directory / target)
+        for block in CONTRIBUTION:
+            file, _, place = block.caption.partition(", before: ")
+            if place:
+                cls.insert(cls.directory / file, place, block.text)
+            elif file:
+                target = cls.directory / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(f"{block.text}\n", encoding="utf-8")
+        for block in CONTRIBUTION:
+            for command in block.text.splitlines() if block.language == "console" else []:
+                if command.startswith("$ python -m tests."):
+                    cls.run_in_copy(*command.split()[2:])
 
-    def urls(self) -> types.ModuleType:
-        """Return a URLconf like Anymail's own, with the entries that the page has for that."""
-        [block] = [block for block in BLOCKS if "WEBHOOKS = [" in block.text]
-        names: dict[str, Any] = {}
-        exec(compile(block.text, str(block), "exec", dont_inherit=True), names)
-        patterns = [
-            path(route, _view_on_first_request(view_path), name=name)
-            for route, view_path, name in names["WEBHOOKS"]
-        ]
-        urls = types.ModuleType("urls")
-        vars(urls)["urlpatterns"] = [path("anymail/", include((patterns, "anymail")))]
-        return urls
+    @staticmethod
+    def insert(path: Path, place: str, text: str) -> None:
+        """Insert text before the first line that has something in it, with its indentation."""
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        number = next(number for number, line in enumerate(lines) if place in line)
+        indent = lines[number][: -len(lines[number].lstrip())]
+        lines.insert(number, textwrap.indent(f"{text.rstrip()}\n", indent))
+        path.write_text("".join(lines), encoding="utf-8")
 
-    def entry(self, file: str) -> Any:
-        """Return the entry that the page has for one of the tables of Anymail's tests."""
-        names: dict[str, Any] = {}
-        source = (self.directory / file).read_text(encoding="utf-8")
-        exec(compile(source, file, "exec", dont_inherit=True), names)
-        return names["CARRIER_PIGEON"]
+    @classmethod
+    def run_in_copy(cls, *arguments: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(cls.directory)}
+        environment.pop("DJANGO_SETTINGS_MODULE", None)
+        process = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=cls.directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if process.returncode:
+            raise AssertionError(f"{arguments}\n{process.stdout}\n{process.stderr}")
+        return process.stdout
 
-    def run_tests(self, test_case: type[unittest.TestCase], at_least: int) -> None:
-        result = unittest.TestResult()
-        unittest.defaultTestLoader.loadTestsFromTestCase(test_case).run(result)
-        for test, text in result.failures + result.errors:
-            with self.subTest(str(test)):
-                self.fail(text)
-        self.assertGreaterEqual(result.testsRun, at_least)
+    def run_tests(self, *arguments: str) -> int:
+        """Run tests in the copy. Returns the number of those that passed."""
+        output = self.run_in_copy("-W", "error", "runtests.py", *arguments)
+        return int(output.rpartition(" passed, 0 failed")[0].rpartition("\n")[2])
 
-    def test_backend_contract(self):
-        case = self.entry("tests/backends/cases.py")
-        self.run_tests(backend_contract._make_test_case(case), at_least=50)
+    def test_its_contracts(self):
+        labels = ("tests.backends.test_contract", "tests.webhooks.test_contract")
+        self.assertGreater(self.run_tests("-k", "CarrierPigeon", *labels), 100)
 
-    def test_webhook_contract(self):
-        case = self.entry("tests/webhooks/cases.py")
-        modules = {
-            "anymail.webhooks.carrier_pigeon": importlib.import_module(f"{PACKAGE}.webhooks"),
-            "urls": self.urls(),
-        }
-        fixtures = self.directory / "tests" / "fixtures"
-        with (
-            patch.dict(sys.modules, modules),
-            patch("tests.webhooks.harness.FIXTURES", fixtures),
-            override_settings(ROOT_URLCONF="urls"),
-        ):
-            for view in case.views:
-                self.run_tests(webhook_contract._make_test_case(case, view), at_least=20)
-            with patch.dict(test_fixtures.CASES, {case.esp: case}):
-                self.run_tests(test_fixtures._make_test_case(case.esp), at_least=2)
+    def test_all_lists(self):
+        self.run_tests(*self.LABELS)
+
+    def test_sandbox(self):
+        output = self.run_in_copy("-m", "anymail.sandbox", "demo", "--esp", "carrier_pigeon")
+        self.assertIn("Carrier Pigeon", output)
+
+    def test_wheel(self):
+        self.assertIn("in order", self.run_in_copy("-W", "error", "tests/check_wheel.py", "--tree"))
+
+    def test_generated_lists(self):
+        try:
+            import sphinx  # noqa: F401
+        except ImportError:
+            self.skipTest("needs Sphinx")
+        code = (
+            "import sys; sys.path[:0] = ['docs/_ext']; "
+            "from anymail_providers import FORMS, PROVIDERS; "
+            "print([form for form in FORMS if 'carrier_pigeon' in "
+            "str(FORMS[form](list(PROVIDERS.values())))] == list(FORMS))"
+        )
+        self.assertEqual(self.run_in_copy("-c", code), "True\n")
