@@ -208,6 +208,7 @@ class ContributionTests(SimpleTestCase):
         *("tests.docs.test_provider_pages", "tests.docs.test_settings_reference"),
         "tests.docs.test_api_reference",
         *("tests.sandbox.test_boundaries", "tests.sandbox.test_server.ProviderTests"),
+        *("tests.sandbox.test_refusals", "tests.sandbox.test_webhooks"),
         *("tests.webhooks.test_fixtures", "tests.webhooks.test_vectors"),
     ]
 
@@ -226,6 +227,7 @@ class ContributionTests(SimpleTestCase):
         for source, target in cls.MOVED.items():
             write_files(cls.directory, source)
             shutil.move(cls.directory / source, cls.directory / target)
+        (cls.directory / PACKAGE).rmdir()
         for block in CONTRIBUTION:
             file, _, place = block.caption.partition(", before: ")
             if place:
