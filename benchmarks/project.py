@@ -25,13 +25,13 @@ def set_up() -> None:
         django.setup()
 
 
-def offline_backend(name: str, answer: Any) -> Any:
+def offline_backend(name: str, answer: Any, status_code: int = 200) -> Any:
     """Return an open email backend that gets the answer (JSON data, or None) to each call."""
     set_up()
     import requests
 
     response = requests.Response()
-    response.status_code = 200
+    response.status_code = status_code
     response.encoding = "utf-8"
     response._content = b"" if answer is None else json.dumps(answer).encode()
     backend: Any = import_module(f"anymail.backends.{name}").EmailBackend()
@@ -54,4 +54,4 @@ def offline_postmark(to: str = "to@example.com") -> Any:
 
 
 def offline_sendgrid() -> Any:
-    return offline_backend("sendgrid", None)
+    return offline_backend("sendgrid", None, status_code=202)

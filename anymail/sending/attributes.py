@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from ..addresses import parse_address_list, parse_single_address
@@ -80,6 +80,8 @@ class MessageAttribute:
     """Whether it asks for an individual message to each ``to`` recipient."""
     setter: str = ""
     """The method that gets the value in the end. By default, ``set_<attr>``."""
+    needs_value: bool = field(init=False)
+    """Whether nothing comes of it if neither the message nor SEND_DEFAULTS has a value."""
 
     @classmethod
     def of(cls, row: MessageAttr | MessageAttribute) -> MessageAttribute:
@@ -96,6 +98,7 @@ class MessageAttribute:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "setter", self.setter or f"set_{self.attr}")
+        object.__setattr__(self, "needs_value", self.combiner in (None, *COMBINERS))
 
     def as_row(self) -> MessageAttr:
         """Return it in the short form."""
@@ -106,6 +109,15 @@ class MessageAttribute:
         expected = self.value_type
         if expected is not None and not expected.is_valid(value):
             raise TypeError(f'"{self.attr}" {where} must be {expected.name}')
+
+
+COMBINERS = (
+    concat_lists,
+    last,
+    merge_dicts_deep,
+    merge_dicts_one_level,
+    merge_dicts_shallow,
+)
 
 
 def _addresses(attr: str) -> MessageAttribute:

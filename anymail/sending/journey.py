@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -131,15 +130,18 @@ def journey_of(message: Any, mailer: str | None = None) -> Journey:
     return journey
 
 
-@contextmanager
-def on_journey(journey: Journey) -> Iterator[None]:
+class on_journey:  # noqa: N801 (used as a statement)
     """Let the message that is given to a backend within be on a journey.
 
     (A context variable, since the backend's methods for that can be overridden, and take nothing
     but the message.)
     """
-    token = _current.set(journey)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    def __init__(self, journey: Journey) -> None:
+        self.journey = journey
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self.journey)
+
+    def __exit__(self, *error: object) -> None:
+        _current.reset(self._token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timezone
 from email.message import Message
@@ -63,6 +64,9 @@ class BasePayload:
     )
     """Attributes that ask for an individual message to each recipient, even if empty."""
 
+    _known_attributes: ClassVar[tuple[Any, tuple[MessageAttribute, ...]]] = ((None,) * 3, ())
+    """The tables above, as they were last seen, and what is known about their attributes."""
+
     native_batch: ClassVar[NativeBatch | None] = None
     """What the provider takes in one call for a batch; None if it has nothing like that."""
 
@@ -91,21 +95,30 @@ class BasePayload:
         """Parts of a multipart/related among the alternatives, to be attached."""
 
         self.init_payload()
-        for row in (*self.base_message_attrs, *self.anymail_message_attrs, *self.esp_message_attrs):
-            attribute = MessageAttribute.of(row)
-            value = self._combine(attribute)
-            is_set = value is not UNSET
+        for attribute in self._attributes():
+            attr = attribute.attr
+            value = getattr(message, attr, UNSET)
+            if value is not UNSET or attr in defaults or not attribute.needs_value:
+                value = self._combine(attribute, value)
             ignored_features = self._ignored_features
-            if is_set:
+            if value is not UNSET:
                 self._apply(attribute, value)
-            if attribute.attr in self._batch_attrs_used:
-                self._batch_attrs_used[attribute.attr] = is_set
-                if is_set and self._ignored_features == ignored_features:
+            if attr in self._batch_attrs_used:
+                self._batch_attrs_used[attr] = value is not UNSET
+                if value is not UNSET and self._ignored_features == ignored_features:
                     self._is_batch_ignored = False
 
-    def _combine(self, attribute: MessageAttribute) -> Any:
+    def _attributes(self) -> tuple[MessageAttribute, ...]:
+        """Return all that is known about the attributes in the tables."""
+        tables = self.base_message_attrs, self.anymail_message_attrs, self.esp_message_attrs
+        known_tables, attributes = self._known_attributes
+        if any(map(operator.is_not, tables, known_tables)):
+            attributes = tuple(MessageAttribute.of(row) for table in tables for row in table)
+            type(self)._known_attributes = tables, attributes
+        return attributes
+
+    def _combine(self, attribute: MessageAttribute, value: Any) -> Any:
         """Return the message's value combined with the default, or UNSET."""
-        value = getattr(self.message, attribute.attr, UNSET)
         if value is not UNSET and value is not None:
             if attribute.validate is not None:
                 getattr(self, attribute.validate)(attribute.attr, value)
@@ -265,11 +278,11 @@ class BasePayload:
 
         Only works once all attributes are processed.
         """
-        return [
-            email
-            for recipient_type in recipient_types or ("to", "cc", "bcc")
-            for email in self._values.get(recipient_type, ())
-        ]
+        values = self._values
+        emails: list[EmailAddress] = []
+        for recipient_type in recipient_types or ("to", "cc", "bcc"):
+            emails += values.get(recipient_type, ())
+        return emails
 
     def batch_recipients(
         self, emails: Iterable[EmailAddress] | None = None
