@@ -55,9 +55,9 @@ from .certificates import certificate_names
 from .decoding import (
     as_addr_spec,
     as_iso_time,
-    as_key,
     as_str,
     as_tags,
+    as_word,
     decode_base64,
     get_list,
     get_object,
@@ -364,7 +364,7 @@ def _topic_preferences(preferences: Any) -> dict[str, str]:
     return {
         "": "OptIn",
         **{
-            as_key(topic.get("topicName")): as_key(topic.get("subscriptionStatus"))
+            as_word(topic.get("topicName")): as_word(topic.get("subscriptionStatus"))
             for name in ("topicDefaultSubscriptionStatus", "topicSubscriptionStatus")
             for topic in get_list(preferences, name)
             if isinstance(topic, dict)
@@ -375,7 +375,7 @@ def _topic_preferences(preferences: Any) -> dict[str, str]:
 def _mail_headers(ses_event: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the headers of the sent message, as far as SES includes them."""
     return [
-        (as_key(header.get("name")).lower(), unfold(as_key(header.get("value"))))
+        (as_word(header.get("name")).lower(), unfold(as_word(header.get("value"))))
         for header in get_list(ses_event, "mail", "headers")
         if isinstance(header, dict)
     ]
@@ -431,7 +431,7 @@ class AmazonSESInboundWebhookView(AmazonSESBaseWebhookView):
         message.envelope_sender = as_addr_spec(get_path(ses_event, "mail", "source"))
         recipients = get_list(ses_event, "receipt", "recipients")
         message.envelope_recipient = as_addr_spec(recipients[0]) if recipients else None
-        verdict = as_key(get_path(ses_event, "receipt", "spamVerdict", "status"))
+        verdict = as_word(get_path(ses_event, "receipt", "spamVerdict", "status"))
         message.spam_detected = SPAM_VERDICTS.get(verdict.lower())
         return [
             AnymailInboundEvent(
@@ -458,8 +458,8 @@ class AmazonSESInboundWebhookView(AmazonSESBaseWebhookView):
                 )
             return AnymailInboundMessage.parse_raw_mime(content)
         if action_type == "S3":
-            bucket_name = as_key(action.get("bucketName"))
-            object_key = as_key(action.get("objectKey"))
+            bucket_name = as_word(action.get("bucketName"))
+            object_key = as_word(action.get("objectKey"))
             if not bucket_name or not object_key:
                 raise AnymailWebhookValidationFailure("No S3 object in Amazon SES webhook")
             return AnymailInboundMessage.parse_raw_mime_chunks(

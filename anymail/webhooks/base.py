@@ -19,6 +19,7 @@ from .._docs import with_docs
 from ..conf import (
     as_list,
     credential,
+    credentials,
     get_anymail_setting,
     read_settings,
     setting,
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger("anymail.webhooks")
+
+as_keys = credentials  # its former name
 
 
 class AnymailCoreWebhookView(View):
@@ -355,11 +358,3 @@ def _log_unprotected(view: str, esp_name: str) -> None:
         esp_name,
         view,
     )
-
-
-def as_keys(value: str | Iterable[str] | None) -> list[str]:
-    """Return the keys for signatures in a setting, which can be a single one or several.
-
-    Without empty ones: those would accept what anybody has signed with that.
-    """
-    return [key for key in as_list(value) if key]

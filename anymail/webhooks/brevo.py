@@ -31,12 +31,12 @@ from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_float,
-    as_key,
     as_metadata,
     as_str,
     as_tags,
     as_text,
     as_unix_time,
+    as_word,
     get_list,
     get_object,
     get_path,
@@ -112,7 +112,7 @@ class BrevoTrackingWebhookView(BrevoBaseWebhookView):
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         """Return the normalized event."""
         event_type, reject_reason = EVENT_TYPES.get(
-            as_key(esp_event.get("event")), (EventType.UNKNOWN, None)
+            as_word(esp_event.get("event")), (EventType.UNKNOWN, None)
         )
         tags = esp_event["tags"] if "tags" in esp_event else esp_event.get("tag")
         return AnymailTrackingEvent(
@@ -211,7 +211,7 @@ class BrevoInboundWebhookView(BrevoBaseWebhookView):
         )
 
     def _download_attachment(self, downloads: Downloads, attachment: Any) -> AnymailInboundMessage:
-        token = as_key(get_path(attachment, "DownloadToken"))
+        token = as_word(get_path(attachment, "DownloadToken"))
         if not token.strip("."):  # in a URL, dots alone have a meaning of their own
             raise AnymailWebhookValidationFailure(
                 f"Missing DownloadToken of an attachment in {self.esp_name} webhook"

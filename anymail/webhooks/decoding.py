@@ -207,9 +207,12 @@ def as_text(value: Any) -> str | None:
     return as_str(value) or None
 
 
-def as_key(value: Any) -> str:
+def as_word(value: Any) -> str:
     """Return a word to look up in a table of the provider's words; "" if it isn't text."""
     return value if isinstance(value, str) else ""
+
+
+as_key = as_word  # its former name
 
 
 def as_float(value: Any) -> float | None:

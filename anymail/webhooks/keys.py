@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from .._docs import docs_of_setting
+from ..conf import as_list
 from ..exceptions import AnymailConfigurationError
 from .public_keys import is_signature, load_public_key
 from .signatures import ascii_key, matches_any
@@ -60,16 +61,16 @@ class SharedKeys(SigningKeys):
 
 
 class PublicKeys(SigningKeys):
-    """Public keys, in base64 of their DER, or as PEM.
+    """Public keys, in base64 of their DER, or as PEM. One, or a list of several.
 
-    They are loaded when they are needed first. That raises AnymailConfigurationError if they are
-    something else than keys, or of another type; and AnymailImproperlyInstalled without the
-    cryptography package.
+    They are loaded when they are needed first. That raises AnymailConfigurationError if there is
+    none, or if they are something else than keys, or of another type; and
+    AnymailImproperlyInstalled without the cryptography package.
     """
 
     def __init__(
         self,
-        keys: Sequence[Any],
+        keys: Any,
         setting: str,
         *,
         key_type: Literal["RSA", "EC"],
@@ -77,7 +78,7 @@ class PublicKeys(SigningKeys):
         esp_name: str,
         install_extra: str,
     ) -> None:
-        super().__init__(keys, setting)
+        super().__init__([key for key in as_list(keys) if key], setting)
         self._loaded: list[Any] | None = None
         self._details: dict[str, Any] = {
             "key_type": key_type,
@@ -92,7 +93,7 @@ class PublicKeys(SigningKeys):
             # All of them, so that a mistake in any is found.
             self._loaded = [
                 load_public_key(key, setting=self.setting, **self._details)
-                for key in self.configured
+                for key in self.configured or [None]
             ]
         return self._loaded
 

@@ -28,9 +28,9 @@ from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_iso_time,
-    as_key,
     as_str,
     as_tags,
+    as_word,
     get_list,
     get_object,
     get_path,
@@ -165,13 +165,13 @@ def _from_version_1(esp_event: dict[str, Any], data: dict[str, Any]) -> AnymailT
     # What the activity is about: a click, a bounce, ...
     morph = get_object(data, "morph")
     return AnymailTrackingEvent(
-        event_type=EVENT_TYPES.get(as_key(data.get("type")), EventType.UNKNOWN),
+        event_type=EVENT_TYPES.get(as_word(data.get("type")), EventType.UNKNOWN),
         timestamp=as_iso_time(data.get("created_at")),
         event_id=as_str(data.get("id")),
         esp_event=esp_event,
         message_id=as_str(get_path(email, "message", "id")),
         recipient=as_addr_spec(get_path(email, "recipient", "email")),
-        reject_reason=REJECT_REASONS.get(as_key(morph.get("object"))),
+        reject_reason=REJECT_REASONS.get(as_word(morph.get("object"))),
         description=as_str(morph.get("readable_reason") or morph.get("reason")),
         tags=as_tags(email.get("tags")),
         click_url=as_str(morph.get("url")),
@@ -180,7 +180,7 @@ def _from_version_1(esp_event: dict[str, Any], data: dict[str, Any]) -> AnymailT
 
 def _from_version_2(esp_event: dict[str, Any], data: dict[str, Any]) -> AnymailTrackingEvent:
     # data.type can be the status of the message, rather than what has happened.
-    activity = as_key(esp_event.get("type")).removeprefix("activity.")
+    activity = as_word(esp_event.get("type")).removeprefix("activity.")
     event_type = EVENT_TYPES.get(activity, EventType.UNKNOWN)
     meta = get_object(data, "meta")
     return AnymailTrackingEvent(

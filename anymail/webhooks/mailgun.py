@@ -36,12 +36,12 @@ from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_float,
-    as_key,
     as_metadata,
     as_str,
     as_tags,
     as_text,
     as_unix_time,
+    as_word,
     form_data,
     get_object,
     get_path,
@@ -221,7 +221,7 @@ class MailgunTrackingWebhookView(MailgunBaseWebhookView):
         description = as_str(get_path(event_data, "delivery-status", "description"))
         reject_reason = None
         if (reason := event_data.get("reason")) is not None:
-            reject_reason = REJECT_REASONS.get(as_key(reason), RejectReason.OTHER)
+            reject_reason = REJECT_REASONS.get(as_word(reason), RejectReason.OTHER)
         if event_type == EventType.REJECTED:
             # These have another format.
             recipient = recipient or _only_addr_spec(
@@ -289,7 +289,7 @@ class MailgunInboundWebhookView(InboundFormView, MailgunBaseWebhookView):
     def decode(self, request: HttpRequest) -> list[Form]:
         if _is_json(request):
             event = get_path(json_object(request, self.esp_name), "event-data", "event")
-            self._refuse_tracking(as_key(event))
+            self._refuse_tracking(as_word(event))
         form = Form.read(request, self.esp_name, _ATTACHMENT_FIELD)
         event = form.text("event")
         if event not in (None, "inbound"):
@@ -423,7 +423,7 @@ def _raw_headers(form: Form) -> str:
     return "".join(
         f"{name}: {unfold(text)}\n"
         for name, value in _header_pairs(message_headers)
-        if _HEADER_NAME.fullmatch(as_key(name)) and (text := as_str(value)) is not None
+        if _HEADER_NAME.fullmatch(as_word(name)) and (text := as_str(value)) is not None
     )
 
 

@@ -27,12 +27,12 @@ from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_float,
-    as_key,
     as_metadata,
     as_str,
     as_tags,
     as_text,
     as_unix_time,
+    as_word,
     decode_base64,
     get_list,
     get_object,
@@ -117,13 +117,13 @@ class MailjetTrackingWebhookView(AnymailBaseWebhookView):
 
 def _classify(esp_event: dict[str, Any]) -> tuple[str, str | None]:
     """Return the event type and reject reason of an event."""
-    event_type = EVENT_TYPES.get(as_key(esp_event.get("event")), EventType.UNKNOWN)
+    event_type = EVENT_TYPES.get(as_word(esp_event.get("event")), EventType.UNKNOWN)
     error = esp_event.get("error")
     if error is None:
         return event_type, None
     if error == GREYLISTED and not esp_event.get("hard_bounce"):
         event_type = EventType.DEFERRED
-    return event_type, REJECT_REASONS.get(as_key(error), RejectReason.OTHER)
+    return event_type, REJECT_REASONS.get(as_word(error), RejectReason.OTHER)
 
 
 def _parse_metadata(payload: Any) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class MailjetInboundWebhookView(AnymailBaseWebhookView):
                 _construct_attachment(esp_event, part)
                 for part in get_list(esp_event, "Parts")
                 # Others are the text, the HTML, and the multiparts around them.
-                if isinstance(part, dict) and "Attachment" in as_key(part.get("ContentRef"))
+                if isinstance(part, dict) and "Attachment" in as_word(part.get("ContentRef"))
             ],
         )
         message.envelope_sender = as_addr_spec(esp_event.get("Sender"))

@@ -34,12 +34,12 @@ from ..signals import (
 from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
-    as_key,
     as_metadata,
     as_str,
     as_tags,
     as_text,
     as_unix_time,
+    as_word,
     json_object,
     parse_json,
 )
@@ -159,7 +159,7 @@ class MailtrapTrackingWebhookView(MailtrapWebhookView):
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         """Return the normalized event. Raises AnymailConfigurationError for an inbound message."""
-        event = as_key(esp_event.get("event"))
+        event = as_word(esp_event.get("event"))
         if event.startswith("inbound"):
             raise AnymailConfigurationError(
                 "You seem to have set Mailtrap's *inbound* webhook to Anymail's Mailtrap "

@@ -32,12 +32,12 @@ from .base import AnymailBaseWebhookView, AnymailCoreWebhookView
 from .decoding import (
     as_addr_spec,
     as_float,
-    as_key,
     as_metadata,
     as_str,
     as_tags,
     as_text,
     as_unix_time,
+    as_word,
     form_data,
     get_object,
     get_path,
@@ -159,7 +159,7 @@ class MandrillCombinedWebhookView(MandrillSignatureMixin, AnymailBaseWebhookView
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailEvent:
         """Return the normalized event. Raises AnymailWebhookValidationFailure if it is none."""
-        name = as_key(esp_event.get("event")) or as_key(esp_event.get("type"))
+        name = as_word(esp_event.get("event")) or as_word(esp_event.get("type"))
         event_type = EVENT_TYPES.get(name, EventType.UNKNOWN)
         if event_type == EventType.INBOUND:
             return self.esp_to_anymail_inbound_event(esp_event)

@@ -31,14 +31,14 @@ from ..signals import (
     inbound,
     tracking,
 )
-from .base import AnymailBaseWebhookView, as_keys
+from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_float,
-    as_key,
     as_str,
     as_tags,
     as_unix_time,
+    as_word,
     decode_base64,
     form_data,
     get_object,
@@ -94,7 +94,7 @@ class PostalBaseWebhookView(AnymailBaseWebhookView):
 
     def load_signature_keys(self) -> PublicKeys:
         return PublicKeys(
-            as_keys(self.webhook_key) or [None],
+            self.webhook_key,
             self.signature_setting,
             key_type="RSA",
             source="the output of `postal default-dkim-record` (what follows p=)",
@@ -182,7 +182,7 @@ def _message(esp_event: dict[str, Any]) -> dict[str, Any]:
 def _event_type(esp_event: dict[str, Any], payload: dict[str, Any]) -> str:
     """Return the type of an event. That depends on what there is in the payload."""
     if "status" in payload:
-        return STATUSES.get(as_key(payload["status"]), EventType.UNKNOWN)
+        return STATUSES.get(as_word(payload["status"]), EventType.UNKNOWN)
     if "bounce" in payload:
         return EventType.BOUNCED
     if "url" in payload:

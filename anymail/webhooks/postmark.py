@@ -30,11 +30,11 @@ from .decoding import (
     as_addr_spec,
     as_float,
     as_iso_time,
-    as_key,
     as_metadata,
     as_str,
     as_tags,
     as_text,
+    as_word,
     decode_base64,
     get_list,
     get_object,
@@ -127,7 +127,7 @@ class PostmarkTrackingWebhookView(PostmarkBaseWebhookView):
 def _classify(esp_event: dict[str, Any]) -> tuple[str, str | None]:
     """Return the event type and reject reason of a Postmark event."""
     if "RecordType" in esp_event:
-        event_type = RECORD_TYPES.get(as_key(esp_event["RecordType"]), EventType.UNKNOWN)
+        event_type = RECORD_TYPES.get(as_word(esp_event["RecordType"]), EventType.UNKNOWN)
     else:
         # Inbound calls had no RecordType at first.
         event_type = EventType.INBOUND if "FromFull" in esp_event else EventType.UNKNOWN
@@ -135,12 +135,12 @@ def _classify(esp_event: dict[str, Any]) -> tuple[str, str | None]:
 
     if event_type in (EventType.BOUNCED, EventType.COMPLAINED):
         event_type, reject_reason = BOUNCE_TYPES.get(
-            as_key(esp_event.get("Type")), (event_type, reject_reason)
+            as_word(esp_event.get("Type")), (event_type, reject_reason)
         )
     if event_type == EventType.UNSUBSCRIBED:
         if esp_event.get("SuppressSending", True):
             event_type, reject_reason = BOUNCE_TYPES.get(
-                as_key(esp_event.get("SuppressionReason")), (event_type, reject_reason)
+                as_word(esp_event.get("SuppressionReason")), (event_type, reject_reason)
             )
         else:
             event_type, reject_reason = EventType.SUBSCRIBED, None
@@ -235,7 +235,7 @@ def _headers(esp_event: dict[str, Any]) -> list[tuple[str, str]]:
         (header["Name"], unfold(as_str(header.get("Value")) or ""))
         for header in get_list(esp_event, "Headers")
         if isinstance(header, dict)
-        and as_key(header.get("Name"))
+        and as_word(header.get("Name"))
         and not has_control_chars(header["Name"])
     ]
 

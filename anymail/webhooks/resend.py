@@ -52,12 +52,12 @@ from .base import AnymailBaseWebhookView
 from .decoding import (
     as_float,
     as_iso_time,
-    as_key,
     as_metadata,
     as_str,
     as_tags,
     as_text,
     as_unix_time,
+    as_word,
     get_list,
     get_path,
     json_object,
@@ -305,7 +305,7 @@ def _reject_reason(event_type: str, data: Any) -> str | None:
         found = (reason for text, reason in BOUNCE_MESSAGES.items() if text in message)
         return next(found, RejectReason.OTHER)
     if event_type == EventType.REJECTED:
-        reason = as_key(get_path(data, "suppressed", "reason"))
+        reason = as_word(get_path(data, "suppressed", "reason"))
         return SUPPRESSION_REASONS.get(reason, RejectReason.BLOCKED)
     return None
 
@@ -322,7 +322,7 @@ def _description(data: Any) -> str | None:
 def _json_header(data: Any, name: str) -> Any:
     """Return the JSON in one of the message's headers; None if there is no such thing."""
     for header in get_list(data, "headers"):
-        if as_key(get_path(header, "name")).lower() == name.lower():
+        if as_word(get_path(header, "name")).lower() == name.lower():
             return json_or_none(header.get("value"))
     return None
 
@@ -362,11 +362,11 @@ class ResendInboundWebhookView(DownloadSettings, ResendBaseWebhookView):
         esp_type = esp_event.get("type")
         if esp_type != RECEIVED:
             raise AnymailConfigurationError(
-                f"You seem to have set Resend's *{as_key(esp_type) or 'tracking'}* webhook to "
+                f"You seem to have set Resend's *{as_word(esp_type) or 'tracking'}* webhook to "
                 "Anymail's Resend *inbound* webhook URL.",
                 docs="esps/resend#resend-tracking",
             )
-        email_id = as_key(get_path(esp_event, "data", "email_id"))
+        email_id = as_word(get_path(esp_event, "data", "email_id"))
         if not email_id:
             raise AnymailWebhookValidationFailure(f"Missing email_id in {self.esp_name} webhook")
         return [
@@ -443,10 +443,10 @@ class ResendInboundWebhookView(DownloadSettings, ResendBaseWebhookView):
         if all(item.get("download_url") for item in attachments):
             return attachments
         listed = self.call_api(email_id, "attachments")
-        by_id = {as_key(get_path(item, "id")): item for item in get_list(listed, "data")}
+        by_id = {as_word(get_path(item, "id")): item for item in get_list(listed, "data")}
         result = []
         for item in attachments:
-            attachment_id = as_key(item.get("id"))
+            attachment_id = as_word(item.get("id"))
             if not item.get("download_url") and attachment_id:
                 found = by_id.get(attachment_id) or self.call_api(
                     email_id, "attachments", attachment_id
@@ -498,7 +498,7 @@ def _headers(email: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         (name, unfold(text))
         for name, values in pairs
-        if as_key(name) and not has_control_chars(name)
+        if as_word(name) and not has_control_chars(name)
         for value in (values if isinstance(values, list) else [values])
         if (text := as_str(value)) is not None
     ]

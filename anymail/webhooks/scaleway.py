@@ -24,10 +24,10 @@ from .certificates import TrustChain
 from .decoding import (
     as_addr_spec,
     as_iso_time,
-    as_key,
     as_metadata,
     as_str,
     as_tags,
+    as_word,
     get_list,
     json_or_none,
 )
@@ -96,7 +96,7 @@ class ScalewayTrackingWebhookView(SNSBaseWebhookView):
         self.trust_chain.check(certificate, now)
 
     def confirm_subscription(self, region: str, sns_message: dict[str, Any]) -> None:
-        url = as_key(sns_message.get("SubscribeURL"))
+        url = as_word(sns_message.get("SubscribeURL"))
         query = parse_qs(urlsplit(url).query) if SUBSCRIBE_URL.fullmatch(url) else {}
         wanted = {
             "Action": ["ConfirmSubscription"],
@@ -114,7 +114,7 @@ class ScalewayTrackingWebhookView(SNSBaseWebhookView):
         self, esp_event: dict[str, Any], sns_message: dict[str, Any]
     ) -> list[AnymailTrackingEvent]:
         event_type, reject_reason = EVENT_TYPES.get(
-            as_key(esp_event.get("type")), (EventType.UNKNOWN, None)
+            as_word(esp_event.get("type")), (EventType.UNKNOWN, None)
         )
         response = (
             as_str(esp_event.get("email_response_code")),
@@ -142,6 +142,6 @@ class ScalewayTrackingWebhookView(SNSBaseWebhookView):
 def _json_header(esp_event: dict[str, Any], name: str) -> Any:
     """Return the JSON in a header of the sent message. None if it has something else."""
     for header in get_list(esp_event, "email_headers"):
-        if isinstance(header, dict) and as_key(header.get("key")).lower() == name:
-            return json_or_none(unfold(as_key(header.get("value"))))
+        if isinstance(header, dict) and as_word(header.get("key")).lower() == name:
+            return json_or_none(unfold(as_word(header.get("value"))))
     return None

@@ -31,15 +31,15 @@ from ..signals import (
     inbound,
     tracking,
 )
-from .base import AnymailBaseWebhookView, as_keys
+from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_float,
-    as_key,
     as_str,
     as_tags,
     as_text,
     as_unix_time,
+    as_word,
     form_data,
     get_list,
     get_object,
@@ -141,17 +141,16 @@ class SendGridSignatureMixin(AnymailBaseWebhookView):
     signature_keys: PublicKeys | None
 
     def load_signature_keys(self) -> PublicKeys | None:
-        configured = as_keys(getattr(self, self.signature_option))
-        if not configured:
-            return None
         keys = PublicKeys(
-            configured,
+            getattr(self, self.signature_option),
             self.signature_setting,
             key_type="EC",
             source="SendGrid's webhook settings",
             esp_name=self.esp_name,
             install_extra="sendgrid",
         )
+        if not keys:
+            return None
         keys.load()
         return keys
 
@@ -226,11 +225,11 @@ class SendGridTrackingWebhookView(SendGridBaseWebhookView):
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         """Return the normalized event."""
-        event_type = EVENT_TYPES.get(as_key(esp_event.get("event")), EventType.UNKNOWN)
+        event_type = EVENT_TYPES.get(as_word(esp_event.get("event")), EventType.UNKNOWN)
         mta_response = reject_reason = None
         if event_type == EventType.REJECTED:
             # SendGrid itself has dropped the message.
-            reason = as_key(esp_event.get("type", esp_event.get("reason")))
+            reason = as_word(esp_event.get("type", esp_event.get("reason")))
             reject_reason = REJECT_REASONS.get(reason.lower(), RejectReason.OTHER)
         else:
             mta_response = as_str(esp_event.get("response", esp_event.get("reason")))

@@ -23,7 +23,7 @@ from ..conf import as_list, read_settings, setting, setting_name
 from ..exceptions import AnymailWebhookValidationFailure
 from ..signals import AnymailEvent
 from .base import AnymailBaseWebhookView
-from .decoding import as_iso_time, as_key, as_str, parse_json_object
+from .decoding import as_iso_time, as_str, as_word, parse_json_object
 from .downloads import fetch_small
 from .public_keys import require_cryptography
 from .sns_signatures import (
@@ -127,7 +127,7 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
                 f"which is not in {setting_name('sns_topic_arns', self.esp_name)}"
             )
         self._check_header(request, "x-amz-sns-message-type", message.get("Type"))
-        if as_key(message.get("Type")) not in SIGNED_FIELDS:
+        if as_word(message.get("Type")) not in SIGNED_FIELDS:
             raise AnymailWebhookValidationFailure(
                 f"Unknown SNS message type {message.get('Type')!r:.100} in {self.esp_name} webhook"
             )
@@ -143,7 +143,7 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
             self.check_freshness(as_iso_time(message["Timestamp"]))
 
     def _is_expected_topic(self, topic_arn: Any) -> bool:
-        arn = as_key(topic_arn)
+        arn = as_word(topic_arn)
         return any(fnmatchcase(arn, pattern) for pattern in self.sns_topic_arns)
 
     def _check_header(self, request: HttpRequest, name: str, expected: Any) -> None:

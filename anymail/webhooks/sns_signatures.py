@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ..exceptions import AnymailWebhookValidationFailure
 from .certificates import fetched_certificates, is_in_date
-from .decoding import as_key
+from .decoding import as_word
 from .public_keys import is_signature
 
 # Type of SNS messages
@@ -51,7 +51,7 @@ def string_to_sign(message: Mapping[str, Any]) -> bytes:
     Raises AnymailWebhookValidationFailure if a field is missing, or is not text.
     """
     lines = []
-    for name in SIGNED_FIELDS.get(as_key(message.get("Type")), _CONFIRMATION_FIELDS):
+    for name in SIGNED_FIELDS.get(as_word(message.get("Type")), _CONFIRMATION_FIELDS):
         value = message.get(name)
         if name == "Subject" and value is None:
             continue
@@ -90,7 +90,7 @@ def verify_signature(
 
     data = string_to_sign(message)
     version, url = message.get("SignatureVersion"), message.get("SigningCertURL")
-    if as_key(version) not in HASHES:
+    if as_word(version) not in HASHES:
         raise failure(f"an unknown SNS SignatureVersion {version!r:.20}")
     if not isinstance(url, str) or not certificate_url.fullmatch(url):
         raise failure(f"an SNS SigningCertURL that is not {esp_name}'s: {url!r:.200}")
@@ -104,6 +104,6 @@ def verify_signature(
         raise failure("an SNS certificate whose key is not supported") from err
     if not isinstance(public_key, RSAPublicKey):
         raise failure("an SNS certificate that is not for an RSA key")
-    signature = as_key(message.get("Signature"))
-    if not is_signature(public_key, signature, data, HASHES[as_key(version)]):
+    signature = as_word(message.get("Signature"))
+    if not is_signature(public_key, signature, data, HASHES[as_word(version)]):
         raise failure("an invalid SNS signature")

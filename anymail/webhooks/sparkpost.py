@@ -30,11 +30,11 @@ from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_iso_time,
-    as_key,
     as_metadata,
     as_str,
     as_tags,
     as_unix_time,
+    as_word,
     decode_base64,
     get_object,
     json_objects,
@@ -180,7 +180,7 @@ class SparkPostTrackingWebhookView(SparkPostBaseWebhookView):
         event_types = EVENT_TYPES
         if self.track_initial_open_as_opened:
             event_types = {**EVENT_TYPES, **INITIAL_OPEN_EVENT_TYPES}
-        event_type = event_types.get(as_key(event.get("type")), EventType.UNKNOWN)
+        event_type = event_types.get(as_word(event.get("type")), EventType.UNKNOWN)
         if event.get("bounce_class") is None:
             return event_type, None
         bounce_class = as_str(event["bounce_class"]) or ""

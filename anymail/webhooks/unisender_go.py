@@ -21,9 +21,9 @@ from .base import AnymailBaseWebhookView
 from .decoding import (
     as_addr_spec,
     as_iso_time,
-    as_key,
     as_metadata,
     as_str,
+    as_word,
     get_list,
     get_path,
     json_object,
@@ -106,7 +106,7 @@ class UnisenderGoTrackingWebhookView(AnymailBaseWebhookView):
 
     def validate_request(self, request: HttpRequest) -> Any:
         data = json_object(request, self.esp_name)
-        if not self._is_signed(request.body, as_key(data.get("auth"))):
+        if not self._is_signed(request.body, as_word(data.get("auth"))):
             project_id = _project_id(data)
             where = "" if project_id is None else f" setting is for Project ID {project_id}"
             raise AnymailWebhookValidationFailure(
@@ -132,7 +132,7 @@ class UnisenderGoTrackingWebhookView(AnymailBaseWebhookView):
         anymail_id = as_str(metadata.pop("anymail_id", None))
         delivery_status = as_str(get_path(esp_event, "delivery_info", "delivery_status"))
         return AnymailTrackingEvent(
-            event_type=EVENT_TYPES.get(as_key(esp_event.get("status")), EventType.UNKNOWN),
+            event_type=EVENT_TYPES.get(as_word(esp_event.get("status")), EventType.UNKNOWN),
             # It has no offset, and is in UTC.
             timestamp=as_iso_time(esp_event.get("event_time")),
             esp_event=esp_event,

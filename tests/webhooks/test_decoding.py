@@ -15,11 +15,11 @@ from anymail.webhooks.decoding import (
     as_addr_spec,
     as_float,
     as_iso_time,
-    as_key,
     as_metadata,
     as_str,
     as_tags,
     as_unix_time,
+    as_word,
     decode_base64,
     form_data,
     get_list,
@@ -262,8 +262,8 @@ class ConversionTests(SimpleTestCase):
             ],
         )
 
-    def test_as_key(self):
-        self.check(as_key, [("word", "word"), ("", ""), (None, ""), (5, ""), (["a"], "")])
+    def test_as_word(self):
+        self.check(as_word, [("word", "word"), ("", ""), (None, ""), (5, ""), (["a"], "")])
 
     def test_as_float(self):
         self.check(
@@ -338,7 +338,7 @@ class ConversionTests(SimpleTestCase):
     def test_any_value(self, value):
         for function, types in [
             (as_str, (str, type(None))),
-            (as_key, (str,)),
+            (as_word, (str,)),
             (as_float, (float, type(None))),
             (as_metadata, (dict,)),
             (as_addr_spec, (str, type(None))),
