@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, TypeVar, overload
 from weakref import WeakKeyDictionary
 
@@ -19,6 +19,7 @@ _NONE_MEANS_NOT_GIVEN = frozenset({"username", "password"})
 
 
 @cache
+@lru_cache(maxsize=1024)  # Each message and each call of a webhook asks for dozens.
 def setting_name(name: str, esp_name: str | None = None) -> str:
     """Return the key of an option in ``settings.ANYMAIL``, such as ``MAILGUN_API_KEY``."""
     if esp_name is None:

@@ -1,4 +1,4 @@
-"""What all backends have in common, checked for each backend in cases.py."""
+"""What all backends have in common, checked for each backend in the package "cases"."""
 
 from __future__ import annotations
 

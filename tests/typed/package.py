@@ -12,6 +12,8 @@ from django.http import HttpRequest, HttpResponse
 
 from anymail.backends.base import AnymailBaseBackend, BasePayload
 from anymail.backends.base_requests import AnymailRequestsBackend, RequestsPayload
+from anymail.backends.postmark import EmailBackend as PostmarkBackend
+from anymail.conf import base_url, credential, number, setting
 from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.message import AnymailRecipientStatus
 from anymail.signals import (
@@ -75,6 +77,26 @@ class EmailBackend(AnymailRequestsBackend):
             raise self.invalid_response_format(response, payload, message) from err
         status = AnymailRecipientStatus(message_id=message_id, status="queued")
         return {email.addr_spec: status for email in payload.recipients}
+
+
+class DeclaredBackend(EmailBackend):
+    """One that declares its settings"""
+
+    api_url: str = setting("Base URL.", kind=base_url, default="https://api.example.com/v2/")
+    api_key: str = setting("A key.", kind=credential, required=True)
+    limit: int | None = setting("How many.", kind=number(minimum=1, integer=True), default=None)
+
+    def send_slowly(self) -> None:
+        assert_type(self.api_key, str)
+        assert_type(self.limit, int | None)
+
+
+class SubclassOfOurs(PostmarkBackend):
+    message_stream = "broadcasts"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.api_url = f"{self.api_url}v2/"
 
 
 class NewPayload(RequestsPayload):

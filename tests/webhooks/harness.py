@@ -1,6 +1,6 @@
 """Webhook calls as providers make them, and the fixture pairs that describe some.
 
-tests/fixtures/README.rst explains the files. ``tests/webhooks/cases.py`` has what differs between
+tests/fixtures/README.rst explains the files. ``tests/webhooks/cases`` has what differs between
 the providers.
 """
 

@@ -1,4 +1,4 @@
-"""What all webhook views have in common, checked for each view in cases.py.
+"""What all webhook views have in common, checked for each view in the package "cases".
 
 The calls are those of the fixture pairs.
 """

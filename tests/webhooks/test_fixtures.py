@@ -16,7 +16,7 @@ class FixtureFilesTests(SimpleTestCase):
     def test_all_belong_to_a_provider(self):
         known = {(case.esp, view.kind) for case in CASES.values() for view in case.views}
         found = {(fixture.esp, fixture.kind) for fixture in find_fixtures()}
-        self.assertLessEqual(found, known, "in tests/fixtures, but not in tests/webhooks/cases.py")
+        self.assertLessEqual(found, known, "in tests/fixtures, but not in tests/webhooks/cases")
 
     def test_all_views_have_fixtures(self):
         for case in CASES.values():

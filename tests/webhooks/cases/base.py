@@ -74,4 +74,4 @@ class WebhookCase:
         for view in self.views:
             if view.kind == kind:
                 return view
-        raise AssertionError(f"{self.esp} has no {kind} webhook in tests/webhooks/cases.py")
+        raise AssertionError(f"{self.esp} has no {kind} webhook in tests/webhooks/cases")
