@@ -238,7 +238,7 @@ class AnymailStatus:
     - ``status``: set of all the recipients' statuses; None until the message is sent
     - ``message_id``: the provider's id for the message, or a set if recipients' ids differ
     - ``recipients``: ``{addr-spec: AnymailRecipientStatus}``, addresses as the sender wrote them
-    - ``esp_response``: the provider's raw answer
+    - ``esp_response``: the provider's raw answer; a list of them if the message took several calls
     """
 
     # Here, for what was pickled by earlier releases.
