@@ -34,6 +34,9 @@ _MAX_ENCODED_WORD_LENGTH = 75
 _MIN_ENCODED_WORD_LENGTH = 40
 _ENCODED_WORD_FRAME = len("=?utf-8?q??=")
 
+# What can come before the first address
+_LONGEST_NAME = "Reply-To: "
+
 _HEADER_NAME = re.compile(r"[!-9;-~]*")  # Parsers also find names that are empty.
 _PRINTABLE = re.compile(r"[\t -~]*")
 _WORD_WITH_SPACE = re.compile(r"[\t ]*[^\t ]+")
@@ -111,11 +114,11 @@ def _fold_address(name: str, addr_spec: str) -> str:
     if not name:
         return addr_spec
     quoted = quote_string(name, force=_SPACES_TO_KEEP.search(name) is not None)
-    if not is_printable(name) or len(quoted) + len(addr_spec) > _MAX_LINE_LENGTH - 10:
-        quoted = "\n ".join(encoded_words(name, len("Reply-To: ")))
-    last_line = quoted.rpartition("\n")[2]
-    fits = len(last_line) + len(addr_spec) < _GOOD_LINE_LENGTH - len("Reply-To:  <>,")
-    return f"{quoted}{' ' if fits else chr(10) + ' '}<{addr_spec}>"
+    if not is_printable(name) or len(_LONGEST_NAME) + len(quoted) > _MAX_LINE_LENGTH:
+        quoted = "\n ".join(encoded_words(name, len(_LONGEST_NAME)))
+    line = f"{_LONGEST_NAME}{quoted.rpartition(chr(10))[2]} <{addr_spec}>,"
+    separator = " " if len(line) <= _GOOD_LINE_LENGTH else "\n "
+    return f"{quoted}{separator}<{addr_spec}>"
 
 
 # -- Whole messages ---------------------------------------------------------------------------

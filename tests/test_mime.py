@@ -127,6 +127,13 @@ class TextTests(SimpleTestCase):
             for line in others[:-1]:
                 self.assertIn(len(line), range(64, 77))
 
+    def test_full_lines(self):
+        for length, lines in ((78, 1), (79, 2)):
+            text = "".ljust(length - len("Subject: ") - 4, "a") + " bcd"
+            self.assertEqual(len(fold_text("Subject", text).split("\n")), lines)
+        first, second, _ = fold_text("Subject", f"{'a' * 150}ä").split("\n")
+        self.assertEqual((len(f"Subject: {first}"), len(second)), (78, 76))
+
     def test_shorter_encoding(self):
         self.assertEqual(encoded_words("Über allen"), ["=?utf-8?q?=C3=9Cber_allen?="])
         self.assertEqual(encoded_words("größe"), ["=?utf-8?b?Z3LDtsOfZQ==?="])
@@ -148,6 +155,19 @@ class AddressTests(SimpleTestCase):
         lines = fold_addresses(pairs).split("\n")
         self.assertEqual(lines[:2], ['"A, B" <a@example.com>,', " b@example.com,"])
         self.assertTrue(all(len(line) <= 78 for line in lines), lines)
+
+    def test_full_lines(self):
+        for length, lines in ((78, 1), (79, 2)):
+            name = "a".ljust(length - len("Reply-To:  <to@example.com>,"), "a")
+            folded = fold_addresses([(name, "to@example.com")])
+            self.assertEqual(len(folded.split("\n")), lines)
+
+    def test_name_that_is_longer_than_a_line_may_be(self):
+        for length, is_encoded in ((988, False), (989, True)):
+            folded = fold_addresses([("a" * length, "to@example.com")])
+            self.assertEqual("=?" in folded, is_encoded)
+            [(name, address)] = getaddresses([read(folded, "Reply-To")])
+            self.assertEqual((decode(name), address), ("a" * length, "to@example.com"))
 
     def test_non_ascii_local_part(self):
         self.assertEqual(
