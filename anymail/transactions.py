@@ -50,12 +50,13 @@ def mark_as_webhook(view: View) -> View:
     return view
 
 
-def databases_to_begin(request: HttpRequest) -> list[str]:
+def databases_to_begin(request: HttpRequest | None) -> list[str]:
     """Return the databases in whose transactions the request's view is to run receivers.
 
     They are those with ATOMIC_REQUESTS, unless Django itself has begun transactions.
     """
-    view = request.resolver_match and request.resolver_match.func
+    match = request.resolver_match if request is not None else None
+    view = match.func if match is not None else None
     exempt = getattr(view, "_non_atomic_requests", None)
     if not isinstance(exempt, _NonAtomicRequests) or not _are_up_to_views():
         return []

@@ -246,7 +246,7 @@ class AnymailCoreWebhookView(View):
             "inbound" if self.signal is inbound else "tracking",
             id_is_unique=self.event_id_is_unique,
         )
-        databases = databases_to_begin(self.request)
+        databases = databases_to_begin(getattr(self, "request", None))
         # Of what is done in one transaction, nothing counts before all of it does.
         units = [list(events)] if databases and not isolate else ([event] for event in events)
         errors: list[Exception] = []
