@@ -32,6 +32,7 @@ LEASE_SECONDS = 15
 process was killed. Amazon SNS, the first to give up, tries again three times, 20 seconds apart."""
 
 RENEWAL_SECONDS = LEASE_SECONDS / 3
+THREAD_NAME = "anymail-webhook-claims"
 
 _HANDLED = "handled"
 
@@ -134,7 +135,7 @@ class HandledEvents:
             return
         ended = Event()
         with suppress(RuntimeError):  # The system has no thread left.
-            Thread(target=self._renew_until, args=[ended], daemon=True).start()
+            Thread(target=self._renew_until, args=[ended], name=THREAD_NAME, daemon=True).start()
         try:
             yield
         finally:

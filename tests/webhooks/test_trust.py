@@ -291,11 +291,12 @@ class LeaseTests(TrustTestCase):
         self.assertEqual(len(self.handled), 1)
 
     def test_renewals_end_with_the_call(self):
-        before = threading.active_count()
         with patch.object(dedupe, "RENEWAL_SECONDS", 0.01):
-            self.call(self.event)
-            time.sleep(0.1)
-        self.assertEqual(threading.active_count(), before)
+            end_call = self.begin_call()
+            [thread] = (t for t in threading.enumerate() if t.name == dedupe.THREAD_NAME)
+            end_call()
+            thread.join(5)
+        self.assertFalse(thread.is_alive())
 
     def test_no_thread_for_renewals(self):
         with patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start")):
