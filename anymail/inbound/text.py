@@ -7,7 +7,6 @@ import re
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 LINE_BREAKS = re.compile(r"[\r\n]+")
-WHITESPACE = re.compile(r"\s+")
 CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f]+")
 # Those, halves of surrogate pairs, and what breaks lines or changes the direction of text: with
 # that, "gpj.exe" can look like "exe.jpg".
