@@ -8,14 +8,18 @@ from email.message import EmailMessage as PythonEmailMessage
 from email.mime.image import MIMEImage
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
+
+from django.core.mail import EmailMessage
 
 from anymail.message import AnymailMessage
 
 from ..utils import SAMPLE_IMAGE
 
-MESSAGES: dict[str, Callable[[], AnymailMessage]] = {}
+F = TypeVar("F", bound=Callable[[], EmailMessage])
+
+MESSAGES: dict[str, Callable[[], EmailMessage]] = {}
 """Functions that return a new message, by its name."""
 
 BATCH = {"to": ["Ann <ann@example.com>", "bob@example.com", "cy@example.com"]}
@@ -40,7 +44,7 @@ def message(**attrs: Any) -> AnymailMessage:
     )
 
 
-def golden(function: Callable[[], AnymailMessage]) -> Callable[[], AnymailMessage]:
+def golden(function: F) -> F:
     MESSAGES[function.__name__] = function
     return function
 
@@ -80,8 +84,15 @@ _just(
 _just("non_ascii_header", headers={"X-Size": "größer"})
 _just("from_header", from_email="bounces@example.com", headers={"From": "Shown <from@example.com>"})
 _just("to_header", headers={"To": "Everybody <list@example.com>"})
-_just("two_from", from_email="from@example.com, other-from@example.com")
-_just("envelope_sender", envelope_sender="bounces@bounces.example.com")
+_just("two_from", from_email="From <from@example.com>, other-from@example.com")
+_just("envelope_sender", envelope_sender="Bounces <bounces@bücher.example>")
+_just("only_cc", to=[], cc=["Cc <cc@example.com>"])
+_just("reply_to_header", headers={"reply-to": "Support <support@example.com>"})
+
+
+@golden
+def django_message() -> EmailMessage:
+    return EmailMessage("", "", "from@example.com", ["to@example.com"])
 
 
 @golden
@@ -118,6 +129,10 @@ def attachments() -> AnymailMessage:
     result.attach("notes.txt", "Text ü\n", "text/plain")
     result.attach("Größe.pdf", b"%PDF-1.7 \xff", "application/pdf")
     result.attach("data", b"\0\1")
+    result.attachments.append((None, b"GIF89a", "image/gif"))
+    part = MIMEText("Grün", "plain", "iso-8859-1")
+    part.add_header("Content-Disposition", "attachment")
+    result.attachments.append(part)
     return result
 
 
@@ -163,13 +178,57 @@ def related_alternative() -> AnymailMessage:
     return result
 
 
-_just("metadata", metadata={"user": "12345", "items": 6})
+@golden
+def inline_without_content_id() -> AnymailMessage:
+    result = message()
+    part = MIMEText("inline")
+    part.add_header("Content-Disposition", "inline", filename="inline.txt")
+    result.attachments.append(part)
+    return result
+
+
+@golden
+def html_in_place_of_an_empty_body() -> AnymailMessage:
+    result = message(body="")
+    result.content_subtype = "html"
+    result.attach_alternative("<p>HTML</p>", "text/html")
+    return result
+
+
+@golden
+def two_html_alternatives() -> AnymailMessage:
+    result = html()
+    result.attach_alternative("<p>Second</p>", "text/html")
+    return result
+
+
+@golden
+def two_texts() -> AnymailMessage:
+    result = message()
+    result.attach_alternative("Second", "text/plain")
+    return result
+
+
+_just("metadata", metadata={"user": "12345", "items": 6, "name": "Zoë"})
 _just("idempotency_key", idempotency_key="order-1234")
-_just("tag", tags=["welcome"])
-_just("two_tags", tags=["welcome", "trial"])
+_just("no_metadata_and_tags", metadata={}, tags=[])
+_just("tag", tags=["Begrüßung"])
+_just("two_tags", tags=["welcome", "week 7"])
 _just("tracking", track_clicks=True, track_opens=False)
+_just("other_tracking", track_clicks=False, track_opens=True)
 _just("send_at", send_at=datetime(2031, 5, 6, 7, 8, 9, tzinfo=timezone.utc))
 _just("template", **TEMPLATE)
+_just("template_name", **{**TEMPLATE, "template_id": "welcome"})
+
+
+@golden
+def template_alone() -> AnymailMessage:
+    """Everything else is up to the template."""
+    result: Any = message(template_id="1234", merge_global_data={"site": "Shop", "no": None})
+    result.from_email = result.subject = result.body = None
+    return result
+
+
 _just("template_merge_global_data", **TEMPLATE, merge_global_data={"site": "Shop"})
 _just("merge_data", **BATCH, subject="Hi", merge_data=MERGE_DATA, merge_global_data={"site": "S"})
 _just(

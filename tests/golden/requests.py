@@ -70,11 +70,11 @@ def outcome_of(case: BackendCase, make_message: Callable[[], EmailMessage]) -> A
         except AnymailError as other_error:
             rest = _described(other_error)
         return {**_described(error), "ignoring unsupported features": rest}
-    except AnymailError as error:
+    except (AnymailError, ValueError) as error:
         return _described(error)
 
 
-def _described(error: AnymailError) -> dict[str, Any]:
+def _described(error: Exception) -> dict[str, Any]:
     return {"error": type(error).__name__, "text": _first_line(error)}
 
 
