@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from email.mime.text import MIMEText
 
 import requests
 from django.core.mail import EmailMessage
@@ -17,8 +16,7 @@ from anymail.exceptions import (
     AnymailSerializationError,
     AnymailUnsupportedFeature,
 )
-from anymail.message import attach_inline_image
-from tests.utils import SAMPLE_IMAGE, ApiTestCase, make_message, make_response
+from tests.utils import ApiTestCase, make_message, make_response
 
 
 @tag("brevo")
@@ -63,17 +61,6 @@ class SettingsTests(BrevoTestCase):
 
 
 class MessageTests(BrevoTestCase):
-    def test_plain_message(self):
-        self.assertEqual(
-            self.sent_json(make_message()),
-            {
-                "sender": {"email": "from@example.com"},
-                "to": [{"email": "to@example.com"}],
-                "subject": "Subject",
-                "textContent": "Text body",
-            },
-        )
-
     def test_body_is_ascii(self):
         self.send(make_message(subject="Grüße"))
         self.assertIn('"Gr\\u00fc\\u00dfe"', self.api_call["data"])
@@ -181,16 +168,6 @@ class MessageTests(BrevoTestCase):
             },
         )
 
-    def test_reply_to_header(self):
-        data = self.sent_json(
-            make_message(
-                headers={"REPLY-TO": "Header <header@example.com>"},
-                reply_to=["attribute@example.com"],
-            )
-        )
-        self.assertEqual(data["replyTo"], {"email": "header@example.com", "name": "Header"})
-        self.assertNotIn("headers", data)
-
     def test_unserializable_header(self):
         message = make_message(headers={"X-Price": Decimal("12.5")})
         with self.assertRaises(AnymailSerializationError) as raised:
@@ -198,44 +175,6 @@ class MessageTests(BrevoTestCase):
         self.assertIn("Don't know how to send this data to Brevo", str(raised.exception))
         self.assertRegex(str(raised.exception), r"Decimal.*is not JSON serializable")
         self.assert_api_not_called()
-
-    def test_html_only(self):
-        message = make_message(body="<p>HTML</p>")
-        message.content_subtype = "html"
-        data = self.sent_json(message)
-        self.assertEqual(data["htmlContent"], "<p>HTML</p>")
-        self.assertNotIn("textContent", data)
-
-    def test_html_alternative(self):
-        message = make_message()
-        message.attach_alternative("<p>HTML</p>", "text/html")
-        data = self.sent_json(message)
-        self.assertEqual((data["htmlContent"], data["textContent"]), ("<p>HTML</p>", "Text body"))
-
-    def test_attachments(self):
-        message = make_message()
-        message.attach("notiz-grün.txt", "Grün", "text/plain")
-        message.attach("data.bin", b"\x00\xff", None)
-        message.attachments.append((None, b"GIF89a", "image/gif"))
-        message.attachments.append(MIMEText("Grün", "plain", "iso-8859-1"))
-        self.assertEqual(
-            self.sent_json(message)["attachment"],
-            [
-                {"name": "notiz-grün.txt", "content": "R3LDvG4="},
-                {"name": "data.bin", "content": "AP8="},
-                {"name": "", "content": "R0lGODlh"},
-                # in UTF-8, because that is the charset Brevo adds
-                {"name": "", "content": "R3LDvG4="},
-            ],
-        )
-
-    def test_metadata(self):
-        data = self.sent_json(make_message(metadata={"order": 12, "weight": 1.5, "name": "Jo"}))
-        self.assertEqual(list(data["headers"]), ["X-Mailin-custom"])
-        self.assertEqual(
-            json.loads(data["headers"]["X-Mailin-custom"]),
-            {"order": 12, "weight": 1.5, "name": "Jo"},
-        )
 
     def test_empty_metadata_is_sent(self):
         data = self.sent_json(make_message(metadata={}))
@@ -248,10 +187,6 @@ class MessageTests(BrevoTestCase):
     def test_metadata_cannot_add_headers(self):
         data = self.sent_json(make_message(metadata={"a": "b\r\nBcc: x@example.com"}))
         self.assertEqual(data["headers"], {"X-Mailin-custom": '{"a": "b\\r\\nBcc: x@example.com"}'})
-
-    def test_tags(self):
-        self.assertEqual(self.sent_json(make_message(tags=["a", "größe"]))["tags"], ["a", "größe"])
-        self.assertNotIn("tags", self.sent_json(make_message(tags=[])))
 
     def test_send_at(self):
         pacific = timezone(timedelta(hours=-8))
@@ -345,26 +280,6 @@ class HtmlFromTextTests(BrevoTestCase):
             "htmlContent"
         ]
 
-    def test_html(self):
-        for text, expected in {
-            "a < b & c": "<p>a &lt; b &amp; c</p>",
-            "One\r\ntwo\n\n\nThree": "<p>One<br>two</p>\n\n<p>Three</p>",
-            "in:\n    f(x)": "<p>in:<br>&nbsp; &nbsp; f(x)</p>",
-            "See https://a.example/x?a=1&b=2.": (
-                '<p>See <a href="https://a.example/x?a=1&amp;b=2">'
-                "https://a.example/x?a=1&amp;b=2</a>.</p>"
-            ),
-            "(http://a.example/b_(c))": (
-                '<p>(<a href="http://a.example/b_(c)">http://a.example/b_(c)</a>)</p>'
-            ),
-            "<https://a.example/>": (
-                '<p>&lt;<a href="https://a.example/">https://a.example/</a>&gt;</p>'
-            ),
-            "javascript:alert(1) https:// x": "<p>javascript:alert(1) https:// x</p>",
-        }.items():
-            with self.subTest(text):
-                self.assertEqual(self.html(text), expected)
-
     def test_setting(self):
         self.assertNotIn("htmlContent", self.sent_json(make_message()))
         with override_settings(ANYMAIL={**self.settings, "BREVO_HTML_FROM_TEXT": True}):
@@ -398,17 +313,6 @@ class HtmlFromTextTests(BrevoTestCase):
 
 
 class UnsupportedFeatureTests(BrevoTestCase):
-    def test_multiple_reply_to(self):
-        for kwargs in (
-            {"reply_to": ["a@example.com", "b@example.com"]},
-            {"headers": {"Reply-To": "a@example.com, b@example.com"}},
-        ):
-            with self.subTest(kwargs=kwargs):
-                message = make_message(**kwargs)
-                self.assert_unsupported(message, "multiple reply_to addresses")
-                self.send(message, ignore_unsupported_features=True)
-                self.assertEqual(self.api_json["replyTo"], {"email": "a@example.com"})
-
     def test_non_ascii_header(self):
         message = make_message(headers={"X-Name": "Žofie"})
         self.assert_unsupported(message, "non-ASCII characters in 'X-Name' header")
@@ -485,28 +389,11 @@ class UnsupportedFeatureTests(BrevoTestCase):
         )
         self.assertEqual(self.api_json["messageVersions"], [{"to": [{"email": "to@example.com"}]}])
 
-    def test_inline_image(self):
-        message = make_message()
-        attach_inline_image(message, SAMPLE_IMAGE, "logo.png")
-        self.assert_unsupported(message, "inline attachments")
-        [attachment] = self.sent_json(message, ignore_unsupported_features=True)["attachment"]
-        self.assertEqual(set(attachment), {"name", "content"})
-        self.assertEqual(attachment["name"], "logo.png")
-
     def test_several_from_addresses(self):
         message = make_message(from_email="a@example.com, b@example.com")
         self.assert_unsupported(message, "multiple from emails")
         data = self.sent_json(message, ignore_unsupported_features=True)
         self.assertEqual(data["sender"], {"email": "a@example.com"})
-
-    def test_tracking_options(self):
-        for value in (True, False):
-            self.assert_unsupported(make_message(track_opens=value), "track_opens")
-            self.assert_unsupported(make_message(track_clicks=value), "track_clicks")
-
-    def test_envelope_sender(self):
-        message = make_message(envelope_sender="bounces@example.com")
-        self.assert_unsupported(message, "envelope_sender")
 
     def test_alternatives(self):
         message = make_message()

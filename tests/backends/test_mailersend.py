@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from email.mime.image import MIMEImage
-from email.mime.text import MIMEText
 
 import requests
 from django.core.mail import EmailMessage
@@ -19,8 +17,7 @@ from anymail.exceptions import (
     AnymailSerializationError,
     AnymailUnsupportedFeature,
 )
-from anymail.message import attach_inline_image
-from tests.utils import SAMPLE_IMAGE, ApiTestCase, make_message, make_response
+from tests.utils import ApiTestCase, make_message, make_response
 
 EMAIL_URL = "https://api.mailersend.com/v1/email"
 BULK_URL = "https://api.mailersend.com/v1/bulk-email"
@@ -90,17 +87,6 @@ class SettingsTests(MailerSendTestCase):
 
 
 class MessageTests(MailerSendTestCase):
-    def test_plain_message(self):
-        self.assertEqual(
-            self.sent_json(make_message()),
-            {
-                "from": {"email": "from@example.com"},
-                "to": [{"email": "to@example.com"}],
-                "subject": "Subject",
-                "text": "Text body",
-            },
-        )
-
     def test_empty_subject_and_body_are_sent(self):
         data = self.sent_json(EmailMessage("", "", "from@example.com", ["to@example.com"]))
         self.assertEqual((data["subject"], data["text"]), ("", ""))
@@ -188,19 +174,6 @@ class MessageTests(MailerSendTestCase):
             self.assertRegex(str(raised.exception), r"Decimal.*is not JSON serializable")
         self.assert_api_not_called()
 
-    def test_html_only(self):
-        message = make_message(body="<p>HTML</p>")
-        message.content_subtype = "html"
-        data = self.sent_json(message)
-        self.assertEqual(data["html"], "<p>HTML</p>")
-        self.assertNotIn("text", data)
-
-    def test_html_alternative(self):
-        message = make_message()
-        message.attach_alternative("<p>HTML</p>", "text/html")
-        data = self.sent_json(message)
-        self.assertEqual((data["html"], data["text"]), ("<p>HTML</p>", "Text body"))
-
     def test_html_alternative_after_empty_html_body(self):
         message = make_message(body="")
         message.content_subtype = "html"
@@ -208,44 +181,6 @@ class MessageTests(MailerSendTestCase):
         self.assert_unsupported(message, "multiple html parts")
         data = self.sent_json(message, ignore_unsupported_features=True)
         self.assertEqual(data["html"], "<p>HTML</p>")
-
-    def test_attachments(self):
-        message = make_message()
-        message.attach("notiz-grün.txt", "Grün", "text/plain")
-        message.attach("data.bin", b"\x00\xff", None)
-        message.attachments.append((None, b"GIF89a", "image/gif"))
-        message.attachments.append(("", "text", "text/plain"))
-        message.attachments.append((None, b"\xff\xd8", "image/jpg"))
-        message.attachments.append((None, b"?", "application/x-made-up"))
-        message.attachments.append(("", b"?", "application/x-made-up"))
-        message.attachments.append(MIMEText("Grün", "plain", "iso-8859-1"))
-        attachment = {"disposition": "attachment"}
-        self.assertEqual(
-            self.sent_json(message)["attachments"],
-            [
-                {**attachment, "filename": "notiz-grün.txt", "content": "R3LDvG4="},
-                {**attachment, "filename": "data.bin", "content": "AP8="},
-                {**attachment, "filename": "attachment.gif", "content": "R0lGODlh"},
-                {**attachment, "filename": "attachment.txt", "content": "dGV4dA=="},
-                {**attachment, "filename": "attachment.jpg", "content": "/9g="},
-                {**attachment, "filename": None, "content": "Pw=="},
-                {**attachment, "filename": "", "content": "Pw=="},
-                {**attachment, "filename": "attachment.txt", "content": "R3LDvG4="},
-            ],
-        )
-
-    def test_inline_images(self):
-        message = make_message()
-        cid = attach_inline_image(message, SAMPLE_IMAGE, "logo.png")
-        without_cid = MIMEImage(SAMPLE_IMAGE, "png")
-        without_cid["Content-Disposition"] = "inline"
-        message.attachments.append(without_cid)
-        with_cid, without_cid = self.sent_json(message)["attachments"]
-        self.assertEqual(with_cid["filename"], "logo.png")
-        self.assertEqual((with_cid["disposition"], with_cid["id"]), ("inline", cid))
-        self.assertNotIn("<", cid)
-        self.assertEqual(without_cid["filename"], "attachment.png")
-        self.assertEqual((without_cid["disposition"], without_cid["id"]), ("inline", ""))
 
     def test_send_at(self):
         pacific = timezone(timedelta(hours=-8))
@@ -269,16 +204,6 @@ class MessageTests(MailerSendTestCase):
         self.assertEqual(self.sent_json(make_message(send_at=naive))["send_at"], 1930395967)
         data = self.sent_json(make_message(send_at=date(2031, 3, 4)))
         self.assertEqual(data["send_at"], 1930395967 - 5 * 3600 - 6 * 60 - 7)
-
-    def test_tags(self):
-        self.assertEqual(self.sent_json(make_message(tags=["a", "größe"]))["tags"], ["a", "größe"])
-        self.assertNotIn("tags", self.sent_json(make_message(tags=[])))
-
-    def test_tracking_options(self):
-        data = self.sent_json(make_message(track_opens=True, track_clicks=False))
-        self.assertEqual(data["settings"], {"track_opens": True, "track_clicks": False})
-        data = self.sent_json(make_message(track_opens=False))
-        self.assertEqual(data["settings"], {"track_opens": False})
 
     def test_esp_extra(self):
         extra = {
@@ -309,22 +234,6 @@ class MessageTests(MailerSendTestCase):
 
 
 class UnsupportedFeatureTests(MailerSendTestCase):
-    def test_multiple_reply_to(self):
-        for kwargs in (
-            {"reply_to": ["a@example.com", "b@example.com"]},
-            {"headers": {"Reply-To": "a@example.com, b@example.com"}},
-        ):
-            with self.subTest(kwargs=kwargs):
-                message = make_message(**kwargs)
-                self.assert_unsupported(message, "multiple reply_to emails")
-                data = self.sent_json(message, ignore_unsupported_features=True)
-                self.assertEqual(data["reply_to"], {"email": "a@example.com"})
-
-    def test_metadata(self):
-        message = make_message(metadata={"a": 1})
-        self.assert_unsupported(message, "metadata")
-        self.assertNotIn("metadata", self.sent_json(message, ignore_unsupported_features=True))
-
     def test_merge_attributes(self):
         for attr in ("merge_metadata", "merge_headers"):
             with self.subTest(attr):
@@ -348,10 +257,6 @@ class UnsupportedFeatureTests(MailerSendTestCase):
         self.assert_unsupported(message, "multiple from emails")
         data = self.sent_json(message, ignore_unsupported_features=True)
         self.assertEqual(data["from"], {"email": "a@example.com"})
-
-    def test_envelope_sender(self):
-        message = make_message(envelope_sender="bounces@example.com")
-        self.assert_unsupported(message, "envelope_sender")
 
     def test_alternatives(self):
         message = make_message()

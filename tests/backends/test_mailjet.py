@@ -9,7 +9,6 @@ from io import StringIO
 from unittest.mock import patch
 
 import requests
-from django.core.mail import EmailMessage
 from django.test import SimpleTestCase, override_settings, tag
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy
@@ -24,8 +23,7 @@ from anymail.exceptions import (
     AnymailSerializationError,
     AnymailUnsupportedFeature,
 )
-from anymail.message import attach_inline_image
-from tests.utils import SAMPLE_IMAGE, ApiTestCase, make_message, make_response
+from tests.utils import ApiTestCase, make_message, make_response
 
 
 def recipient(email: str = "to@example.com", message_id: object = 70650000000000001) -> dict:
@@ -125,24 +123,6 @@ class SettingsTests(MailjetTestCase):
 
 
 class MessageTests(MailjetTestCase):
-    def test_plain_message(self):
-        self.send(make_message())
-        self.assertEqual(
-            self.api_json,
-            {
-                "Globals": {
-                    "From": {"Email": "from@example.com"},
-                    "Subject": "Subject",
-                    "TextPart": "Text body",
-                },
-                "Messages": [{"To": [{"Email": "to@example.com"}]}],
-            },
-        )
-
-    def test_django_email_message(self):
-        self.send(EmailMessage("", "", "from@example.com", ["to@example.com"]))
-        self.assertEqual(self.globals, {"From": {"Email": "from@example.com"}, "Subject": ""})
-
     def test_addresses(self):
         self.send(
             make_message(
@@ -210,56 +190,6 @@ class MessageTests(MailjetTestCase):
             self.assertRegex(str(raised.exception), r"Decimal.* is not JSON serializable")
         self.assert_api_not_called()
 
-    def test_html_only(self):
-        message = make_message(body="<p>HTML</p>")
-        message.content_subtype = "html"
-        self.send(message)
-        self.assertEqual(self.globals["HTMLPart"], "<p>HTML</p>")
-        self.assertNotIn("TextPart", self.globals)
-
-    def test_html_alternative(self):
-        message = make_message()
-        message.attach_alternative("<p>HTML</p>", "text/html")
-        self.send(message)
-        self.assertEqual(self.globals["HTMLPart"], "<p>HTML</p>")
-        self.assertEqual(self.globals["TextPart"], "Text body")
-
-    def test_html_alternative_replaces_empty_html_body(self):
-        message = make_message(body="")
-        message.content_subtype = "html"
-        message.attach_alternative("<p>HTML</p>", "text/html")
-        self.assert_unsupported(message, "multiple html parts")
-        self.send(message, ignore_unsupported_features=True)
-        self.assertEqual(self.globals["HTMLPart"], "<p>HTML</p>")
-
-    def test_attachments(self):
-        message = make_message()
-        message.attach("notiz-grün.txt", "Grün", "text/plain")
-        message.attach("data.bin", b"\x00\xff", None)
-        message.attachments.append((None, b"GIF89a", "image/gif"))
-        self.send(message)
-        self.assertEqual(
-            self.globals["Attachments"],
-            [
-                {
-                    "ContentType": "text/plain",
-                    "Filename": "notiz-grün.txt",
-                    "Base64Content": "R3LDvG4=",
-                },
-                {
-                    "ContentType": "application/octet-stream",
-                    "Filename": "data.bin",
-                    "Base64Content": "AP8=",
-                },
-                {
-                    "ContentType": "image/gif",
-                    "Filename": "attachment",
-                    "Base64Content": "R0lGODlh",
-                },
-            ],
-        )
-        self.assertNotIn("InlinedAttachments", self.globals)
-
     def test_attachment_in_another_charset(self):
         message = make_message()
         message.attachments.append(MIMEText("Grün", "plain", "iso-8859-1"))
@@ -268,46 +198,6 @@ class MessageTests(MailjetTestCase):
         # Mailjet says that all text is in UTF-8, so it must be.
         self.assertEqual(attachment["Base64Content"], "R3LDvG4=")
         self.assertEqual(attachment["ContentType"], "text/plain")
-
-    def test_inline_images(self):
-        message = make_message()
-        cid = attach_inline_image(message, SAMPLE_IMAGE, "logo.png")
-        without_id = MIMEText("inline")
-        without_id["Content-Disposition"] = "inline"
-        message.attachments.append(without_id)
-        self.send(message)
-        image, text = self.globals["InlinedAttachments"]
-        self.assertEqual(image["ContentID"], cid)
-        self.assertEqual(image["Filename"], "logo.png")
-        self.assertEqual(image["ContentType"], "image/png")
-        self.assertEqual(text["ContentID"], "")
-        self.assertEqual(text["Filename"], "attachment")
-        self.assertNotIn("Attachments", self.globals)
-
-    def test_envelope_sender(self):
-        self.send(make_message(envelope_sender="Bounces <bounces@bücher.example>"))
-        self.assertEqual(
-            self.globals["Sender"], {"Email": "bounces@xn--bcher-kva.example", "Name": "Bounces"}
-        )
-
-    def test_metadata(self):
-        self.send(make_message(metadata={"order": 12, "name": "Zoë"}))
-        self.assertIsInstance(self.globals["EventPayload"], str)
-        self.assertEqual(json.loads(self.globals["EventPayload"]), {"order": 12, "name": "Zoë"})
-
-    def test_tags(self):
-        self.send(make_message(tags=["Begrüßung"]))
-        self.assertEqual(self.globals["CustomCampaign"], "Begrüßung")
-        self.send(make_message(tags=[]))
-        self.assertNotIn("CustomCampaign", self.globals)
-
-    def test_tracking_options(self):
-        self.send(make_message(track_opens=True, track_clicks=False))
-        self.assertEqual(self.globals["TrackOpens"], "enabled")
-        self.assertEqual(self.globals["TrackClicks"], "disabled")
-        self.send(make_message(track_opens=False, track_clicks=True))
-        self.assertEqual(self.globals["TrackOpens"], "disabled")
-        self.assertEqual(self.globals["TrackClicks"], "enabled")
 
     def test_esp_extra(self):
         extra = {
@@ -378,55 +268,16 @@ class MessageTests(MailjetTestCase):
 
 
 class UnsupportedFeatureTests(MailjetTestCase):
-    def test_no_to_recipients(self):
-        message = make_message(to=[], cc=["cc@example.com"])
-        self.assert_unsupported(message, "messages without any `to` recipients")
-        self.send(message, ignore_unsupported_features=True)
-        self.assertEqual(self.messages, [])
-        self.assertEqual(self.globals["Cc"], [{"Email": "cc@example.com"}])
-
     def test_no_to_recipients_in_batch(self):
         message = make_message(to=[], cc=["cc@example.com"], merge_metadata={})
         self.assert_unsupported(message, "messages without any `to` recipients")
         self.send(message, ignore_unsupported_features=True)
         self.assertEqual(self.messages, [])
 
-    def test_multiple_reply_to(self):
-        message = make_message(reply_to=["one@example.com", "two@example.com"])
-        self.assert_unsupported(message, "Multiple reply_to addresses")
-        self.send(message, ignore_unsupported_features=True)
-        self.assertEqual(self.globals["ReplyTo"], {"Email": "one@example.com"})
-
-    def test_multiple_tags(self):
-        message = make_message(tags=["one", "two"])
-        self.assert_unsupported(message, "multiple tags (['one', 'two'])")
-        self.send(message, ignore_unsupported_features=True)
-        self.assertEqual(self.globals["CustomCampaign"], "one")
-
     def test_send_at(self):
         message = make_message(send_at=1900000000)
         self.assert_unsupported(message, "send_at")
         self.send(message, ignore_unsupported_features=True)
-
-    def test_multiple_from_emails(self):
-        message = make_message(from_email="one@example.com, two@example.com")
-        self.assert_unsupported(message, "multiple from emails")
-        self.send(message, ignore_unsupported_features=True)
-        self.assertEqual(self.globals["From"], {"Email": "one@example.com"})
-
-    def test_to_header(self):
-        message = make_message(headers={"To": "list@example.com"})
-        self.assert_unsupported(message, "spoofing `To` header")
-        self.send(message, ignore_unsupported_features=True)
-        self.assertEqual(self.messages, [{"To": [{"Email": "to@example.com"}]}])
-
-    def test_two_html_alternatives(self):
-        message = make_message()
-        message.attach_alternative("<p>1</p>", "text/html")
-        message.attach_alternative("<p>2</p>", "text/html")
-        self.assert_unsupported(message, "multiple html parts")
-        self.send(message, ignore_unsupported_features=True)
-        self.assertEqual(self.globals["HTMLPart"], "<p>1</p>")
 
     def test_other_alternatives(self):
         for mimetype, feature in (
@@ -439,24 +290,6 @@ class UnsupportedFeatureTests(MailjetTestCase):
 
 
 class TemplateTests(MailjetTestCase):
-    def test_template(self):
-        message = make_message(template_id="1234", merge_global_data={"site": "Shop", "no": None})
-        message.from_email = None
-        message.subject = None
-        message.body = None
-        self.send(message)
-        self.assertEqual(
-            self.api_json,
-            {
-                "Globals": {
-                    "TemplateID": 1234,
-                    "TemplateLanguage": True,
-                    "Variables": {"site": "Shop", "no": None},
-                },
-                "Messages": [{"To": [{"Email": "to@example.com"}]}],
-            },
-        )
-
     def test_numeric_id(self):
         self.send(make_message(template_id=1234))
         self.assertEqual(self.globals["TemplateID"], 1234)

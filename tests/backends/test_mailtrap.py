@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from datetime import datetime, timezone
 from decimal import Decimal
-from email.mime.text import MIMEText
 
 import requests
 from django.core.mail import EmailMessage
@@ -18,8 +17,7 @@ from anymail.exceptions import (
     AnymailSerializationError,
     AnymailUnsupportedFeature,
 )
-from anymail.message import attach_inline_image
-from tests.utils import SAMPLE_IMAGE, ApiTestCase, make_message, make_response
+from tests.utils import ApiTestCase, make_message, make_response
 
 
 def accepted(*message_ids: str) -> dict:
@@ -106,18 +104,6 @@ class SettingsTests(MailtrapTestCase):
 
 
 class MessageTests(MailtrapTestCase):
-    def test_plain_message(self):
-        self.send(make_message())
-        self.assertEqual(
-            self.api_json,
-            {
-                "from": {"email": "from@example.com"},
-                "to": [{"email": "to@example.com"}],
-                "subject": "Subject",
-                "text": "Text body",
-            },
-        )
-
     def test_empty_message(self):
         self.send(EmailMessage("", "", "from@example.com", ["to@example.com"]))
         self.assertEqual(
@@ -156,21 +142,6 @@ class MessageTests(MailtrapTestCase):
         self.send(make_message(from_email="zoë@example.com", reply_to=["ann.é@example.com"]))
         self.assertEqual(self.api_json["from"], {"email": "zoë@example.com"})
         self.assertEqual(self.api_json["reply_to"], {"email": "ann.é@example.com"})
-
-    def test_multiple_reply_to(self):
-        self.send(
-            make_message(
-                reply_to=["a@example.net", '"B, C" <b@example.net>', "Θάνο <c@bücher.example>"]
-            )
-        )
-        self.assertEqual(
-            self.api_json["headers"],
-            {
-                "Reply-To": 'a@example.net, "B, C" <b@example.net>, '
-                "=?utf-8?b?zpjOrM69zr8=?= <c@xn--bcher-kva.example>"
-            },
-        )
-        self.assertNotIn("reply_to", self.api_json)
 
     def test_reply_to_header_replaces_attribute(self):
         several = ["a@example.net", "b@example.net"]
@@ -218,90 +189,6 @@ class MessageTests(MailtrapTestCase):
         self.assertRegex(str(raised.exception), r"Don't know how to send this data to Mailtrap")
         self.assertRegex(str(raised.exception), r"Decimal.* is not JSON serializable")
         self.assert_api_not_called()
-
-    def test_html_only(self):
-        for body in ("<p>HTML</p>", ""):
-            message = make_message(body=body)
-            message.content_subtype = "html"
-            self.send(message)
-            self.assertEqual(self.api_json["html"], body)
-            self.assertNotIn("text", self.api_json)
-
-    def test_html_alternative(self):
-        message = make_message()
-        message.attach_alternative("<p>HTML</p>", "text/html")
-        self.send(message)
-        self.assertEqual(self.api_json["html"], "<p>HTML</p>")
-        self.assertEqual(self.api_json["text"], "Text body")
-
-    def test_html_alternative_replaces_empty_html_body(self):
-        message = make_message(body="")
-        message.content_subtype = "html"
-        message.attach_alternative("<p>HTML</p>", "text/html")
-        self.assert_unsupported(message, "multiple html parts")
-        self.send(message, ignore_unsupported_features=True)
-        self.assertEqual(self.api_json["html"], "<p>HTML</p>")
-
-    def test_attachments(self):
-        message = make_message()
-        message.attach("notiz-grün.txt", "Grün", "text/plain")
-        message.attach("data.bin", b"\x00\xff", None)
-        message.attachments.append((None, b"GIF89a", "image/gif"))
-        message.attachments.append(MIMEText("Grün", "plain", "iso-8859-1"))
-        self.send(message)
-        self.assertEqual(
-            self.api_json["attachments"],
-            [
-                {
-                    "filename": "notiz-grün.txt",
-                    "type": 'text/plain; charset="utf-8"',
-                    "content": "R3LDvG4=",
-                },
-                {
-                    "filename": "data.bin",
-                    "type": "application/octet-stream",
-                    "content": "AP8=",
-                },
-                {"filename": "attachment", "type": "image/gif", "content": "R0lGODlh"},
-                {
-                    "filename": "attachment",
-                    "type": 'text/plain; charset="iso-8859-1"',
-                    "content": "R3L8bg==",
-                },
-            ],
-        )
-
-    def test_inline_image(self):
-        message = make_message()
-        cid = attach_inline_image(message, SAMPLE_IMAGE, "logo.png")
-        self.send(message)
-        [attachment] = self.api_json["attachments"]
-        del attachment["content"]
-        self.assertEqual(
-            attachment,
-            {
-                "filename": "logo.png",
-                "type": "image/png",
-                "disposition": "inline",
-                "content_id": cid,
-            },
-        )
-
-    def test_metadata(self):
-        metadata = {"order": 6, "name": "Zoë", "none": None, 7: Decimal("1.50")}
-        self.send(make_message(metadata=metadata))
-        self.assertEqual(
-            self.api_json["custom_variables"],
-            {"order": "6", "name": "Zoë", "none": "None", "7": "1.50"},
-        )
-
-    def test_tag(self):
-        self.send(make_message(tags=["receipt"]))
-        self.assertEqual(self.api_json["category"], "receipt")
-
-    def test_no_tags(self):
-        self.send(make_message(tags=[]))
-        self.assertNotIn("category", self.api_json)
 
     def test_esp_extra(self):
         self.api_response = accepted("id-1", "id-2")
@@ -353,12 +240,6 @@ class UnsupportedFeatureTests(MailtrapTestCase):
             {"Reply-To": "a@example.com, =?utf-8?b?QsOp?= <bé@example.com>"},
         )
 
-    def test_multiple_tags(self):
-        message = make_message(tags=["one", "two"])
-        self.assert_unsupported(message, "multiple tags")
-        self.send(message, ignore_unsupported_features=True)
-        self.assertEqual(self.api_json["category"], "one")
-
     def test_multiple_html(self):
         message = make_message()
         message.attach_alternative("<p>1</p>", "text/html")
@@ -386,26 +267,6 @@ class UnsupportedFeatureTests(MailtrapTestCase):
 
 
 class TemplateTests(MailtrapTestCase):
-    def test_template(self):
-        self.send(
-            make_message(
-                subject="",
-                body="",
-                template_id="7d6c0c5a-0001",
-                merge_global_data={"site": "Shop", "items": [1, 2]},
-            )
-        )
-        self.assert_api_called("https://send.api.mailtrap.io/api/send")
-        self.assertEqual(
-            self.api_json,
-            {
-                "from": {"email": "from@example.com"},
-                "to": [{"email": "to@example.com"}],
-                "template_uuid": "7d6c0c5a-0001",
-                "template_variables": {"site": "Shop", "items": [1, 2]},
-            },
-        )
-
     def test_empty_html_body(self):
         message = make_message(template_id="7d6c", subject="", body="")
         message.content_subtype = "html"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from email.mime.text import MIMEText
 
 import requests
 from django.test import override_settings, tag
@@ -118,19 +117,6 @@ class MessageTests(ScalewayTestCase):
         self.assertEqual(len(values), 1, f"{name}: {values}")
         return values[0]
 
-    def test_plain_message(self):
-        self.send(make_message())
-        self.assertEqual(
-            self.api_json,
-            {
-                "project_id": "test-project",
-                "from": {"email": "from@example.com"},
-                "to": [{"email": "to@example.com"}],
-                "subject": "Subject",
-                "text": "Text body",
-            },
-        )
-
     def test_addresses(self):
         self.send(
             make_message(
@@ -165,20 +151,6 @@ class MessageTests(ScalewayTestCase):
         self.send(message)
         for field in ("subject", "text", "html"):
             self.assertNotIn(field, self.api_json)
-
-    def test_html(self):
-        message = make_message()
-        message.attach_alternative("<p>Ahoj</p>", "text/html")
-        self.send(message)
-        self.assertEqual(self.api_json["html"], "<p>Ahoj</p>")
-        self.assertEqual(self.api_json["text"], "Text body")
-
-    def test_html_only(self):
-        message = make_message(body="<p>Ahoj</p>")
-        message.content_subtype = "html"
-        self.send(message)
-        self.assertEqual(self.api_json["html"], "<p>Ahoj</p>")
-        self.assertNotIn("text", self.api_json)
 
     def test_headers(self):
         self.send(
@@ -215,23 +187,6 @@ class MessageTests(ScalewayTestCase):
             self.send(make_message(metadata={"price": Decimal("19.99")}))
         self.assert_api_not_called()
 
-    def test_attachments(self):
-        message = make_message()
-        message.attach("účtenka.csv", "á,b", "text/csv")
-        message.attachments.append(MIMEText("Grün", "plain", "iso-8859-1"))
-        self.send(message)
-        self.assertEqual(
-            self.api_json["attachments"],
-            [
-                {
-                    "name": "účtenka.csv",
-                    "type": 'text/csv; charset="utf-8"',
-                    "content": "w6EsYg==",
-                },
-                {"name": None, "type": 'text/plain; charset="iso-8859-1"', "content": "R3L8bg=="},
-            ],
-        )
-
     def test_esp_extra(self):
         self.send(
             make_message(
@@ -262,9 +217,6 @@ class UnsupportedFeatureTests(ScalewayTestCase):
         [attachment] = self.api_json["attachments"]
         self.assertEqual(attachment["name"], "logo.png")
         self.assertEqual(attachment["type"], "image/png")
-
-    def test_envelope_sender(self):
-        self.assert_unsupported(make_message(envelope_sender="x@example.com"), "envelope_sender")
 
     def test_from_header(self):
         message = make_message(headers={"From": "header@example.com"})
