@@ -168,11 +168,11 @@ def _mime(part: Message) -> dict[str, Any]:
     parameters = {name: value for name, value in part.get_params([])[1:] if name != "boundary"}
     if parameters:
         result["parameters"] = parameters
-    # Not the order, and not the last line break of texts, which versions of Django put otherwise.
+    # Not the order, not a disposition that says nothing, and not the last line break of texts, which versions of Django put otherwise.
     headers = sorted(
         f"{name}: {str(value).strip()}"
         for name, value in part.items()
-        if name.lower() not in _LEFT_OUT_OF_MIME
+        if name.lower() not in _LEFT_OUT_OF_MIME and value != "attachment"
     )
     if headers:
         result["headers"] = headers
