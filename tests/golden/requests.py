@@ -168,7 +168,8 @@ def _mime(part: Message) -> dict[str, Any]:
     parameters = {name: value for name, value in part.get_params([])[1:] if name != "boundary"}
     if parameters:
         result["parameters"] = parameters
-    # Not the order, not a disposition that says nothing, and not the last line break of texts, which versions of Django put otherwise.
+    # Not the order, not a disposition that says nothing, and not the last line break of texts:
+    # versions of Django differ in these.
     headers = sorted(
         f"{name}: {str(value).strip()}"
         for name, value in part.items()
