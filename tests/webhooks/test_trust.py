@@ -291,9 +291,11 @@ class LeaseTests(TrustTestCase):
         self.assertEqual(len(self.handled), 1)
 
     def test_renewals_end_with_the_call(self):
+        before = set(threading.enumerate())
         with patch.object(dedupe, "RENEWAL_SECONDS", 0.01):
             end_call = self.begin_call()
-            [thread] = (t for t in threading.enumerate() if t.name == dedupe.THREAD_NAME)
+            new = set(threading.enumerate()) - before
+            [thread] = (thread for thread in new if thread.name == dedupe.THREAD_NAME)
             end_call()
             thread.join(5)
         self.assertFalse(thread.is_alive())
