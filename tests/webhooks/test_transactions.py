@@ -15,7 +15,7 @@ from django.core.cache import caches
 from django.core.management import call_command
 from django.db import connections, transaction
 from django.test import SimpleTestCase, override_settings
-from django.urls import path
+from django.urls import get_resolver, path
 
 from anymail.signals import AnymailTrackingEvent, tracking
 from anymail.transactions import atomic, call_when_committed
@@ -247,6 +247,16 @@ class Transactions(SimpleTestCase):
                 while_parsing, while_handling = expected
                 self.assertEqual(is_atomic_while_parsing, [while_parsing])
                 self.assertEqual(self.is_atomic, [while_handling] * 3)
+
+    def test_anymail_urls(self):
+        """Also where a view's module is not imported before the first call"""
+        for settings, is_exempt in (({}, True), ({"WEBHOOK_DEDUPE_CACHE": None}, False)):
+            with self.subTest(settings=settings), self.configured(**settings):
+                self.start()
+                resolver = get_resolver("tests.test_settings.urls")
+                view = resolver.resolve("/anymail/postmark/tracking/").func
+                made_atomic = self.client.handler.make_view_atomic(view)
+                self.assertIs(made_atomic is view, is_exempt)
 
     def test_transaction_of_others(self):
         with self.configured():
