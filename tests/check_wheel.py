@@ -111,6 +111,7 @@ if __name__ == "__main__":
         ALLOWED_HOSTS=["testserver"],
         INSTALLED_APPS=["anymail"],
         ROOT_URLCONF="__main__",
+        SECRET_KEY="for the reports of errors",
         USE_TZ=True,
     )
     django.setup()

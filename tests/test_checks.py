@@ -454,16 +454,15 @@ class MailersCheckTests(SimpleTestCase):
     def found(self, backend: str, **anymail: Any) -> str:
         """Return the only message, and in the next line its hint; empty if there is none."""
         with use_backend(backend, ANYMAIL=anymail):
-            return self.current("default")
+            return self.current("MAILERS['default']" if has_mailers else "EMAIL_BACKEND")
 
-    def current(self, alias: str) -> str:
+    def current(self, where: str) -> str:
         messages = check_mailers(app_configs=None, databases=None)
         if not messages:
             return ""
         [message] = messages
         self.level = message.id.removeprefix("anymail.")
         self.assertEqual(message.level, checks.WARNING if self.level == "W009" else checks.ERROR)
-        where = f"MAILERS['{alias}']" if has_mailers else "EMAIL_BACKEND"
         self.assertTrue(message.msg.startswith(f"The email backend of {where} can't"), message.msg)
         return f"{message.msg}\n{message.hint}"
 
@@ -516,16 +515,19 @@ class MailersCheckTests(SimpleTestCase):
     def test_subclass(self):
         self.assertRegex(self.found(f"{__name__}.BrokenBackend"), "used: RuntimeError\nNone")
 
-    @skipUnless(has_mailers, "Django 6.1 introduced MAILERS")
     def test_options(self):
-        with use_mailers(
-            default={"BACKEND": "anymail.backends.test.EmailBackend"},
-            other={
+        mailers = {
+            "default": {"BACKEND": "anymail.backends.test.EmailBackend"},
+            "other": {
                 "BACKEND": "anymail.backends.postmark.EmailBackend",
                 "OPTIONS": {"server_token": "key", "mesage_stream": "x", "moon_phase": "full"},
             },
-        ):
-            found = self.current("other")
+        }
+        setting = {"MAILERS": mailers} if has_mailers else {"ANYMAIL": {"MAILERS": mailers}}
+        with override_settings(**setting):
+            found = self.current(
+                "MAILERS['other']" if has_mailers else "ANYMAIL['MAILERS']['other']"
+            )
         self.assertIn("Unknown options", found)
         self.assertIn("Did you mean 'message_stream'?", found)
 
