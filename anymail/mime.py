@@ -23,7 +23,7 @@ from io import BytesIO
 from typing import Any
 
 from .exceptions import AnymailInvalidHeader
-from .headers import has_control_chars, quote_string, rfc2047_encode
+from .headers import quote_string, rfc2047_encode
 
 # A line of a header must not be longer, and should not be (RFC 5322, section 2.1.1).
 _MAX_LINE_LENGTH = 998
@@ -141,7 +141,7 @@ class HeadersAsWritten(EmailPolicy):
             raise AnymailInvalidHeader(f"{name!r:.100} can't be the name of a header")
         if not _FOLDED.fullmatch(folded):
             raise AnymailInvalidHeader(
-                f"{name} header in MIME must not contain line breaks (CR or LF)"
+                f"{name} header in MIME must not contain line breaks (CR or LF) or NUL"
             )
         return f"{name}: {folded}\n".replace("\n", self.linesep)
 
@@ -153,7 +153,11 @@ def _folded(name: str, value: Any) -> str:
         as_it_is = str(value).replace("\r\n", "\n")
         if text.isascii() and max(map(len, f"{name}: {as_it_is}".split("\n"))) <= _MAX_LINE_LENGTH:
             return as_it_is
-        value = _PYTHONS_FOLDING.header_factory(name, _decoded(text))
+        text = _decoded(text)
+        try:
+            value = _PYTHONS_FOLDING.header_factory(name, text)
+        except Exception:  # noqa: BLE001 (Python's parser has all kinds for junk)
+            return fold_text(name, text)
         text = str(value)
     if isinstance(value, AddressHeader) and _is_plain_list(value):
         return fold_addresses((item.display_name, item.addr_spec) for item in value.addresses)
@@ -187,12 +191,8 @@ def _is_plain_list(header: Any) -> bool:
         bool(header.addresses)
         and not header.defects
         and all(group.display_name is None for group in header.groups)
-        and all(
-            address.addr_spec.isascii()
-            # Python decodes encoded-words, in the wrong places too.
-            and not has_control_chars(address.addr_spec + address.display_name)
-            for address in header.addresses
-        )
+        # Python decodes encoded-words, in the wrong places too.
+        and all(is_printable(address.addr_spec) for address in header.addresses)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import email.headerregistry
 import email.message
 import email.policy
 import re
@@ -206,6 +207,44 @@ class FlattenTests(SimpleTestCase):
                 self.assertEqual(decode(received["Subject"]), GROESSE)
                 self.assertEqual(decode(received["Comments"]), GROESSE)
 
+    def test_words_that_are_longer_than_a_line_may_be(self):
+        for length in (989, 990):  # "X-Words: " has 9.
+            for mime in self.messages(**{"X-Words": f"{'a' * length} b"}):
+                with self.subTest(type(mime), policy=mime.policy, length=length):
+                    data = self.flatten(mime)
+                    self.assertEqual(b"=?" in data, length > 989)
+                    self.assertEqual(decode(read_headers(data)["X-Words"]), f"{'a' * length} b")
+
+    def test_addresses(self):
+        names = [GROESSE + ", Inc.", "Příjmení, Jméno", "A, B" * 20]
+        pairs = [(name, f"to{n}@example.com") for n, name in enumerate(names)]
+        mime = email.message.EmailMessage()
+        mime["To"] = [email.headerregistry.Address(name, addr_spec=spec) for name, spec in pairs]
+        received = getaddresses([read_headers(self.flatten(mime))["To"]])
+        self.assertEqual([(decode(name), spec) for name, spec in received], pairs)
+
+    def test_what_is_no_plain_list_of_addresses(self):
+        """What Python makes of it may not be right, but is no other header."""
+        for value in (
+            "undisclosed-recipients:;",
+            "Us: a@example.com, b@example.com;, c@example.com",
+            "zoë@example.com, a@example.com",
+        ):
+            mime = email.message.EmailMessage()
+            mime["To"] = value
+            with self.subTest(value):
+                received = read_headers(self.flatten(mime))
+                self.assertEqual(set(received), {"To"})
+                if value.isascii():
+                    self.assertEqual(decode(received["To"]), decode(value))
+
+    def test_junk_in_attached_messages(self):
+        for value in ("=?utf-8?q?a=0D=0AX-Injected:_b?= Größe <a@example.com>", "Größe <" * 50):
+            for policy in (email.policy.compat32, email.policy.default):
+                mime = email.message_from_bytes(f"To: {value}\n\n".encode(), policy=policy)
+                with self.subTest(value, policy=policy):
+                    self.assertEqual(set(read_headers(self.flatten(mime))), {"To"})
+
     def test_8bit_header_in_another_charset(self):
         mime = email.message_from_bytes("Subject: Größe\n\n".encode("iso-8859-1"))
         self.assertEqual(decode(read_headers(self.flatten(mime))["Subject"]), "Größe")
@@ -213,6 +252,7 @@ class FlattenTests(SimpleTestCase):
     def test_parameters(self):
         for filename in (
             "a" * 300,
+            "a" * 1200,
             "word  x " * 40 + ".pdf",
             "Größe, 中文.pdf",
             "文" * 200,
@@ -233,6 +273,7 @@ class FlattenTests(SimpleTestCase):
                         data, policy=email.policy.default
                     ).iter_parts()  # type: ignore[attr-defined]
                     self.assertEqual(part.get_filename(), filename)
+                    self.assertEqual(part.get_content_disposition(), "attachment")
 
     def test_long_content_id(self):
         part = email.message.MIMEPart()
@@ -264,6 +305,12 @@ class FlattenTests(SimpleTestCase):
                 mime.set_raw(name, value)
                 with self.subTest(name, value=value), self.assertRaises(AnymailInvalidHeader):
                     self.flatten(mime)
+
+    def test_nul_in_encoded_word(self):
+        mime = email.message.EmailMessage()
+        mime["To"] = "=?utf-8?q?a=00b?= <a@example.com>"
+        with self.assertRaises(AnymailInvalidHeader):
+            self.flatten(mime)
 
     def test_names(self):
         for name in ("X Y", "X-Größe", "X\nY", "X:Y"):
