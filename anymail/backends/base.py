@@ -35,6 +35,7 @@ from ..datastructures import (
 )
 from ..delivery.alone import journeys_of
 from ..delivery.keyed import DEFAULT_CALL_SECONDS
+from ..delivery.mailers import mailers
 from ..delivery.particular import checked_template_ids, esp_extra_for
 from ..delivery.rate import RateLimit
 from ..exceptions import (
@@ -245,6 +246,8 @@ class AnymailBaseBackend(BaseEmailBackend):
                 stacklevel=2,
             )
         self.alias: str | None = kwargs.get("alias")
+        self._aliases = frozenset(mailers)
+        """Those of all mailers of the project."""
         unknown = [name for name in kwargs if name != "alias"]
         if unknown and self.alias is not None and django.VERSION < (6, 1):
             # As later versions of Django do.
