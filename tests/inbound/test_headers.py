@@ -34,6 +34,8 @@ class HeaderTests(SimpleTestCase):
             # A long one, and what the stdlib fails to parse: still decoded.
             ("a " * 10_000 + "=?utf-8?q?=C3=A9?=", "a " * 10_000 + "é"),
             ("=?utf-7?q?+2AA-?= =?utf-8?q?=C3=A9?=", "\ufffdé"),
+            # What begins like an encoded-word hides the next one from the stdlib.
+            ("=?utf-8?q?cut off =?utf-8?q?=C3=A9?=", "=?utf-8?q?cut off é"),
             # Whoever replies with this subject must not get another header.
             ("=?utf-8?q?a=0D=0ABcc:_b@example=2Ecom?=", "a Bcc: b@example.com"),
         ):
