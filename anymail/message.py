@@ -268,6 +268,11 @@ class AnymailStatus:
         """Whether the provider has taken the message for one of its recipients, at least."""
         return any(recipient.is_accepted for recipient in self.recipients.values())
 
+    @property
+    def may_be_accepted(self) -> bool:
+        """Whether the provider has not refused the message for all of its recipients."""
+        return any(not recipient.is_refused for recipient in self.recipients.values())
+
     def set_recipient_status(self, recipients: Mapping[str, AnymailRecipientStatus]) -> None:
         """Add recipients' statuses, and bring ``status`` and ``message_id`` up to date."""
         self.recipients.update(recipients)

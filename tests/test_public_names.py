@@ -89,7 +89,7 @@ DEFINED: dict[str, set[str]] = {
     },
     "anymail.sending.batches": {
         *("BATCH_ATTRS", "BatchRecipient", "NativeBatch", "individual_messages"),
-        "match_recipients",
+        *("match_recipients", "partial_messages"),
     },
     "anymail.sending.results": {"FAILED", "RecipientResults", "UNKNOWN"},
     "anymail.signals": {
@@ -180,7 +180,15 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.backends.base:AnymailBaseBackend": {
         *("call_seconds", "idempotency", "journeys_of", "max_wait", "retries", "KEY_USED"),
-        *("rate", "rate_cost", "rate_storage", "wait_for_rate", "account_hash", "template_ids"),
+        *(
+            "rate",
+            "rate_cost",
+            "rate_storage",
+            "wait_for_rate",
+            "account_hash",
+            "template_ids",
+            "split_batches",
+        ),
         *("build_message_payload", "close", "esp_name", "idna_encode", "is_open", "make_call"),
         *(
             "ERRORS",
@@ -216,6 +224,7 @@ MEMBERS: dict[str, set[str]] = {
         *("set_merge_data", "set_merge_headers", "set_merge_global_data"),
         *("set_merge_metadata", "set_esp_extra", "native_batch", "get_recipients"),
         *("batch_recipients", "split", "make_id", "adapt_template_id"),
+        *("has_own_recipients", "is_individual", "messages_per_call"),
     },
     "anymail.backends.base_requests:AnymailRequestsBackend": {
         *("close", "create_session", "deserialize_json_response", "invalid_response_format"),
@@ -243,7 +252,7 @@ MEMBERS: dict[str, set[str]] = {
         *("attach", "attach_inline_image", "attach_inline_image_file"),
     },
     "anymail.message:AnymailStatus": {
-        *("attempts", "is_accepted", "mailer", "set_recipient_status"),
+        *("attempts", "is_accepted", "mailer", "may_be_accepted", "set_recipient_status"),
     },
     "anymail.webhooks.base:AnymailCoreWebhookView": {
         *("as_view", "esp_name", "head", "http_method_names", "parse_events", "post"),

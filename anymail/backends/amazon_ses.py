@@ -528,6 +528,9 @@ class AmazonSESV2SendBulkEmailPayload(AmazonSESBasePayload):
         self.headers: Mapping[str, Any] = {}
         self.metadata: dict[str, Any] = {}
 
+    def is_individual(self) -> bool:
+        return True
+
     def get_api_params(self) -> dict[str, Any]:
         return {**self.params, "BulkEmailEntries": self.entries()}
 

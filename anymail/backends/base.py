@@ -174,6 +174,12 @@ class AnymailBaseBackend(BaseEmailBackend):
         kind=number(minimum=1, integer=True),
         none=False,
     )
+    split_batches: bool = setting(
+        "Whether to send a :ref:`batch <batch>` that is larger than the provider takes per call in "
+        "several calls. See :ref:`split-batches`.",
+        general=True,
+        default=True,
+    )
     retries: int = setting(
         "How often a message is sent again, within one ``send()``, if that is safe: see "
         ":ref:`what-failures-mean`.",
@@ -548,7 +554,11 @@ class AnymailBaseBackend(BaseEmailBackend):
 
     def parse_repeat(self, response: Any, payload: Any) -> dict[str, AnymailRecipientStatus]:
         """Return ``{addr-spec: status}`` for the recipients of a message that was sent before."""
-        known = journey_of(payload.whole_message).earlier_statuses
+        known = {
+            addr_spec: status
+            for addr_spec, status in journey_of(payload.whole_message).earlier_statuses.items()
+            if status.is_accepted
+        }
         queued = AnymailRecipientStatus(None, "queued")
         return {
             email.addr_spec: known.get(email.addr_spec, queued)

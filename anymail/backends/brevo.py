@@ -156,7 +156,8 @@ class BrevoPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
-    native_batch = NativeBatch(limit=1000)
+    # It's not known who gets a copy of what with cc and bcc.
+    native_batch = NativeBatch(limit=1000, copies_each=False)
 
     def init_payload(self) -> None:
         self.headers = {"api-key": self.backend.api_key, "Content-Type": "application/json"}

@@ -172,10 +172,13 @@ class MailerSendPayload(RequestsPayload):
 
     # -- Request ------------------------------------------------------------------------------
 
+    def is_individual(self) -> bool:
+        return self.is_batch() and self.batch_send_mode == USE_BULK_EMAIL
+
     def get_api_endpoint(self) -> str:
         if not self.is_batch():
             return "email"
-        if self.batch_send_mode == USE_BULK_EMAIL:
+        if self.is_individual():
             return "bulk-email"
         if self.batch_send_mode != EXPOSE_TO_LIST and len(self.get_recipients("to")) > 1:
             # Either choice has consequences that must not come as a surprise. So this can't be

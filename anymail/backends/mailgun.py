@@ -120,7 +120,9 @@ class EmailBackend(AnymailRequestsBackend):
 class MailgunPayload(RequestsPayload):
     """Expresses a message as the form fields and files of Mailgun's messages API."""
 
-    native_batch = NativeBatch(limit=1000)
+    native_batch = NativeBatch(
+        limit=1000, limit_counts_copies=True, recipient_fields=frozenset({"to"})
+    )
     data: dict[str, Any]
     files: list[tuple[str, tuple[str, bytes, str]]]
 

@@ -125,7 +125,7 @@ class MailjetPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
-    native_batch = NativeBatch(limit=50)
+    native_batch = NativeBatch(limit=50, recipient_fields=frozenset({"Messages"}))
 
     def init_payload(self) -> None:
         self.auth = (self.backend.api_key, self.backend.secret_key)

@@ -34,6 +34,9 @@ OK = 0
 INVALID_EMAIL_REQUEST = 300
 INACTIVE_RECIPIENT = 406
 
+MAX_CALL_BYTES = 45_000_000
+"""It is 50 MB, with what differs between recipients."""
+
 # Postmark names the addresses that it won't send to only in a text for people.
 _INACTIVE_ADDRESSES = "inactive addresses:"
 _AFTER_INACTIVE_ADDRESSES = "inactive recipients"
@@ -240,6 +243,20 @@ class PostmarkPayload(RequestsPayload):
             return self.serialize_json(self.data)
         messages = self.batch_messages()
         return self.serialize_json({"Messages": messages} if self.uses_template() else messages)
+
+    def is_individual(self) -> bool:
+        return self.is_batch() or self.backend.use_bulk_api
+
+    def messages_per_call(self) -> int | None:
+        limit = super().messages_per_call()
+        assert limit is not None
+        # Except with the bulk API, each message has all of the content.
+        attachments = sum(len(item["Content"]) for item in self.data.get("Attachments", ()))
+        bodies = sum(len(self.data.get(name) or "") for name in ("TextBody", "HtmlBody"))
+        if self.backend.use_bulk_api or limit * (attachments + 6 * bodies) < MAX_CALL_BYTES:
+            return limit  # as nearly always, even if all of the text must be escaped
+        size = len(self.serialize_json({**self.data, "To": ""}))
+        return max(1, min(limit, MAX_CALL_BYTES // size))
 
     def uses_template(self) -> bool:
         return "TemplateId" in self.data or "TemplateAlias" in self.data

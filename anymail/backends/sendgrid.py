@@ -189,7 +189,7 @@ class SendGridPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
-    native_batch = NativeBatch(limit=1000)
+    native_batch = NativeBatch(limit=1000, limit_counts_copies=True)
 
     def init_payload(self) -> None:
         self.headers = {
@@ -230,6 +230,10 @@ class SendGridPayload(RequestsPayload):
         if not data["headers"]:
             del data["headers"]
         return self.serialize_json(data)
+
+    def has_own_recipients(self) -> bool:
+        extra = self.extra_personalizations
+        return not (isinstance(extra, Mapping) and extra.keys().isdisjoint(("to", "cc", "bcc")))
 
     # -- Personalizations ---------------------------------------------------------------------
 

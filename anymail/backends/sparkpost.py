@@ -146,7 +146,11 @@ class SparkPostPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
-    native_batch = NativeBatch(limit=2000)  # More are possible, but SparkPost advises against it.
+    native_batch = NativeBatch(
+        limit=2000,  # More are possible, but SparkPost advises against it.
+        limit_counts_copies=True,
+        recipient_fields=frozenset({"recipients"}),
+    )
 
     def init_payload(self) -> None:
         self.headers: dict[str, Any] = {

@@ -149,7 +149,12 @@ class UnisenderGoPayload(RequestsPayload):
 
     backend: EmailBackend
     data: dict[str, Any]
-    native_batch = NativeBatch(limit=500)
+    native_batch = NativeBatch(
+        limit=500,
+        copies_each=False,  # As all other recipients, they get one.
+        limit_counts_copies=True,
+        recipient_fields=frozenset({"recipients"}),
+    )
 
     def init_payload(self) -> None:
         self.headers = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.core.mail import EmailMessage
 
-from ..exceptions import AnymailError
+from ..exceptions import AnymailError, Problem
 from ..message import AnymailRecipientStatus
 from ..sending.journey import Journey, Verdict, journey_of
 from ..sending.keys import idempotency_key
@@ -17,6 +17,7 @@ from .decisions import Options
 from .keyed import SendingOnce
 from .meaning import duplicates_of, failure_of, from_domain
 from .pauses import Pauses
+from .rest import Rest
 from .snapshot import copy_message
 
 if TYPE_CHECKING:
@@ -50,19 +51,20 @@ class Alone(Journey):
         self._wait_left: float = backend.max_wait
         self._once: SendingOnce | None = None
         self._may_have_been_sent = False
-        self._snapshot: EmailMessage | None = None
+        self._rest: Rest | None = None
+        """What each attempt after this one gets a copy of."""
         self._attempts: list[tuple[str | None, str | None]] = []
         if before is not None:
             self.attempt = before.attempt + 1
             self._attempts = before._attempts
             self.original = before.original
-            self._snapshot = before._snapshot
             self._wait_left = before._wait_left
             self._once = before._once
             self._may_have_been_sent = before._may_have_been_sent
+            self._rest = before._rest
         elif self.can_repeat:
             # Receivers of pre_send change the message itself, as ever. That is done anew each time.
-            self._snapshot = copy_message(message)
+            self._rest = Rest(copy_message(message))
 
     def begin(self) -> bool:
         if self.attempt > 1 or idempotency_key(self.message) is None:
@@ -76,6 +78,10 @@ class Alone(Journey):
             return False
         if (error := self._once.refusal(self.backend)) is not None:
             raise error
+        if self._once.is_partial:
+            self._rest = self._rest or Rest(copy_message(self.message))
+            self._once.restore(self._rest)
+            self.message = copy_message(self._rest.message)
         self._note_call()
         return True
 
@@ -87,9 +93,13 @@ class Alone(Journey):
     def earlier_statuses(self) -> Mapping[str, AnymailRecipientStatus]:
         return {} if self._once is None else self._once.earlier_statuses
 
+    def go_on(self) -> None:
+        if self._once is not None:
+            self._once.renew(self.backend)
+
     def _note_call(self) -> None:
         if self._once is not None:
-            self._once.note_call(self.backend, self.mailer)
+            self._once.note_call(self.backend, self.mailer, self._rest)
 
     def fail(self, error: Exception) -> Verdict:
         key_lives = self._once is not None and self._once.key_lives(self.backend)
@@ -103,15 +113,24 @@ class Alone(Journey):
         if self._once is not None:
             self._once.note_failure(self.backend, failure)
             self._may_have_been_sent |= self._once.is_unclear
-        if self.attempt <= self.backend.retries:
+        if self._rest is not None:
+            self._rest.note(self.message, failure)
+        if self.attempt <= self.backend.retries and self._rest is not None:
             wait = decisions.wait_to_repeat(failure, self.attempt)
-            if wait is not None and wait <= self._wait_left and not getattr(error, "unsent", ()):
+            if wait is not None and wait <= self._wait_left:
+                # What is unclear must be repeated just as it was, for its key to be recognized.
+                if failure.problem is not Problem.UNCLEAR:
+                    self._rest.leave_after(failure, getattr(error, "unsent", ()))
                 self.wait = wait
                 return Verdict(final=False, will_retry=wait)
         self.error = error
         self._show_status()
-        if self._may_have_been_sent and isinstance(error, AnymailError):
-            error.may_have_been_sent = True  # with an earlier attempt
+        if isinstance(error, AnymailError):
+            accepted = self._rest is not None and self._rest.accepted
+            # With earlier attempts, too
+            error.may_have_been_sent |= self._may_have_been_sent or bool(accepted)
+            if self._rest is not None and accepted and error.problem is not Problem.UNCLEAR:
+                error.unsent = self._rest.not_accepted()
         if self._once is not None:
             self._once.fail(error, getattr(self.message, "anymail_status", None))
         return Verdict()
@@ -121,8 +140,8 @@ class Alone(Journey):
             return None
         self._wait_left -= self.wait
         time.sleep(self.wait)
-        assert self._snapshot is not None
-        return Alone(self.backend, copy_message(self._snapshot), before=self)
+        assert self._rest is not None
+        return Alone(self.backend, copy_message(self._rest.message), before=self)
 
     def note_attempt(self, problem: str | None) -> None:
         super().note_attempt(problem)
@@ -140,6 +159,8 @@ class Alone(Journey):
 
     def _show_status(self) -> None:
         """Let the caller's message have the status of the last attempt."""
+        status = getattr(self.message, "anymail_status", None)
+        if self._rest is not None and status is not None:
+            self._rest.complete(status)
         if self.original is not self.message:
-            status = getattr(self.message, "anymail_status", None)
             self.original.anymail_status = status  # type: ignore[attr-defined]

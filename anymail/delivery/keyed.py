@@ -14,7 +14,8 @@ from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.keys import idempotency_key
 from ..sending.problems import ADVICE
 from .decisions import Duplicates, Failure
-from .ledger import Claim, Entry, Ledger, fingerprint
+from .ledger import Claim, Entry, Ledger, fingerprint, hashes
+from .rest import Rest
 
 GRACE = 30
 """Seconds that a claim lasts beyond the call's timeouts."""
@@ -126,22 +127,42 @@ class SendingOnce:
             Problem.UNCLEAR, "it is unclear if the message with this key was sent before"
         )
 
-    def note_call(self, backend: Any, mailer: str | None) -> None:
-        """Note that the message is about to be given to a backend."""
+    @property
+    def is_partial(self) -> bool:
+        """Whether it was last sent for some of its recipients only."""
+        return self._claim is not None and self._claim.entry.rest is not None
+
+    def restore(self, rest: Rest) -> None:
+        """Leave those of the message's recipients that it was last sent for."""
+        assert self._claim is not None
+        left = self._claim.entry.find_rest(rest.addr_specs())
+        rest.accepted = {
+            addr_spec: status
+            for addr_spec, status in self.earlier_statuses.items()
+            if addr_spec not in left
+        }
+        rest.leave(left)
+
+    def note_call(self, backend: Any, mailer: str | None, rest: Rest | None = None) -> None:
+        """Note that the message is about to be given to a backend, perhaps for some only."""
         account = _account(backend)
         self.is_repeat = account in self._first_calls
         first_call = self._first_calls.setdefault(account, self.clock())
-        seconds = getattr(backend, "call_seconds", DEFAULT_CALL_SECONDS)
-        assert self._claim is not None
-        self._claim = self.ledger.renew(
-            self._claim,
-            seconds + GRACE,
+        self.renew(
+            backend,
             mailer=mailer,
             esp_name=getattr(backend, "esp_name", None),
             # If nobody ends this: with several of them, it's unclear of which.
             account=account if self._unclear_at <= {account} else None,
             first_call=first_call,
+            **({"rest": hashes(rest.addr_specs())} if rest and rest.is_partial else {}),
         )
+
+    def renew(self, backend: Any, **changes: Any) -> None:
+        """Have the claim last for another call of a backend's, and note what is being done."""
+        seconds = getattr(backend, "call_seconds", DEFAULT_CALL_SECONDS)
+        assert self._claim is not None
+        self._claim = self.ledger.renew(self._claim, seconds + GRACE, **changes)
 
     def note_failure(self, backend: Any, failure: Failure) -> None:
         """Note what has become of the message that was given to a backend."""

@@ -50,6 +50,8 @@ class Entry:
     if nobody knows which."""
     first_call: float | None = None
     """When that account first got the key (POSIX time)."""
+    rest: tuple[str, ...] | None = None
+    """Hashes of the recipients' addr-specs that it got it for; None for all."""
     attempts: tuple[tuple[str | None, str | None], ...] = ()
     """(mailer, problem or None) of each attempt."""
     statuses: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
@@ -63,6 +65,11 @@ class Entry:
             for addr_spec, values in found
             if values is not None
         }
+
+    def find_rest(self, addr_specs: Iterable[str]) -> list[str]:
+        """Return those of a message's recipients that it was last sent for."""
+        rest = None if self.rest is None else set(self.rest)
+        return [item for item in addr_specs if rest is None or _hash(item) in rest]
 
 
 @dataclass(frozen=True)
@@ -199,6 +206,11 @@ class Ledger:
             self._set(key, entry)
 
 
+def hashes(addr_specs: Iterable[str]) -> tuple[str, ...]:
+    """Return what stands for addresses where they should not be seen."""
+    return tuple(map(_hash, addr_specs))
+
+
 def key_hash(key: str) -> str:
     """Return what stands for a key where it should not be seen."""
     return _hash(key)
@@ -281,6 +293,7 @@ def _loads(text: str | None) -> Entry | None:
         **{
             **values,
             "attempts": tuple(map(tuple, values["attempts"])),
+            "rest": None if values["rest"] is None else tuple(values["rest"]),
             "statuses": {key: tuple(item) for key, item in values["statuses"].items()},
         }
     )

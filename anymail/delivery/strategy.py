@@ -18,7 +18,6 @@ import django
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
-from ..addresses import EmailAddress, parse_address_list
 from ..exceptions import (
     AnymailConfigurationError,
     AnymailError,
@@ -36,6 +35,7 @@ from .keyed import SendingOnce
 from .mailers import mailers
 from .meaning import duplicates_of, failure_of, from_domain
 from .pauses import Pauses
+from .rest import Rest
 from .snapshot import copy_message
 
 logger = logging.getLogger("anymail.delivery")
@@ -313,8 +313,8 @@ class Delivery:
         self.attempts: list[tuple[str | None, Problem | None]] = []
         self.failures: list[Failure] = []
         self.errors: list[Exception] = []
-        self.accepted: dict[str, AnymailRecipientStatus] = {}
-        """The recipients for whom attempts were accepted that failed for others."""
+        self.rest = Rest(self.message)
+        """Whom attempts are still for, if others' were accepted in part."""
         self.once: SendingOnce | None = None
         """That of the outermost strategy, which is the one to begin and end it."""
         self._tries: Counter[str] = Counter()
@@ -357,6 +357,8 @@ class Delivery:
             self.once = SendingOnce(self.message, self.duplicates)
             if (status := self.once.begin()) is not None:
                 return status
+            if self.once.is_partial:
+                self.once.restore(self.rest)
             if self.once.is_unclear:
                 self.mailers_left = list(filter(self._may_be_used, self.mailers_left))
                 if not self.mailers_left:
@@ -438,8 +440,13 @@ class Delivery:
             target = self.run.strategy.known_target(attempt.mailer)
             if (error := self.once.refusal(target)) is not None:
                 raise error
-            self.once.note_call(target, attempt.mailer)
+            self.once.note_call(target, attempt.mailer, self.rest)
         return True
+
+    def renew_claim(self, attempt: Attempt) -> None:
+        """Note that another call is about to be made, of those that it takes."""
+        if self.once is not None:
+            self.once.renew(self.run.strategy.known_target(attempt.mailer))
 
     def note_success(self, attempt: Attempt, sent: bool) -> None:
         """Note that a mailer has taken it, or that it's not to be sent at all."""
@@ -463,9 +470,9 @@ class Delivery:
         self.errors.append(error)
         self._note_attempt(attempt, failure.problem)
         self._note_pause(attempt.mailer, failure)
-        self._note_accepted(attempt, error)
+        self.rest.note(attempt.message, failure)
         self._show_status(attempt)
-        return self._plan(attempt.mailer, failure) or self.give_up()
+        return self._plan(attempt.mailer, failure, error) or self.give_up()
 
     def _key_lives(self, mailer: str) -> bool:
         target = self.run.strategy.known_target(mailer)
@@ -489,30 +496,16 @@ class Delivery:
         self.run.pauses.end(mailer, self.domain)
         self._probing = None
 
-    def _note_accepted(self, attempt: Attempt, error: Exception) -> None:
-        """If it was accepted for some recipients, leave only the others."""
-        unsent = getattr(error, "unsent", ())
-        if not unsent:
-            return
-        recipients = attempt.message.anymail_status.recipients  # type: ignore[attr-defined]
-        self.accepted |= {
-            addr_spec: status for addr_spec, status in recipients.items() if status.is_accepted
-        }
-        for field in ("to", "cc", "bcc"):
-            left = [email.address for email in _emails(self.message, field, unsent)]
-            setattr(self.message, field, left)
-
     def _show_status(self, attempt: Attempt) -> AnymailStatus:
         """Let the caller's message have the status of the last attempt, and nothing else."""
         status = getattr(attempt.message, "anymail_status", None) or AnymailStatus()
-        if self.accepted:
-            status.set_recipient_status(self.accepted)
+        self.rest.complete(status)
         status.mailer = self.attempts[-1][0]
         status.attempts = list(self.attempts)
         self.journey.message.anymail_status = status  # type: ignore[attr-defined]
         return status
 
-    def _plan(self, mailer: str, failure: Failure) -> Verdict | None:
+    def _plan(self, mailer: str, failure: Failure, error: Exception) -> Verdict | None:
         """Have it tried again, with the same mailer or another one, if that's right."""
         is_first = self._tries[mailer] == 1
         wait = decisions.wait_to_repeat(failure, 1) if is_first else None
@@ -521,6 +514,9 @@ class Delivery:
                 self.mailers_left.append(mailer)  # after the others
         elif wait is not None and wait <= min(self._wait_left, self.time_left):
             self._again = mailer, wait
+            # What is unclear must be repeated just as it was, for its key to be recognized.
+            if failure.problem is not Problem.UNCLEAR:
+                self.rest.leave_after(failure, getattr(error, "unsent", ()))
             return self._set_aside(wait)
         if not self.mailers_left or not self.time_left:
             return None
@@ -536,6 +532,7 @@ class Delivery:
             failure.problem or "configuration",
             self.mailers_left[0],
         )
+        self.rest.leave_after(failure, getattr(error, "unsent", ()))
         return self._set_aside(0)
 
     def _set_aside(self, wait: float) -> Verdict:
@@ -551,12 +548,10 @@ class Delivery:
         error = self.errors[index]
         _chain(error, [other for number, other in enumerate(self.errors) if number != index])
         if isinstance(error, AnymailError):
-            if self.accepted:
-                error.unsent = [
-                    email.addr_spec for email in parse_address_list(self.message.recipients())
-                ]
+            if self.rest.accepted and error.problem is not Problem.UNCLEAR:
+                error.unsent = self.rest.not_accepted()
             error.may_have_been_sent |= (
-                bool(self.accepted)
+                bool(self.rest.accepted)
                 or any(failure.may_have_been_sent for failure in self.failures)
                 or (self.once is not None and self.once.is_unclear)
             )
@@ -609,9 +604,13 @@ class Attempt(Journey):
         )
         self.mailer: str = mailer
         self.delivery = delivery
+        self._time_left = delivery.time_left
 
     def begin(self) -> bool:
         return self.delivery.may_attempt(self)
+
+    def go_on(self) -> None:
+        self.delivery.renew_claim(self)
 
     @property
     def is_repeat(self) -> bool:
@@ -625,7 +624,8 @@ class Attempt(Journey):
 
     @property
     def time_left(self) -> float:
-        return self.delivery.time_left
+        # As it was in the beginning: if it takes several calls, each can take that long.
+        return self._time_left
 
     def fail(self, error: Exception) -> Verdict:
         self.error = error
@@ -634,12 +634,6 @@ class Attempt(Journey):
     def succeed(self, sent: bool) -> None:
         self.sent = sent
         self.delivery.note_success(self, sent)
-
-
-def _emails(message: EmailMessage, field: str, addr_specs: Iterable[str]) -> list[EmailAddress]:
-    wanted = set(addr_specs)
-    emails = parse_address_list(getattr(message, field), field=field)
-    return [email for email in emails if email.addr_spec in wanted]
 
 
 def _chain(error: BaseException, others: Iterable[Exception]) -> None:

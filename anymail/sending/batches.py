@@ -7,7 +7,7 @@ them. For others, each recipient gets a call of their own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,9 +25,23 @@ class NativeBatch:
     """What a provider takes in one call for a batch."""
 
     limit: int | None = None
-    """How many ``to`` recipients; None if that isn't known."""
+    """How many messages (``to`` recipients); None if that isn't known."""
     attrs: frozenset[str] = frozenset(BATCH_ATTRS)
     """Which attributes that differ between recipients."""
+    copies_each: bool = True
+    """Whether recipients in ``cc`` and ``bcc`` get a copy of each message, so that it makes no
+    difference if these are sent in several calls."""
+    limit_counts_copies: bool = False
+    """Whether the limit is for all recipients, those in ``cc`` and ``bcc`` included."""
+    recipient_fields: frozenset[str] = frozenset()
+    """Keys of esp_extra that take the place of the message's recipients."""
+
+    def messages_per_call(self, copies: int) -> int | None:
+        """Return for how many ``to`` recipients there is room, if so many others get copies."""
+        if self.limit is None or not self.limit_counts_copies:
+            return self.limit
+        room = self.limit // (1 + copies) if self.copies_each else self.limit - copies
+        return max(room, 1)
 
 
 class BatchRecipient(NamedTuple):
@@ -47,6 +61,17 @@ def match_recipients(
     return [
         BatchRecipient(email, *[entry_map.get(email) for entry_map in maps]) for email in emails
     ]
+
+
+def partial_messages(
+    message: Any, defaults: Mapping[str, Any], to: Sequence[EmailAddress], size: int
+) -> Iterator[tuple[EmailMessage, Mapping[str, Any]]]:
+    """Yield the same message for so many of its ``to`` recipients at a time, and its defaults."""
+    defaults = {attr: default for attr, default in defaults.items() if attr != "to"}
+    for start in range(0, len(to), size):
+        part = copy.copy(message)
+        part.to = [str(email) for email in to[start : start + size]]
+        yield part, defaults
 
 
 # What individual messages have of their own, defaults included

@@ -12,7 +12,6 @@ from ..addresses import parse_address_list
 from ..exceptions import AnymailAPIError, AnymailError, AnymailInvalidAddress, Problem
 from ..signals import send_failed
 from .journey import Journey, Verdict
-from .payload import BasePayload
 from .problems import ADVICE, Meaning, meaning_of
 
 logger = logging.getLogger("anymail.delivery")
@@ -53,28 +52,22 @@ def describe(error: AnymailError, message: EmailMessage, backend: Any) -> None:
     error.retry_after = meaning.retry_after
     error.advice = ADVICE[meaning.problem]
     status = getattr(message, "anymail_status", None)
-    if status is not None and status.is_accepted:
-        error.unsent = _not_accepted(message, status, error)
-    error.may_have_been_sent = meaning.problem is Problem.UNCLEAR or bool(
-        status is not None and status.is_accepted
-    )
+    is_accepted = status is not None and status.may_be_accepted
+    if is_accepted:
+        error.unsent = _not_accepted(message, status)
+    error.may_have_been_sent = meaning.problem is Problem.UNCLEAR or is_accepted
 
 
-def _not_accepted(message: EmailMessage, status: Any, error: AnymailError) -> list[str]:
+def _not_accepted(message: EmailMessage, status: Any) -> list[str]:
     try:
         everyone = [email.addr_spec for email in parse_address_list(message.recipients())]
     except AnymailInvalidAddress:
         everyone = list(status.recipients)
-    not_known = set()
-    if error.problem is Problem.UNCLEAR and isinstance(error.payload, BasePayload):
-        # Of a message that takes several calls, this one's recipients may have it.
-        recipients = error.payload.get_recipients("to", "cc", "bcc")
-        not_known = {email.addr_spec for email in recipients} - status.recipients.keys()
-    # Of those whose status is "unknown", nobody can say either.
-    not_known |= {
+    # Of those whose status is "unknown", nobody can say.
+    not_refused = {
         addr_spec for addr_spec, recipient in status.recipients.items() if not recipient.is_refused
     }
-    return [addr_spec for addr_spec in everyone if addr_spec not in not_known]
+    return [addr_spec for addr_spec in everyone if addr_spec not in not_refused]
 
 
 def tell_failure(

@@ -93,6 +93,9 @@ class Journey:
         """
         return True
 
+    def go_on(self) -> None:
+        """Note that there is another call for the message, which takes several."""
+
     def next_attempt(self) -> Journey | None:
         """After an error: wait, and return the journey that follows at once, if there is one."""
         return None

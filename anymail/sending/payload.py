@@ -29,7 +29,13 @@ from .attributes import (
     MessageAttribute,
     is_list,
 )
-from .batches import BatchRecipient, NativeBatch, individual_messages, match_recipients
+from .batches import (
+    BatchRecipient,
+    NativeBatch,
+    individual_messages,
+    match_recipients,
+    partial_messages,
+)
 from .keys import derived_id, idempotency_key
 
 if TYPE_CHECKING:
@@ -298,24 +304,60 @@ class BasePayload:
         }
         return match_recipients(self.get_recipients("to") if emails is None else emails, entries)
 
+    def is_individual(self) -> bool:
+        """Tell whether each ``to`` recipient gets an individual message, in a batch or not."""
+        return self.is_batch()
+
+    def has_own_recipients(self) -> bool:
+        """Tell whether something in esp_extra takes the place of the message's recipients."""
+        fields = frozenset() if self.native_batch is None else self.native_batch.recipient_fields
+        return not fields.isdisjoint(self._values.get("esp_extra", ()))
+
+    def messages_per_call(self) -> int | None:
+        """Return how many ``to`` recipients of a batch a call can have, as far as that is known."""
+        if self.native_batch is None:
+            return None
+        return self.native_batch.messages_per_call(len(self.get_recipients("cc", "bcc")))
+
     def split(self) -> Iterator[BasePayload]:
         """Yield the payloads that send the message together, one for each call.
 
-        That is usually just this one. If the provider has no batches, nobody must see the others
-        all the same: each ``to`` recipient gets a call.
+        That is usually just this one. A batch can be larger than a call. If the provider has no
+        batches, nobody must see the others all the same: each ``to`` recipient gets a call.
 
-        Raises AnymailUnsupportedFeature if that would give copies of each to others, cc or bcc.
+        Raises AnymailUnsupportedFeature if that would give too many copies to others, cc or bcc.
         """
         to = self.get_recipients("to")
-        if self.native_batch is not None or not (to and self.is_batch() and self._is_batch_ignored):
-            yield self
-            return
-        if len(to) > 1 and self.get_recipients("cc", "bcc"):
-            raise self._unsupported("cc or bcc in a batch: they would get a copy of each message")
-        for message, defaults in individual_messages(self.message, self.defaults, self._values):
+        messages: Iterator[tuple[EmailMessage, Mapping[str, Any]]]
+        if self.native_batch is None:
+            if not (to and self.is_batch() and self._is_batch_ignored):
+                yield self
+                return
+            messages = individual_messages(self.message, self.defaults, self._values)
+            can_have_copies = len(to) == 1
+        else:
+            size = self._size_of_parts()
+            if size is None or len(to) <= size:
+                yield self
+                return
+            messages = partial_messages(self.message, self.defaults, to, size)
+            can_have_copies = self.native_batch.copies_each
+        if not can_have_copies and self.get_recipients("cc", "bcc"):
+            raise self._unsupported(
+                "cc or bcc in a batch that takes several calls: they would get a copy with each"
+            )
+        for number, (message, defaults) in enumerate(messages, 1):
             payload = self.backend.build_message_payload(message, defaults)
             payload.whole_message = self.whole_message
+            if self.idempotency_key is not None:
+                payload.idempotency_key = f"{self.idempotency_key}/{number}"
             yield payload
+
+    def _size_of_parts(self) -> int | None:
+        """Return how many ``to`` recipients a call is to have; None for all of them."""
+        if not (self.backend.split_batches and self.is_individual()) or self.has_own_recipients():
+            return None
+        return self.messages_per_call()
 
     def make_id(self, *details: str) -> str | None:
         """Return an id for something in the message, such as a recipient, that details tell apart.

@@ -230,7 +230,9 @@ class ConcurrentSending(_Runner):
     # -- Errors -------------------------------------------------------------------------------
 
     def _fail(self, under_way: _UnderWay, error: Exception) -> None:
-        under_way.error = error
+        # Of several calls, one that may have been accepted counts.
+        if under_way.error is None or under_way.sending.is_unclear(error):
+            under_way.error = error
         journey = under_way.sending.journey
         if not journey.can_repeat:  # No others are to be started.
             self._note_error(under_way.number, journey, error)

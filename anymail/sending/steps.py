@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 from django.core.mail import EmailMessage
 from django.views.decorators.debug import sensitive_variables
 
-from ..exceptions import AnymailError
+from ..exceptions import AnymailError, Problem
 from ..message import AnymailStatus
 from .journey import Journey, journey_of, on_journey
 from .payload import BasePayload
+from .problems import meaning_of
+from .results import UNKNOWN
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -81,6 +83,9 @@ class Sending:
         is_usual = isinstance(self.payload, BasePayload)
         self._payloads: Iterator[Any] = self.payload.split() if is_usual else iter([self.payload])
         self._responses: list[Any] = []
+        self._payloads_begun = 0
+        self._unclear: list[Any] = []
+        """The payloads of calls of which nobody knows whether they were accepted."""
 
     # -- Call ---------------------------------------------------------------------------------
 
@@ -88,13 +93,21 @@ class Sending:
     def next_payload(self) -> Any | None:
         """Return the payload for the next call, or None if there are no more calls to be made."""
         with errors_about(self.message, self.payload):
-            return next(self._payloads, None)
+            payload = next(self._payloads, None)
+        if payload is not None and self._payloads_begun:
+            self.journey.go_on()
+        self._payloads_begun += 1
+        return payload
 
     @sensitive_variables()
     def post(self, payload: Any) -> None:
         """Have the backend make the call, and take the response."""
         self.backend.wait_for_rate(payload)
-        self._take_response(payload, self.backend.post_to_esp(payload, self.message))
+        try:
+            self._take_response(payload, self.backend.post_to_esp(payload, self.message))
+        except Exception as error:
+            self._note_failure(payload, error)
+            raise
 
     @sensitive_variables()
     def prepare_call(self, payload: Any) -> ApiCall:
@@ -106,11 +119,15 @@ class Sending:
     @sensitive_variables()
     def receive(self, payload: Any, get_answer: Callable[[], Any]) -> None:
         """Take the answer to a call that a runner has made. get_answer returns or raises it."""
-        with on_journey(self.journey):
-            with errors_about(self.message, payload):
-                response = get_answer()
-            self.backend.raise_for_status(response, payload, self.message)
-            self._take_response(payload, response)
+        try:
+            with on_journey(self.journey):
+                with errors_about(self.message, payload):
+                    response = get_answer()
+                self.backend.raise_for_status(response, payload, self.message)
+                self._take_response(payload, response)
+        except Exception as error:
+            self._note_failure(payload, error)
+            raise
 
     def _take_response(self, payload: Any, response: Any) -> None:
         self._responses.append(response)
@@ -121,6 +138,18 @@ class Sending:
             statuses = self.backend.parse_recipient_status(response, payload, self.message)
         self.status.set_recipient_status(statuses)
 
+    def _note_failure(self, payload: Any, error: Exception) -> None:
+        if self.is_unclear(error):
+            self._unclear.append(payload)
+
+    def is_unclear(self, error: Exception) -> bool:
+        """Tell whether a call that has failed like that may have been accepted."""
+        if not isinstance(error, AnymailError):
+            return True  # Nobody knows what it means.
+        meaning = meaning_of(error, self.backend)
+        problem = error.problem or (meaning and meaning.problem)
+        return problem is Problem.UNCLEAR
+
     # -- Finish -------------------------------------------------------------------------------
 
     def tell(self, error: BaseException | None = None) -> None:
@@ -128,16 +157,31 @@ class Sending:
 
         With the error, or before, it can be known what became of the message for some recipients.
         """
+        if isinstance(error, AnymailError) and error.recipients:
+            self.status.set_recipient_status(error.recipients)
+        if error is not None and self.status.may_be_accepted:
+            self._tell_unclear()
         if isinstance(error, AnymailError):
-            if error.recipients:
-                self.status.set_recipient_status(error.recipients)
             # Those of earlier calls for the same message, too
             error.recipients = dict(self.status.recipients)
         # If the same message was sent again meanwhile, it has another status by now.
         self.message.anymail_status = self.status  # type: ignore[attr-defined]
         if error is None or self.status.recipients:
             with on_journey(self.journey):
-                self.backend.run_post_send(self.message)
+                try:
+                    self.backend.run_post_send(self.message)
+                except Exception:
+                    # What a receiver raises (Django has logged it) must not hide the error.
+                    if error is None:
+                        raise
+                    self.journey.receivers_error = None
+
+    def _tell_unclear(self) -> None:
+        """Say that nobody knows what became of recipients, where others' fate is known."""
+        for payload in self._unclear:
+            for email in payload.get_recipients() if isinstance(payload, BasePayload) else ():
+                if email.addr_spec not in self.status.recipients:
+                    self.status.set_recipient_status({email.addr_spec: UNKNOWN})
 
     def raise_if_refused(self) -> None:
         """Raise an error if the message was refused for all of its recipients."""

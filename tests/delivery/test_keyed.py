@@ -422,14 +422,26 @@ class RetriesTests(StrategyTestCase):
                 self.assertEqual(len(CALLS), 1)
 
     def test_accepted_in_part(self):
-        """Never repeated as a whole."""
-        error = fails(Problem.BUSY, retry_after=0.1)
-        error.recipients = {"to@example.com": AnymailRecipientStatus("id-1", "sent")}
-        self.script(a=error)
-        with self.assertRaises(AnymailAPIError):
-            mailers["a"].send_messages([make_message(cc=["cc@example.com"])])
-        self.assertEqual(len(CALLS), 1)
-        self.assertEqual(error.unsent, ["cc@example.com"])
+        """Never repeated as a whole: only for the others."""
+
+        def error() -> Any:
+            error = fails(Problem.BUSY, retry_after=0.1)
+            error.recipients = {"to@example.com": AnymailRecipientStatus("id-1", "sent")}
+            return error
+
+        self.script(a=error())
+        message = make_message(cc=["cc@example.com"])
+        status = self.send(message)
+        self.assertEqual([sent.recipients() for _, sent in CALLS[1:]], [["cc@example.com"]])
+        self.assertEqual(set(status.recipients), {"to@example.com", "cc@example.com"})
+        self.assertEqual(status.recipients["to@example.com"].message_id, "id-1")
+        self.assertEqual(message.to, ["to@example.com"], "unchanged")
+
+        self.script(a=[error(), fails(Problem.ACCOUNT)])
+        with self.assertRaises(AnymailAPIError) as caught:
+            self.send(make_message(cc=["cc@example.com"]))
+        self.assertEqual(caught.exception.unsent, ["cc@example.com"])
+        self.assertTrue(caught.exception.may_have_been_sent)
 
     def test_what_receivers_change_is_not_changed_twice(self):
         from anymail.signals import pre_send

@@ -21,7 +21,9 @@ UNDOCUMENTED = {
     "anymail.headers": {"normalize_date", "rfc2047_normalize"},
     "anymail.conf": {"T"},
     "anymail.inbound": {"CHUNK_SIZE", "DEFAULT_ATTACHMENT_NAME", "DEFAULT_CONTENT_TYPE"},
-    "anymail.sending.batches": {"BATCH_ATTRS", "individual_messages", "match_recipients"},
+    "anymail.sending.batches": {
+        *("BATCH_ATTRS", "individual_messages", "match_recipients", "partial_messages"),
+    },
     "anymail.exceptions": {"InvalidMailer"},  # Django's, or what stands in for it
     "anymail.webhooks.base": {"logger"},  # docs tell its name
 }
