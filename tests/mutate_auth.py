@@ -68,7 +68,7 @@ TESTS: dict[str, list[str]] = {
     "base": ["test_base", "test_contract", "test_trust"],
     "keys": ["test_contract"],
     "signatures": ["test_contract", "test_signatures"],
-    "certificates": ["test_scaleway", "test_sns"],
+    "certificates": ["test_contract", "test_sns"],
     "sns": ["AmazonSes", "ConfirmationTests", "test_sns"],
     "sns_signatures": ["AmazonSes", "test_sns"],
 }
