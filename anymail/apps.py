@@ -5,6 +5,7 @@ from django.core import checks
 
 from .checks import (
     check_dedupe_cache,
+    check_delivery_cache,
     check_deprecated_settings,
     check_ignored_mailers,
     check_insecure_settings,
@@ -30,4 +31,5 @@ class AnymailBaseConfig(AppConfig):
         checks.register(check_mailers)
         checks.register(check_repeated_calls)
         checks.register(check_dedupe_cache, checks.Tags.caches)
+        checks.register(check_delivery_cache, checks.Tags.caches)
         checks.register(check_open_webhooks, checks.Tags.security, deploy=True)

@@ -137,30 +137,50 @@ def _repeats_calls(client_params: Any) -> bool:
 def check_dedupe_cache(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Report a WEBHOOK_DEDUPE_CACHE that lets events through twice. (anymail.W006, anymail.E006)
+    """Report a WEBHOOK_DEDUPE_CACHE that lets events through twice. (anymail.W006, anymail.E006)"""
+    return _check_cache(
+        "webhook_dedupe_cache",
+        "events of webhooks from being handled twice",
+        number="006",
+        docs="securing_webhooks#webhook-duplicates",
+    )
+
+
+def check_delivery_cache(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report a DELIVERY_CACHE that lets messages be sent twice. (anymail.W010, anymail.E010)"""
+    return _check_cache(
+        "delivery_cache",
+        "messages with an idempotency key from being sent twice",
+        number="010",
+        docs="failover#delivery-cache",
+    )
+
+
+def _check_cache(name: str, purpose: str, *, number: str, docs: str) -> list[CheckMessage]:
+    """Report the cache in a setting if it isn't one that all processes share.
 
     In development, where there is just one process for a short time, only one that there isn't.
     """
-    alias = get_anymail_setting("webhook_dedupe_cache", default=None)
+    setting, alias = setting_name(name), get_anymail_setting(name, default=None)
     if alias is None:
         return []
-    docs = "securing_webhooks#webhook-duplicates"
     try:
         problem = _why_it_cannot_tell(caches[alias])
     except InvalidCacheBackendError:
-        text = f"WEBHOOK_DEDUPE_CACHE is {alias!r}, but there is no such cache in CACHES."
+        text = f"{setting} is {alias!r}, but there is no such cache in CACHES."
         hint = "Set it to the name of one that all of your processes share."
-        return [Error(text, hint=with_docs(hint, docs), id="anymail.E006")]
+        return [Error(text, hint=with_docs(hint, docs), id=f"anymail.E{number}")]
     if problem is None or settings.DEBUG:
         return []
     return [
         checks.Warning(
-            f"The cache {alias!r}, which WEBHOOK_DEDUPE_CACHE names, can't keep events of webhooks "
-            f"from being handled twice: {problem}.",
+            f"The cache {alias!r}, which {setting} names, can't keep {purpose}: {problem}.",
             hint=with_docs(
                 "Use Redis, Memcached, or a database cache with a large MAX_ENTRIES.", docs
             ),
-            id="anymail.W006",
+            id=f"anymail.W{number}",
         )
     ]
 

@@ -184,11 +184,43 @@ def _why_it_fails(backend_class: Any, options: Mapping[str, Any]) -> str | None:
         with warnings.catch_warnings():
             # They are issued again when it is used.
             warnings.simplefilter("ignore")
-            backend_class(**options)
+            backend = backend_class(**options)
+        return _wrong_mailers(backend, options.get("alias"))
     except (ImproperlyConfigured, ImportError, TypeError) as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 (whatever a subclass raises)
         return type(error).__name__  # Its text could have anything in it.
+
+
+def _wrong_mailers(backend: Any, alias: str | None) -> str | None:
+    """Return what is wrong with the other mailers that a backend sends with, if it does."""
+    from .delivery.strategy import StrategyBackend
+
+    if not isinstance(backend, StrategyBackend):
+        return None
+    aliases = mailers_setting()
+    for name in getattr(backend, "mailers", ()):
+        if name not in aliases:
+            close = get_close_matches(name, aliases, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            return f"'mailers' has {name!r}, but there is no such mailer.{hint}"
+    if alias is not None and (circle := _find_circle([alias])):
+        return f"It would send with itself: {' -> '.join(map(repr, circle))}."
+    return None
+
+
+def _find_circle(path: list[str]) -> list[str] | None:
+    """Return the way from a mailer, by others in its "mailers", to itself; None if there is none.
+
+    ``path`` is the way so far.
+    """
+    options = mailers_setting().get(path[-1], {}).get("OPTIONS", {})
+    names = options.get("mailers", ())
+    for name in [names] if isinstance(names, str) else names:
+        if name == path[0]:
+            return [*path, name]
+        if name not in path and (circle := _find_circle([*path, name])):
+            return circle
     return None
 
 

@@ -20,6 +20,7 @@ from django.views.generic import View
 from anymail.backends.postmark import EmailBackend as PostmarkBackend
 from anymail.checks import (
     check_dedupe_cache,
+    check_delivery_cache,
     check_deprecated_settings,
     check_ignored_mailers,
     check_insecure_settings,
@@ -30,6 +31,7 @@ from anymail.checks import (
     get_configured_email_backends,
 )
 from anymail.webhooks.postmark import PostmarkTrackingWebhookView
+from tests.delivery.leaf import mailer_settings
 from tests.docs.known_settings import anymail_keys
 from tests.utils import skip_without, use_backend
 
@@ -155,44 +157,58 @@ class RepeatedCallsTests(SimpleTestCase):
             self.assertEqual(self.found(), ["MAILERS['own']['OPTIONS']['client_params']"])
 
 
-class DedupeCacheTests(SimpleTestCase):
-    def found(self, backend: str = "", options: Any = None, **settings: Any) -> list[Any]:
+class SharedCacheTests(SimpleTestCase):
+    """WEBHOOK_DEDUPE_CACHE and DELIVERY_CACHE."""
+
+    SETTINGS = {
+        "WEBHOOK_DEDUPE_CACHE": (check_dedupe_cache, "006", "#webhook-duplicates"),
+        "DELIVERY_CACHE": (check_delivery_cache, "010", "#delivery-cache"),
+    }
+
+    def found(
+        self, setting: str, backend: str = "", options: Any = None, **settings: Any
+    ) -> list[Any]:
         cache = {"BACKEND": f"django.core.cache.backends.{backend}", "OPTIONS": options or {}}
         cache["LOCATION"] = "127.0.0.1"
         with override_settings(
-            CACHES={"events": cache} if backend else {},
-            ANYMAIL={"WEBHOOK_DEDUPE_CACHE": "events"},
-            **settings,
+            CACHES={"events": cache} if backend else {}, ANYMAIL={setting: "events"}, **settings
         ):
-            return check_dedupe_cache(None)
+            return self.SETTINGS[setting][0](None)
 
     def test_nothing_to_report(self):
-        self.assertEqual(check_dedupe_cache(None), [])
         many = {"MAX_ENTRIES": 10_000}
-        for backend, options in (("redis.RedisCache", None), ("db.DatabaseCache", many)):
-            self.assertEqual(self.found(backend, options), [])
+        for setting, (check, _, _) in self.SETTINGS.items():
+            with self.subTest(setting):
+                self.assertEqual(check(None), [])
+                for backend, options in (("redis.RedisCache", None), ("db.DatabaseCache", many)):
+                    self.assertEqual(self.found(setting, backend, options), [])
 
     def test_unsuitable(self):
-        for backend, options, problem in (
-            ("locmem.LocMemCache", None, "each process"),
-            ("dummy.DummyCache", None, "keeps nothing"),
-            ("filebased.FileBasedCache", None, "both add"),
-            ("db.DatabaseCache", None, "MAX_ENTRIES, 300"),
-            ("db.DatabaseCache", {"MAX_ENTRIES": 9_999}, "MAX_ENTRIES, 9999"),
-        ):
-            with self.subTest(backend):
-                [warning] = self.found(backend, options)
-                self.assertEqual((warning.id, warning.level), ("anymail.W006", checks.WARNING))
-                self.assertIn("'events'", warning.msg)
-                self.assertIn(problem, warning.msg)
-                self.assertIn("webhook-duplicates", warning.hint)
-                self.assertEqual(self.found(backend, options, DEBUG=True), [])
+        for setting, (_, number, docs) in self.SETTINGS.items():
+            for backend, options, problem in (
+                ("locmem.LocMemCache", None, "each process"),
+                ("dummy.DummyCache", None, "keeps nothing"),
+                ("filebased.FileBasedCache", None, "both add"),
+                ("db.DatabaseCache", None, "MAX_ENTRIES, 300"),
+                ("db.DatabaseCache", {"MAX_ENTRIES": 9_999}, "MAX_ENTRIES, 9999"),
+            ):
+                with self.subTest(setting, backend=backend):
+                    [warning] = self.found(setting, backend, options)
+                    expected = (f"anymail.W{number}", checks.WARNING)
+                    self.assertEqual((warning.id, warning.level), expected)
+                    self.assertIn("'events'", warning.msg)
+                    self.assertIn(problem, warning.msg)
+                    self.assertIn(setting, warning.msg)
+                    self.assertIn(docs, warning.hint)
+                    self.assertEqual(self.found(setting, backend, options, DEBUG=True), [])
 
     def test_no_such_cache(self):
-        for debug in (False, True):
-            [error] = self.found(DEBUG=debug)
-            self.assertEqual((error.id, error.level), ("anymail.E006", checks.ERROR))
-            self.assertIn("'events'", error.msg)
+        for setting, (_, number, _) in self.SETTINGS.items():
+            for debug in (False, True):
+                with self.subTest(setting, debug=debug):
+                    [error] = self.found(setting, DEBUG=debug)
+                    self.assertEqual((error.id, error.level), (f"anymail.E{number}", checks.ERROR))
+                    self.assertIn(f"{setting} is 'events'", error.msg)
 
 
 class OwnBackend(PostmarkBackend):
@@ -530,6 +546,72 @@ class MailersCheckTests(SimpleTestCase):
             )
         self.assertIn("Unknown options", found)
         self.assertIn("Did you mean 'message_stream'?", found)
+
+
+class StrategyCheckTests(SimpleTestCase):
+    """Mailers that name other mailers."""
+
+    def found(self, **strategies: Any) -> dict[str, str]:
+        """Return the errors, by alias. Strategies are the aliases in their "mailers"."""
+        mailers = {
+            "default": {"BACKEND": "anymail.backends.test.EmailBackend"},
+            "postmark": {"BACKEND": "anymail.backends.test.EmailBackend"},
+        }
+        for alias, options in strategies.items():
+            if not isinstance(options, dict) or "mailers" not in options:
+                options = {"mailers": options, "duplicates": "avoid"}
+            name = "weighted" if isinstance(options["mailers"], dict) else "failover"
+            mailers[alias] = {
+                "BACKEND": f"anymail.backends.{name}.EmailBackend",
+                "OPTIONS": options,
+            }
+        found = {}
+        with mailer_settings(mailers):
+            for error in check_mailers(None):
+                self.assertEqual((error.id, error.level), ("anymail.E009", checks.ERROR))
+                where = re.search(r"MAILERS'?\]?\['(\w+)'\] can't be used: ", error.msg)
+                if where is not None:  # Before Django 6.1, EMAIL_BACKEND is the default mailer.
+                    found[where[1]] = error.msg[where.end() :]
+        return found
+
+    def test_nothing_to_report(self):
+        found = self.found(a=["default", "postmark"], b={"a": 1, "postmark": 2}, c=["a", "b"])
+        self.assertEqual(found, {})
+
+    def test_no_mailers(self):
+        for nothing in ([], {}, None):
+            with self.subTest(nothing):
+                self.assertRegex(self.found(a=nothing)["a"], "must have 'mailers'")
+
+    def test_itself(self):
+        self.assertIn("can't be one of its own", self.found(a=["postmark", "a"])["a"])
+
+    def test_circle(self):
+        found = self.found(a=["b"], b={"postmark": 1, "c": 2}, c=["postmark", "a"], d=["a"])
+        self.assertEqual(
+            found,
+            {
+                "a": "It would send with itself: 'a' -> 'b' -> 'c' -> 'a'.",
+                "b": "It would send with itself: 'b' -> 'c' -> 'a' -> 'b'.",
+                "c": "It would send with itself: 'c' -> 'a' -> 'b' -> 'c'.",
+            },
+        )
+
+    def test_missing(self):
+        found = self.found(a=["default", "postmrk"], b={"other": 1})
+        self.assertEqual(
+            found["a"],
+            "'mailers' has 'postmrk', but there is no such mailer. Did you mean 'postmark'?",
+        )
+        self.assertEqual(found["b"], "'mailers' has 'other', but there is no such mailer.")
+
+    def test_duplicates(self):
+        """The choice is explained."""
+        for value in ({}, {"duplicates": "maybe"}):
+            with self.subTest(value):
+                found = self.found(a={"mailers": ["default"], **value})["a"]
+                self.assertIn('\'duplicates\': "avoid" or "accept"', found)
+                self.assertIn("may never arrive, or it is, and may arrive twice", found)
 
 
 class SendGridTests(SimpleTestCase):

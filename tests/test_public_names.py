@@ -45,7 +45,8 @@ DEFINED: dict[str, set[str]] = {
     "anymail.checks": {
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
         *("check_ignored_mailers", "check_mailers", "check_unknown_settings"),
-        *("check_dedupe_cache", "check_repeated_calls", "get_configured_email_backends"),
+        *("check_dedupe_cache", "check_delivery_cache", "check_repeated_calls"),
+        "get_configured_email_backends",
     },
     "anymail.conf": {
         *("Setting", "T", "as_list", "base_url", "configuration_error", "credential"),
