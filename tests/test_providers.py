@@ -154,7 +154,7 @@ class ListsTests(SimpleTestCase):
     def test_tables(self):
         """Those that tell something about each provider."""
         for page, begin, end, pattern in (
-            ("help", "\n.. _provider-logs:", "\n.. _", r":doc:`esps/(\w+)`"),
+            ("failover", "\n.. _provider-limits:", "\n.. _", r"<esps/(\w+)>`"),
             ("securing_webhooks", "\n   * - Provider\n", "\n.. _", r"(?m)^   \* - (.+)"),
             ("tips/international_email", "- With such an address", "\n\n", r":doc:`/esps/(\w+)`"),
         ):
@@ -168,6 +168,7 @@ class ListsTests(SimpleTestCase):
             "index": "links",
             "esps/index": "pages",
             "installation": "install",
+            "help": "logs",
             "settings": "settings",
         }.items():
             text = (ROOT / "docs" / f"{page}.rst").read_text(encoding="utf-8")

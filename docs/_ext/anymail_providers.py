@@ -1,12 +1,14 @@
 """Lists the providers, as ``anymail.providers`` has them.
 
 ``.. anymail-providers:: links`` has links to their pages, ``pages`` is the table of contents that
-these are in, ``install`` tells the names to install and configure them with, and ``settings`` has a
-section of the settings reference for each.
+these are in, ``install`` tells the names to install and configure them with, ``logs`` has what the
+pages say about logs, and ``settings`` has a section of the settings reference for each.
 """
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -17,6 +19,8 @@ from sphinx.util.docutils import SphinxDirective
 from anymail import providers
 from anymail.providers import PROVIDERS, Provider
 
+PAGES = Path(__file__).parent.parent / "esps"
+
 
 class AnymailProviders(SphinxDirective):
     """The directive."""
@@ -26,6 +30,8 @@ class AnymailProviders(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         form = directives.choice(self.arguments[0], list(FORMS))
         self.env.note_dependency(providers.__file__)
+        for page in PAGES.glob("*.rst"):
+            self.env.note_dependency(str(page))
         text = "\n".join(FORMS[form](list(PROVIDERS.values())))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
@@ -52,6 +58,16 @@ def _install(items: list[Provider]) -> list[str]:
     return lines
 
 
+def _logs(items: list[Provider]) -> list[str]:
+    lines = [".. list-table::", "   :widths: 25 75", ""]
+    for item in items:
+        page = PAGES / f"{item.module}.rst"
+        match = re.search(r"^   :Logs: (.*(?:\n      .*)*)", page.read_text("utf-8"), re.MULTILINE)
+        text = " ".join(match[1].split()) if match else ""
+        lines += [f"   * - :doc:`{item.esp_name} </esps/{item.module}>`", f"     - {text}"]
+    return lines
+
+
 def _settings(items: list[Provider]) -> list[str]:
     lines: list[str] = []
     for item in items:
@@ -66,7 +82,13 @@ def _settings(items: list[Provider]) -> list[str]:
     return lines
 
 
-FORMS = {"links": _links, "pages": _pages, "install": _install, "settings": _settings}
+FORMS = {
+    "links": _links,
+    "pages": _pages,
+    "install": _install,
+    "logs": _logs,
+    "settings": _settings,
+}
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
