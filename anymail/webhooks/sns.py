@@ -119,7 +119,6 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
         return super().post(request, *args, **kwargs)
 
     def validate_request(self, request: HttpRequest) -> Any:
-        super().validate_request(request)  # Basic auth comes before parsing.
         message = self._parse_sns_message(request)
         if self.sns_topic_arns and not self._is_expected_topic(message.get("TopicArn")):
             raise AnymailWebhookValidationFailure(
