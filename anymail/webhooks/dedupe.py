@@ -31,6 +31,9 @@ LEASE_SECONDS = 15
 """How long an event stays with a call that has taken it on, but does not renew that, because its
 process was killed. Amazon SNS, the first to give up, tries again three times, 20 seconds apart."""
 
+CLAIM_SECONDS = LEASE_SECONDS
+"""Its former name."""
+
 RENEWAL_SECONDS = LEASE_SECONDS / 3
 THREAD_NAME = "anymail-webhook-claims"
 

@@ -43,7 +43,11 @@ from .decoding import (
     json_object,
     parse_json,
 )
-from .downloads import Downloads, DownloadSettings
+from .downloads import (
+    DEFAULT_DOWNLOAD_HOSTS,  # noqa: F401 (others may import it from here)
+    Downloads,
+    DownloadSettings,
+)
 from .keys import SharedKeys
 from .signatures import hmac_signature
 

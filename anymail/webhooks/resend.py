@@ -63,7 +63,11 @@ from .decoding import (
     json_object,
     json_or_none,
 )
-from .downloads import Downloads, DownloadSettings
+from .downloads import (
+    DEFAULT_DOWNLOAD_HOSTS,  # noqa: F401 (others may import it from here)
+    Downloads,
+    DownloadSettings,
+)
 from .keys import SharedKeys
 from .signatures import hmac_signature
 

@@ -23,13 +23,26 @@ from ..conf import as_list, read_settings, setting, setting_name
 from ..exceptions import AnymailWebhookValidationFailure
 from ..signals import AnymailEvent
 from .base import AnymailBaseWebhookView
+
+# What isn't used here was here before: others may import it from here.
+from .certificates import (  # noqa: F401
+    MAX_CERTIFICATE_BYTES,
+    MAX_CERTIFICATES,
+    CertificateCache,
+    TrustChain,
+    certificate_names,
+)
+from .certificates import fetched_certificates as certificates  # noqa: F401
 from .decoding import as_iso_time, as_str, as_word, parse_json_object
 from .downloads import fetch_small
 from .public_keys import require_cryptography
-from .sns_signatures import (
+from .sns_signatures import (  # noqa: F401
+    HASHES,
     NOTIFICATION,
     SIGNED_FIELDS,
     SUBSCRIPTION_CONFIRMATION,
+    UNSUBSCRIBE_CONFIRMATION,
+    string_to_sign,
     verify_signature,
 )
 

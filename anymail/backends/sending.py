@@ -1,0 +1,6 @@
+"""Where the runners were before; others may import them from here."""
+
+from ..sending.runners import ConcurrentSending, SequentialSending
+from ..sending.steps import ApiCall
+
+__all__ = ["ApiCall", "ConcurrentSending", "SequentialSending"]
