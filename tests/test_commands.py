@@ -9,12 +9,13 @@ from django.test import override_settings
 
 from anymail.delivery.ledger import Ledger
 from anymail.delivery.mailers import mailers
-from anymail.exceptions import AnymailAPIError, AnymailError, Problem
+from anymail.exceptions import AnymailAPIError, AnymailCancelSend, AnymailError, Problem
 from anymail.message import AnymailRecipientStatus
+from anymail.signals import pre_send
 
-from .delivery.leaf import LEAF, SCRIPTS, StrategyTestCase, fails, mailer_settings
+from .delivery.leaf import CALLS, LEAF, SCRIPTS, StrategyTestCase, fails, mailer_settings
 from .delivery.test_strategies import failover
-from .utils import make_message, use_backend
+from .utils import make_message, make_response, use_backend
 
 
 class WhyTests(StrategyTestCase):
@@ -121,3 +122,91 @@ class WhyTests(StrategyTestCase):
             self.assertRaisesMessage(CommandError, "no DELIVERY_CACHE"),
         ):
             self.why()
+
+
+class SendTestTests(StrategyTestCase):
+    """``anymail_send_test`` sends a message and tells what became of it."""
+
+    mailers = {
+        "default": failover("a", "b"),
+        "postal": {
+            "BACKEND": "anymail.backends.postal.EmailBackend",
+            "OPTIONS": {"api_key": "key", "api_url": "https://postal.example.com/"},
+        },
+        "locmem": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"},
+        "broken": {"BACKEND": "anymail.backends.postmark.EmailBackend"},
+    }
+
+    def send(self, *arguments: str) -> str:
+        output = io.StringIO()
+        call_command("anymail_send_test", "you@example.com", *arguments, stdout=output)
+        return output.getvalue()
+
+    def test_sent(self):
+        output = self.send()
+        self.assertIn("Mailer 'a': took it", output)
+        self.assertRegex(output, r"you@example.com: sent, id \S+")
+        [(_, message)] = CALLS
+        self.assertEqual(message.to, ["you@example.com"])
+        self.assertEqual(message.from_email, "webmaster@localhost")
+
+    def test_second_took_it(self):
+        self.script(a=fails(Problem.ACCOUNT))
+        with self.logged("WARNING"):
+            output = self.send()
+        self.assertIn("Mailer 'a': account\nMailer 'b': took it\n", output)
+
+    def test_using_and_from(self):
+        self.send("--using", "c", "--from", "Me <me@example.com>")
+        [(alias, message)] = CALLS
+        self.assertEqual((alias, message.from_email), ("c", "Me <me@example.com>"))
+
+    def test_all_features(self):
+        output = self.send("--all-features")
+        [(_, message)] = CALLS
+        self.assertEqual(message.tags, ["anymail-test"])
+        self.assertEqual(message.metadata, {"test": "1"})
+        self.assertIs(message.track_opens, True)
+        self.assertEqual(len(message.attachments), 2)
+        self.assertNotIn("Without", output)
+
+    def test_features_that_are_not_supported(self):
+        with patch(
+            "requests.Session.request",
+            return_value=make_response(
+                json_data={
+                    "status": "success",
+                    "data": {"messages": {"you@example.com": {"id": 1, "token": "t"}}},
+                }
+            ),
+        ) as request:
+            output = self.send("--using", "postal", "--all-features")
+        self.assertIn("Without metadata, which Postal does not support.", output)
+        self.assertIn("you@example.com: queued, id 1", output)
+        self.assertIn("<p>A test message.</p>", request.call_args.kwargs["data"])
+
+    def test_other_backends(self):
+        output = self.send("--using", "locmem", "--all-features")
+        self.assertIn("Without tags, which a backend that is not Anymail's does not", output)
+        self.assertIn("tells no status", output)
+
+    def test_error(self):
+        self.script(a=fails(Problem.MESSAGE))
+        with self.assertRaisesMessage(CommandError, "Correct the message"):
+            self.send()
+
+    def test_unknown_alias(self):
+        with self.assertRaisesMessage(CommandError, "There is no mailer 'nonesuch'"):
+            self.send("--using", "nonesuch")
+
+    def test_broken_mailer(self):
+        with self.assertRaisesMessage(CommandError, "server_token"):
+            self.send("--using", "broken")
+
+    def test_canceled(self):
+        def cancel(**kwargs: Any) -> None:
+            raise AnymailCancelSend
+
+        self.connect(pre_send, cancel)
+        with self.assertRaisesMessage(CommandError, "was not sent"):
+            self.send()
