@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from django.test import SimpleTestCase
+from django.core.mail import EmailMessage
+from django.test import SimpleTestCase, override_settings
 
+from anymail import mailers
 from anymail.delivery import decisions
 from anymail.delivery.decisions import Failure, Options
 from anymail.exceptions import Problem
 from anymail.providers import PROVIDERS
+from anymail.sandbox import Sandbox
 
 from ..delivery.leaf import CALLS, StrategyTestCase, fails
 from ..delivery.test_strategies import failover
@@ -52,6 +55,32 @@ class TableTests(SimpleTestCase):
             re.sub(r".*<esps/(\w+)>.*", r"\1", row[0]) for row in rows_after("provider-limits")
         ]
         self.assertEqual(names, list(PROVIDERS))
+
+
+class MailersTests(SimpleTestCase):
+    def test_the_spare_takes_plain_text(self):
+        settings = [
+            block
+            for block in blocks_in(PAGE)
+            if block.caption == "settings.py"
+            and block.is_for_this_django
+            and '["postmark", "brevo"]' in block.text
+        ]
+        self.assertEqual(len(settings), 2)
+        for block in settings:
+            names: dict[str, Any] = {}
+            exec(block.text, names)
+            del names["__builtins__"]
+            with self.subTest(str(block)), Sandbox() as sandbox:
+                names["ANYMAIL"] = {**names.get("ANYMAIL", {}), **sandbox.anymail_settings()}
+                with override_settings(**names):
+                    for name in ("postmark", "brevo"):
+                        mailers[name].send_messages(
+                            [EmailMessage("Hello", "Text", "a@example.com", ["b@example.com"])]
+                        )
+                self.assertEqual(
+                    [message.provider for message in sandbox.messages], ["postmark", "brevo"]
+                )
 
 
 class PasswordResetTests(StrategyTestCase):
