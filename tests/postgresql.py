@@ -8,20 +8,18 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
+
+from .debian import find_or_install
 
 USER = "postgres"
 """Who runs the server if it can't be the one who runs the tests: it refuses to be run by root."""
 
-INSTALL_SECONDS = 300
 START_SECONDS = 30
 
 
@@ -31,11 +29,7 @@ def postgresql_server() -> Iterator[dict[str, Any]]:
 
     Skips the test if there is no PostgreSQL, and it can't be installed.
     """
-    try:
-        programs = _programs()
-    except SkipTest as skip:
-        print(skip, file=sys.stderr)
-        raise
+    programs = find_or_install("PostgreSQL", "postgresql", _find_programs)
     as_user: dict[str, Any] = {"user": USER, "group": USER, "extra_groups": []}
     if os.geteuid() != 0:
         as_user = {}
@@ -98,31 +92,8 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     raise RuntimeError(f"PostgreSQL does not start:\n{log.read_text()}")
 
 
-@cache
-def _programs() -> Path:
-    """Return the directory with PostgreSQL's programs."""
-    if found := _find_programs():
-        return found
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise SkipTest("PostgreSQL is not installed, and only root on Debian can install it here.")
-    for arguments in (["update", "-qq"], ["install", "-qq", "--yes", "postgresql"]):
-        result = subprocess.run(
-            # Other tests can be installing it, too.
-            ["apt-get", "-o", f"DPkg::Lock::Timeout={INSTALL_SECONDS}", *arguments],
-            check=False,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            timeout=INSTALL_SECONDS,
-        )
-        if result.returncode != 0:
-            break
-    if found := _find_programs():
-        return found
-    raise SkipTest(f"PostgreSQL cannot be installed: apt-get {arguments[0]} failed.")
-
-
 def _find_programs() -> Path | None:
+    """Return the directory with PostgreSQL's programs."""
     # Debian has them outside of PATH.
     candidates = [*Path("/usr/lib/postgresql").glob("*/bin"), *map(Path, os.get_exec_path())]
     return next((path for path in candidates if (path / "initdb").exists()), None)

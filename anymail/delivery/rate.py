@@ -19,6 +19,10 @@ logger = logging.getLogger("anymail.delivery")
 
 _SHORTEST_WAIT = 0.001
 
+# How long after there is room again. Providers count calls when they arrive, which can be later
+# than they were counted here: the last calls of one second must not meet the first of the next.
+_MARGIN = 0.1
+
 
 class RateLimit:
     """A limit such as "50/second" for what is sent with one account.
@@ -60,7 +64,7 @@ class RateLimit:
         while (rest := self._hit(cost)) > 0:
             if self.clock() + rest > give_up:
                 return rest
-            self.sleep(rest)
+            self.sleep(rest + _MARGIN)
         return 0
 
     def _hit(self, cost: int) -> float:

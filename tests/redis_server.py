@@ -1,4 +1,4 @@
-"""A Redis server on the loopback interface, if the program is installed."""
+"""A Redis server of its own, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -9,19 +9,28 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from .debian import find_or_install
+
+
+def find_redis() -> Path | None:
+    """Return the program, if it's installed."""
+    found = shutil.which("redis-server")
+    return None if found is None else Path(found)
 
 
 @contextmanager
-def running_redis() -> Iterator[str | None]:
-    """Run a server of its own. Yields its URL, or None if there is no redis-server."""
-    program = shutil.which("redis-server")
-    if program is None:
-        yield None
-        return
+def redis_server() -> Iterator[str]:
+    """Run a server. ``with`` gives its URL.
+
+    Skips the test if there is no Redis, and it can't be installed.
+    """
+    program = find_or_install("Redis", "redis-server", find_redis)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as directory:
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        command = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
         process = subprocess.Popen([*command, "--dir", directory], stdout=subprocess.DEVNULL)
         try:
             _wait_for(port)
