@@ -185,6 +185,10 @@ def _why_it_fails(backend_class: Any, options: Mapping[str, Any]) -> str | None:
             # They are issued again when it is used.
             warnings.simplefilter("ignore")
             backend = backend_class(**options)
+        if getattr(backend, "rate", None) is not None:
+            from .delivery.rate import parse_rate
+
+            parse_rate(backend.rate)
         return _wrong_mailers(backend, options.get("alias"))
     except (ImproperlyConfigured, ImportError, TypeError) as error:
         return str(error)

@@ -508,6 +508,18 @@ class MailersCheckTests(SimpleTestCase):
                 self.assertNotIn("sécret", found)
                 self.assertEqual(self.level, "W009")
 
+    @skip_without("limits")
+    def test_rate(self):
+        backend, key = "anymail.backends.postmark.EmailBackend", {"POSTMARK_SERVER_TOKEN": "key"}
+        self.assertEqual(self.found(backend, **key, POSTMARK_RATE="50/second"), "")
+        for rate in ("50/secnd", 50):
+            found = self.found(backend, **key, POSTMARK_RATE=rate)
+            self.assertIn(f'RATE must be like "50/second" or "100/minute", not {rate!r}.', found)
+            self.assertEqual(self.level, "W009")
+        with mock.patch.dict(sys.modules, {"limits": None}):
+            found = self.found(backend, **key, POSTMARK_RATE="50/second")
+        self.assertIn("The limits package is required to use RATE", found)
+
     def test_extra(self):
         with mock.patch.dict(sys.modules, {"boto3": None}):
             sys.modules.pop("anymail.backends.amazon_ses", None)

@@ -41,14 +41,7 @@ class RateLimit:
         clock: Callable[[], float] | None = None,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
-        limits = _import_limits()
-        try:
-            self.item: RateLimitItem = limits.parse(rate)
-        except ValueError as err:
-            raise AnymailConfigurationError(
-                f'RATE must be like "50/second" or "100/minute", not {rate!r:.100}.',
-                docs="failover#rate",
-            ) from err
+        self.item = parse_rate(rate)
         self.limiter = _limiter(storage)
         self.key = sha256(name.encode()).hexdigest()[:32]
         self.clock = clock or time.time
@@ -83,11 +76,28 @@ class RateLimit:
         return max(float(stats.reset_time) - self.clock(), _SHORTEST_WAIT)
 
 
+def parse_rate(rate: str) -> RateLimitItem:
+    """Return a rate such as "50/second" as the package ``limits`` has it.
+
+    Raises AnymailConfigurationError if it can't be understood, or if that package is missing.
+    """
+    try:
+        item: RateLimitItem = _import_limits().parse(rate)
+    except (TypeError, ValueError) as err:
+        raise AnymailConfigurationError(
+            f'RATE must be like "50/second" or "100/minute", not {rate!r:.100}.',
+            docs="failover#rate",
+        ) from err
+    return item
+
+
 def _import_limits() -> Any:
     try:
         import limits
     except ImportError as err:
-        raise AnymailImproperlyInstalled(missing_package="limits", install_extra="rate") from err
+        raise AnymailImproperlyInstalled(
+            missing_package="limits", install_extra="rate", feature="RATE"
+        ) from err
     return limits
 
 

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pprint import pformat
 from typing import TextIO
 
 from ..providers import PROVIDERS
@@ -195,8 +194,10 @@ def _serve(options: argparse.Namespace, stream: TextIO) -> int:
         report.line()
         report.line("Put this into your Django settings:")
         report.line()
-        for line in f"ANYMAIL = {pformat(sandbox.anymail_settings(), width=90)}".splitlines():
-            report.line(f"    {line}")
+        report.line("ANYMAIL = {")
+        for name, value in sorted(sandbox.anymail_settings().items()):
+            report.line(f"    {name!r}: {value!r},")
+        report.line("}")
         report.line()
         _explain(sandbox, report)
         if sandbox.webhook_url is None:

@@ -120,9 +120,9 @@ class Sandbox:
     ``port`` 0 is any free one. ``webhook_url`` is where a site includes ``anymail.urls``: it must
     be on this computer. It can be set later. ``webhook_secret`` is the site's WEBHOOK_SECRET.
     ``own_ports`` names providers whose APIs have a port of their own each, so that they can be
-    unreachable.
+    unreachable: one after ``port``, always the same, unless that is 0.
 
-    Raises ValueError for a webhook_url elsewhere; OSError if the port is taken.
+    Raises ValueError for a webhook_url elsewhere; OSError if a port is taken.
     """
 
     def __init__(
@@ -142,7 +142,8 @@ class Sandbox:
         self.webhook_url = webhook_url
         own_names = [self.provider(name).name for name in own_ports]
         self._server = _SandboxServer(port, self)
-        self._own_servers = {name: _OwnServer(self) for name in own_names}
+        ports = {name: port and port + number for number, name in enumerate(PROVIDERS, 1)}
+        self._own_servers = {name: _OwnServer(ports[name], self) for name in own_names}
 
     # -- Running ------------------------------------------------------------------------------
 
@@ -500,9 +501,9 @@ class _SandboxServer(LoopbackServer, ThreadingHTTPServer):
 class _OwnServer:
     """A server for one provider, which can be out of reach for a while."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, port: int, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._server = _SandboxServer(0, sandbox)
+        self._server = _SandboxServer(port, sandbox)
         self.base_url = self._server.base_url
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None

@@ -615,7 +615,10 @@ class CommandTests(SimpleTestCase):
         with self.interrupt():
             status, output = self.run_command("serve", "--port", "0")
         self.assertEqual(status, 0)
-        self.assertIn("ANYMAIL = {'", output)
+        printed: dict[str, Any] = {}
+        exec(output.partition("settings:\n")[2].partition("Messages are")[0], printed)
+        with Sandbox() as sandbox:
+            self.assertEqual(printed["ANYMAIL"].keys(), sandbox.anymail_settings().keys())
         self.assertRegex(output, r"'POSTMARK_API_URL': 'http://127.0.0.1:\d+/postmark/'")
         self.assertIn("Webhooks need --webhook-url", output)
         with self.interrupt():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from http.client import RemoteDisconnected
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import requests
 from django.test import SimpleTestCase
 
+from anymail.providers import PROVIDERS
 from anymail.sandbox import Sandbox
 from anymail.sandbox.faults import Fault, Faults, parse_fault
 
@@ -22,6 +24,15 @@ class FaultTests(SandboxTestCase):
         return self.post_json(
             f"/{provider}/email", MESSAGE, **{"X-Postmark-Server-Token": "sandbox-server-token"}
         )
+
+    def test_own_ports(self):
+        """Where a sandbox has a known port, the others are known, too."""
+        with patch("anymail.sandbox.server._SandboxServer") as server:
+            Sandbox(port=8025, own_ports=["postmark", "amazon_ses"])
+            Sandbox(own_ports=["postmark"])
+        ports = [call.args[0] for call in server.call_args_list]
+        number = list(PROVIDERS).index("postmark")
+        self.assertEqual(ports, [8025, 8026 + number, 8026, 0, 0])
 
     def test_next_calls(self):
         self.sandbox.fail_next("account", calls=2)
