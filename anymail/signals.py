@@ -5,13 +5,34 @@ All receivers should accept ``**kwargs``.
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.dispatch import Signal
 
+from .sending.telling import is_telling, logging_of_failure
+
 if TYPE_CHECKING:
     from .inbound import AnymailInboundMessage
+
+_logger = logging.getLogger("anymail.delivery")
+
+
+class _SendFailed(Signal):
+    def _log_robust_failure(self, receiver: Any, err: Exception) -> None:
+        with logging_of_failure():
+            super()._log_robust_failure(receiver, err)  # type: ignore[misc]
+
+
+class _PostSend(_SendFailed):
+    def _log_robust_failure(self, receiver: Any, err: Exception) -> None:
+        if is_telling():
+            # In mail that AdminEmailHandler sends about the same receiver, for example.
+            _logger.debug("A receiver of post_send failed while a failure was reported")
+        else:
+            super()._log_robust_failure(receiver, err)
+
 
 pre_send = Signal()
 """Sent before a message is handed to the provider, with ``message`` and ``esp_name``.
@@ -20,7 +41,7 @@ Receivers can change the message, or raise AnymailCancelSend to drop it. The sen
 backend class.
 """
 
-post_send = Signal()
+post_send = _PostSend()
 """Sent after a message is handed to the provider, with ``message``, ``status`` and ``esp_name``.
 
 The status is the message's AnymailStatus. All receivers are called, even if one raises. There are
@@ -29,7 +50,7 @@ seconds that took; and ``original``, the message as the caller of ``send()`` kno
 ``message`` is a copy of it.
 """
 
-send_failed = Signal()
+send_failed = _SendFailed()
 """Sent for each attempt to send a message that fails, with the ``error``.
 
 The sender is the email backend class. There are also ``message``, ``esp_name``, ``mailer``,

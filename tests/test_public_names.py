@@ -142,6 +142,7 @@ INTERNAL = {
         "anymail.sending.problems",
         "anymail.sending.runners",
         "anymail.sending.steps",
+        "anymail.sending.telling",
         "anymail.diagnosis",
         "anymail.known_settings",
         "anymail.providers",

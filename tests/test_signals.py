@@ -37,7 +37,7 @@ from tests.utils import make_message, use_backend
 class SignalTests(SimpleTestCase):
     def test_are_django_s_signals(self):
         for signal in [pre_send, post_send, send_failed, tracking, inbound]:
-            self.assertIs(type(signal), Signal)
+            self.assertIsInstance(signal, Signal)
 
     def test_cancel_send_is_an_exception(self):
         # and not in this module, whatever some documentation says

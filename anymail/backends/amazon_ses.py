@@ -114,6 +114,11 @@ class EmailBackend(CallsAWS, AnymailBaseBackend):
         default_text="none",
     )
 
+    timeout: tuple[float, float] | None = None
+    """Seconds to connect and to read, where AMAZON_SES_CLIENT_PARAMS has none."""
+
+    has_default_timeout = True
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.session_params, self.client_params = boto3_params(
@@ -142,6 +147,11 @@ class EmailBackend(CallsAWS, AnymailBaseBackend):
         Left to itself, boto3 sends a message up to three times if SES is slow or has trouble.
         """
         config = Config(max_pool_connections=max(self.send_concurrency, MAX_POOL_CONNECTIONS))
+        if self.timeout is not None:
+            connect_timeout, read_timeout = self.timeout
+            config = config.merge(
+                Config(connect_timeout=connect_timeout, read_timeout=read_timeout)
+            )
         config = config.merge(self.client_params["config"])
         if not config.retries:
             config = config.merge(Config(retries={"total_max_attempts": 1}))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from django.core.mail import EmailMessage
 
 from ..exceptions import AnymailError, Problem
-from ..message import AnymailRecipientStatus
+from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.journey import Journey, Verdict, journey_of
 from ..sending.keys import idempotency_key
 from . import decisions
@@ -67,6 +67,7 @@ class Alone(Journey):
             self._rest = Rest(copy_message(message))
 
     def begin(self) -> bool:
+        self.message.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
         if self.attempt > 1 or idempotency_key(self.message) is None:
             self._note_call()
             return True

@@ -33,10 +33,24 @@ def run_with(backend: BaseEmailBackend, journeys: Iterable[Journey]) -> None:
 
 def fail_to_open(journey: Journey, error: Exception, strategy: BaseEmailBackend) -> None:
     """Report that a mailer's backend could not be made or opened."""
-    if not isinstance(error, (AnymailError, ImproperlyConfigured)):
-        text = f"Cannot open a connection of mailer {journey.mailer!r}"
-        error = _api_error(text, journey.message, smtp_problem(error, opening=True), error)
+    error = _opening_error(error, journey)
     report_failure(journey, error, backend=strategy, esp_name="Anymail")
+
+
+def _opening_error(error: Exception, journey: Journey) -> Exception:
+    """Return an AnymailAPIError for what open() raises, if it's known what that means."""
+    if isinstance(error, (AnymailError, ImproperlyConfigured)):
+        return error
+    if isinstance(error, OSError):  # smtplib's exceptions, too
+        problem: Problem | None = smtp_problem(error, opening=True)
+    else:
+        problem = foreign_problem(error)
+    if problem is None:
+        return error
+    if problem is Problem.UNCLEAR:  # It can't be: nothing was to be sent yet.
+        problem = Problem.UNREACHABLE
+    text = f"Cannot open a connection of mailer {journey.mailer!r}"
+    return _api_error(text, journey.message, problem, error)
 
 
 def _send(backend: Any, journey: Journey) -> None:
@@ -61,6 +75,10 @@ def _send(backend: Any, journey: Journey) -> None:
         message_id = headers.get("message-id")
         if message_id is None:
             message_id = message.extra_headers["Message-ID"] = make_msgid(domain=str(DNS_NAME))
+        try:
+            backend.open()  # again, after an error
+        except Exception as error:
+            raise _opening_error(error, journey) from error
         with on_journey(journey):
             count = backend.send_messages([message])
     except Exception as error:  # noqa: BLE001 (whatever it raises)

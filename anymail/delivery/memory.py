@@ -11,6 +11,7 @@ from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 
 from ..conf import setting
+from ..sending.telling import log
 
 logger = logging.getLogger("anymail.delivery")
 
@@ -65,9 +66,10 @@ class Memory:
     def _call(self, method: str, if_it_fails: Any, *args: Any) -> Any:
         try:
             return getattr(self.cache, method)(*args)
-        except Exception:
+        except Exception:  # noqa: BLE001
             # Whatever a cache raises: its server may be down, just as mail is wanted most.
-            logger.exception("DELIVERY_CACHE failed; mail is sent without what it remembers")
+            text = "DELIVERY_CACHE failed; mail is sent without what it remembers"
+            log(logger, logging.ERROR, text, exc_info=True)
             return if_it_fails
 
 

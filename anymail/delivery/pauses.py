@@ -81,6 +81,10 @@ class Pauses:
         """
         return self.memory.add(_probe_key(mailer), True, seconds)
 
+    def end_probe(self, mailer: str) -> None:
+        """Let others try a mailer that is unproven still."""
+        self.memory.delete(_probe_key(mailer))
+
     def end(self, mailer: str, domain: str = "") -> None:
         """Let everybody use a mailer again: a message was sent with it."""
         for key in (_key(mailer), _key(mailer, domain), _probe_key(mailer)):

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import AnymailConfigurationError, AnymailImproperlyInstalled
+from ..sending.telling import log
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -66,9 +67,10 @@ class RateLimit:
             if self.limiter.hit(self.item, self.key, cost=cost):
                 return 0
             stats = self.limiter.get_window_stats(self.item, self.key)
-        except Exception:
+        except Exception:  # noqa: BLE001
             # Whatever the storage raises: its server may be down.
-            logger.exception("The storage of rates failed; mail is sent without a limit")
+            text = "The storage of rates failed; mail is sent without a limit"
+            log(logger, logging.ERROR, text, exc_info=True)
             return 0
         if stats.remaining >= cost:  # by now
             return _SHORTEST_WAIT

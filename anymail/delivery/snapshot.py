@@ -8,6 +8,8 @@ from typing import Any
 
 from django.core.mail import EmailMessage
 
+from ..message import AnymailStatus
+
 
 def copy_message(message: EmailMessage) -> EmailMessage:
     """Return a copy of a message whose lists, dicts and attachments are its own.
@@ -22,6 +24,8 @@ def copy_message(message: EmailMessage) -> EmailMessage:
     for name in ("connection", "_connection"):  # Django 6.1 has a property for it.
         if name in vars(result):
             vars(result)[name] = None
+    # What became of it when it was sent before says nothing about this attempt.
+    result.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
     return result
 
 

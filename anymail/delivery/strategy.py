@@ -11,12 +11,15 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import django
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends.smtp import EmailBackend as SMTPBackend
 
 from ..exceptions import (
     AnymailConfigurationError,
@@ -28,6 +31,7 @@ from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.failures import busy_error, tell_failure
 from ..sending.journey import Journey, Verdict
 from ..sending.keys import idempotency_key
+from ..sending.telling import log
 from . import decisions
 from .decisions import Failure, Options
 from .foreign import fail_to_open, run_with
@@ -155,8 +159,9 @@ class StrategyBackend(BaseEmailBackend):
         """Close the mailers' connections."""
         targets, self._targets = self._targets, {}
         self._is_open = False
-        for target in targets.values():
-            target.close()
+        with ExitStack() as stack:  # All of them, although one raises an error.
+            for target in targets.values():
+                stack.callback(target.close)
 
     def target(self, mailer: str) -> BaseEmailBackend:
         """Return the open connection of a mailer.
@@ -165,9 +170,7 @@ class StrategyBackend(BaseEmailBackend):
         """
         target = self._targets.get(mailer)
         if target is None:
-            target = mailers[mailer]
-            if getattr(target, "has_default_timeout", False):
-                target.timeout = DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+            target = _make_target(mailer)
             target.open()
             self._targets[mailer] = target
         return target
@@ -207,6 +210,22 @@ class StrategyBackend(BaseEmailBackend):
     def is_silent(self, error: Exception) -> bool:
         """Tell whether an error is not to be raised."""
         return self.fail_silently and isinstance(error, AnymailError)
+
+
+def _make_target(mailer: str) -> BaseEmailBackend:
+    try:
+        target: Any = mailers[mailer]
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:
+        # Backends raise all sorts of exceptions for options that they don't like.
+        text = f"Cannot make the backend of mailer {mailer!r}: {type(error).__name__}"
+        raise strategy_error(text, mailer) from error
+    if getattr(target, "has_default_timeout", False):
+        target.timeout = DEFAULT_TIMEOUT
+    elif isinstance(target, SMTPBackend) and target.timeout is None:
+        target.timeout = DEFAULT_TIMEOUT[1]  # It has only one.
+    return target  # type: ignore[no-any-return]
 
 
 class _Caller(Journey):
@@ -266,6 +285,7 @@ class Run:
 
     def _send_with(self, mailer: str, group: list[Delivery]) -> None:
         attempts = self._attempts(mailer, group)
+        started = time.monotonic()
         try:
             if mailer in self._aliases():
                 raise strategy_error(
@@ -273,6 +293,8 @@ class Run:
                 )
             target = self.strategy.target(mailer)
         except Exception as error:  # noqa: BLE001 (whatever its backend raises)
+            for delivery in group:
+                delivery.time_left -= time.monotonic() - started
             for attempt in attempts:
                 fail_to_open(attempt, error, self.strategy)
         else:
@@ -321,16 +343,13 @@ class Delivery:
         self._again: tuple[str, float] | None = None
         self._probing: str | None = None
         self._wait_left = run.options.max_wait
-        self._deadline = time.monotonic() + run.strategy.deadline
+        self.time_left = run.strategy.deadline
+        """How many seconds are left for attempts, and for waiting between them. (When it is other
+        messages' turn doesn't count.)"""
 
     @property
     def _is_inner(self) -> bool:
         return isinstance(self.journey, Attempt)
-
-    @property
-    def time_left(self) -> float:
-        """How many seconds are left for attempts."""
-        return max(self._deadline - time.monotonic(), 0)
 
     def begin(self) -> bool:
         """Tell whether it is to be sent at all. If not, it has its result."""
@@ -383,7 +402,7 @@ class Delivery:
             self._again = None
             self._sleep(wait)
             return mailer
-        if self.attempts and not self.time_left:
+        if self.attempts and self.time_left <= 0:
             self._tell_own_failure(self.errors[decisions.spokesman(self.failures)])
             return None
         states = self.run.pauses.states(self.mailers_left, self.domain)
@@ -396,7 +415,7 @@ class Delivery:
         due = sorted(
             self.mailers_left, key=lambda mailer: (states[mailer].is_named, states[mailer].rest)
         )
-        mailer = due[0]
+        mailer = self._probing = due[0]
         state = states[mailer]
         if state.is_named:
             if state.rest > min(self._wait_left, self.time_left):
@@ -423,6 +442,7 @@ class Delivery:
 
     def _sleep(self, seconds: float) -> None:
         self._wait_left -= seconds
+        self.time_left -= seconds
         time.sleep(seconds)
 
     # -- Attempts -----------------------------------------------------------------------------
@@ -454,14 +474,17 @@ class Delivery:
         status = self._show_status(attempt)
         if self.once is not None and not self._is_inner:
             self.once.succeed(status, sent)
+        if not sent:
+            self._end_probe()
         # Otherwise the mailer has no pause, as far as is known.
-        if self._probing is not None or self._tries[attempt.mailer] > 1:
-            self._end_pause(attempt.mailer)
+        elif self._probing is not None or self._tries[attempt.mailer] > 1:
+            self.run.pauses.end(attempt.mailer, self.domain)
         self.journey.receivers_error = attempt.receivers_error
         self.journey.succeed(sent)
 
     def note_failure(self, attempt: Attempt, error: Exception) -> Verdict:
         """Decide what comes after a failed attempt."""
+        self.time_left -= attempt.duration
         failure = failure_of(error, key_lives=self._key_lives(attempt.mailer))
         target = self.run.strategy.known_target(attempt.mailer)
         if self.once is not None and not isinstance(target, StrategyBackend):
@@ -488,13 +511,13 @@ class Delivery:
         pause = decisions.pause_for(failure, self.run.options)
         if pause is not None:
             self.run.pauses.pause(mailer, pause, self.domain)
-        elif self._probing == mailer:
-            self._end_pause(mailer)  # It works: the message is the problem.
-        self._probing = None
+        self._end_probe()
 
-    def _end_pause(self, mailer: str) -> None:
-        self.run.pauses.end(mailer, self.domain)
-        self._probing = None
+    def _end_probe(self) -> None:
+        """Let another message find out whether the mailer works: this one couldn't."""
+        if self._probing is not None:
+            self.run.pauses.end_probe(self._probing)
+            self._probing = None
 
     def _show_status(self, attempt: Attempt) -> AnymailStatus:
         """Let the caller's message have the status of the last attempt, and nothing else."""
@@ -518,14 +541,15 @@ class Delivery:
             if failure.problem is not Problem.UNCLEAR:
                 self.rest.leave_after(failure, getattr(error, "unsent", ()))
             return self._set_aside(wait)
-        if not self.mailers_left or not self.time_left:
+        if not self.mailers_left or self.time_left <= 0:
             return None
         if self.once is not None and self.once.is_unclear:
             # With an earlier attempt, that is, or one of an earlier send().
             failure = replace(failure, may_have_been_sent=True)
         if not decisions.moves_on(failure, self.duplicates):
             return None
-        logger.log(
+        log(
+            logger,
             logging.ERROR if failure.is_configuration else logging.WARNING,
             "Mailer %r has not taken a message (problem: %s); next is %r",
             mailer,
@@ -599,7 +623,7 @@ class Attempt(Journey):
         super().__init__(
             copy_message(delivery.message),
             mailer=mailer,
-            attempt=len(delivery.attempts) + 1,
+            attempt=delivery.journey.attempt + len(delivery.attempts),
             original=delivery.journey.original,
         )
         self.mailer: str = mailer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextvars import ContextVar
 from typing import Any
 
 from django.core.mail import EmailMessage
@@ -13,11 +12,9 @@ from ..exceptions import AnymailAPIError, AnymailError, AnymailInvalidAddress, P
 from ..signals import send_failed
 from .journey import Journey, Verdict
 from .problems import ADVICE, Meaning, meaning_of
+from .telling import is_telling, telling
 
 logger = logging.getLogger("anymail.delivery")
-
-# Whether a failure is being told. What fails meanwhile may be the very mail that tells of it.
-_is_telling: ContextVar[bool] = ContextVar("anymail_is_telling", default=False)
 
 
 def report_failure(journey: Journey, error: Exception, *, backend: Any, esp_name: str) -> Verdict:
@@ -74,15 +71,13 @@ def tell_failure(
     journey: Journey, error: Exception, verdict: Verdict, *, sender: type, esp_name: str
 ) -> None:
     """Send send_failed. What receivers raise is logged."""
-    if _is_telling.get():
-        # Such as Django's AdminEmailHandler, which mails what is logged about mail that fails.
+    if is_telling():
         logger.debug(
             "A message failed (%s) that was sent while a failure was reported",
             getattr(error, "problem", None) or type(error).__name__,
         )
         return
-    token = _is_telling.set(True)
-    try:
+    with telling():
         send_failed.send_robust(  # which logs what receivers raise
             sender,
             message=journey.message,
@@ -95,5 +90,3 @@ def tell_failure(
             duration=journey.duration,
             original=journey.original,
         )
-    finally:
-        _is_telling.reset(token)

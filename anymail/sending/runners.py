@@ -25,6 +25,7 @@ from ..message import AnymailStatus
 from .failures import report_failure
 from .journey import Journey, on_journey
 from .steps import Sending, errors_about, prepare
+from .telling import log
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -255,7 +256,8 @@ class ConcurrentSending(_Runner):
     @staticmethod
     def _log(errors: Iterable[Exception]) -> None:
         for error in errors:
-            logger.error("Another message of the same send_messages() failed", exc_info=error)
+            text = "Another message of the same send_messages() failed"
+            log(logger, logging.ERROR, text, exc_info=error)
 
 
 @dataclass

@@ -29,6 +29,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymail import __version__
+from anymail.backends.failover import EmailBackend as Failover
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
@@ -43,6 +44,7 @@ from anymail.headers import quote_string, rfc2047_decode, unfold
 from anymail.message import attach_inline_image
 
 from ..aws import HAS_BOTO3, AwsTestCase, MotoTestCase
+from ..delivery.leaf import mailer_settings
 from ..http_server import Answer, HttpServer
 from ..properties import examples
 from ..test_mime import LONG_HEADERS, decode, read_headers, texts
@@ -1622,6 +1624,17 @@ class HttpTests(AwsTestCase):
         self.assert_calls(1, Answer(500), config=Config(connect_timeout=3))
         self.assert_calls(1, Answer(500), config={"retries": {}})
         self.assert_calls(1, Answer(500), AWS_RETRY_MODE="adaptive")
+
+    def test_timeouts_under_a_strategy(self):
+        for config, timeouts in ((None, (5, 30)), (Config(read_timeout=9), (5, 9))):
+            options = {"client_params": {"region_name": "us-east-1", "config": config}}
+            mailer = {"BACKEND": "anymail.backends.amazon_ses.EmailBackend", "OPTIONS": options}
+            with (
+                mailer_settings({"ses": mailer}),
+                Failover(mailers=["ses"], duplicates="avoid") as strategy,
+            ):
+                used = strategy.target("ses").client.meta.config
+            self.assertEqual((used.connect_timeout, used.read_timeout), timeouts)
 
     def test_retries_of_ones_own(self):
         retries = {"total_max_attempts": 2}

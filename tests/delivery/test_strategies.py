@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import smtplib
 import threading
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 from unittest.mock import patch
 
+import requests
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+from django.test import override_settings
+from django.utils.log import AdminEmailHandler
 
 from anymail.delivery.decisions import Pause
 from anymail.delivery.mailers import mailers
@@ -18,10 +24,13 @@ from anymail.exceptions import (
     AnymailAPIError,
     AnymailCancelSend,
     AnymailConfigurationError,
+    AnymailError,
     AnymailRecipientsRefused,
+    AnymailUnsupportedFeature,
     Problem,
 )
 from anymail.message import AnymailRecipientStatus
+from anymail.sending.journey import journey_of
 from anymail.signals import post_send, pre_send, send_failed
 
 from ..utils import make_message
@@ -289,6 +298,16 @@ class CopiesTests(FailoverTestCase):
         self.assertEqual(status.recipients["one@example.com"].message_id, "id-1")
         self.assertEqual(message.to, ["One <one@example.com>", "Two <two@example.com>"])
 
+    def test_sent_again(self):
+        """What became of it then says nothing about what becomes of it now."""
+        message = make_message()
+        self.send(message)
+        self.use_mailers(default=failover("a", "b"), a={**LEAF, "OPTIONS": {"fails_to_open": True}})
+        with self.logged("WARNING"):
+            status = self.send(message)
+        self.assertEqual(status.attempts, [("a", Problem.UNREACHABLE), ("b", None)])
+        self.assertEqual(self.called, ["a", "b"])
+
 
 class PausesTests(FailoverTestCase):
     def fail_once(self, problem: Problem = Problem.UNREACHABLE, **meaning: Any) -> None:
@@ -349,6 +368,28 @@ class PausesTests(FailoverTestCase):
         self.send_failing()
         self.send()
         self.assertEqual(self.called, ["a", "a"])
+
+    def test_probe_that_does_not_call(self):
+        """It proves nothing: the next message probes, and still others use the next mailer."""
+
+        def receiver(message: Any, **kwargs: Any) -> None:
+            if message.subject == "canceled":
+                raise AnymailCancelSend
+            if message.subject == "unsuitable":
+                raise AnymailUnsupportedFeature("by the receiver")
+
+        self.connect(pre_send, receiver)
+        for subject in ("canceled", "unsuitable"):
+            with self.subTest(subject):
+                self.reset()
+                Pauses().pause("a", Pause(0))
+                mailers["default"].fail_silently = True
+                with suppress(AnymailError):
+                    mailers["default"].send_messages([make_message(subject=subject)])
+                self.assertTrue(Pauses().states(["a"])["a"].is_unproven)
+                self.send()
+                self.assertEqual(self.called, ["a"])
+                self.assertFalse(Pauses().states(["a"])["a"].is_unproven)
 
     def test_all_paused(self):
         """None is refused without a try: with the one that is due first."""
@@ -460,11 +501,76 @@ class SeveralMessagesTests(FailoverTestCase):
             mailers["default"].send_messages(self.messages(1))
             self.assertEqual(closed, ["a", "a"])
 
-    def test_concurrency_of_the_mailers(self):
-        self.use_mailers(default=failover("a", "b"), a={**LEAF, "OPTIONS": {"send_concurrency": 4}})
-        self.script(a=[None, fails(Problem.UNSUITABLE)])
+    def test_all_are_closed(self):
+        closed = []
+
+        def close(backend: Any) -> None:
+            closed.append(backend.alias)
+            raise OSError("can't be closed")
+
+        self.script(a=fails(Problem.ACCOUNT))
+        with (
+            patch.object(type(mailers["a"]), "close", close),
+            self.logged("WARNING"),
+            self.assertRaisesMessage(OSError, "can't be closed"),
+        ):
+            self.send()
+        self.assertEqual(sorted(closed), ["a", "b"])
+
+    def test_deadlines(self):
+        """Each message has its own, in which the others' time doesn't count."""
+        times_left = []
+
+        def slow(message: Any) -> None:
+            times_left.append(journey_of(message).time_left)
+            self.clock.now += 1
+
+        self.script(a=[fails(Problem.UNSUITABLE), *[slow] * 99])
         with self.logged("WARNING"):
-            self.assertEqual(mailers["default"].send_messages(self.messages(6)), 6)
+            self.assertEqual(mailers["default"].send_messages(self.messages(100)), 100)
+        self.assertEqual(self.called, ["a"] * 100 + ["b"])
+        self.assertEqual(times_left, [40] * 99)
+
+    def test_deadline_while_opening(self):
+        def open_slowly(backend: Any) -> None:
+            self.clock.now += 30
+            raise OSError("no network")
+
+        self.use_mailers(default=failover("a", "b", "c"))
+        with (
+            patch.object(type(mailers["a"]), "open", open_slowly),
+            self.logged("WARNING"),
+            self.assertRaises(AnymailAPIError) as caught,
+        ):
+            mailers["default"].send_messages(self.messages(1))
+        self.assertIs(caught.exception.problem, Problem.UNREACHABLE)
+        self.assertEqual([signal[1] for signal in self.signals], ["a", "b"])
+
+    def test_all_paused(self):
+        """The first one proves that it works: others aren't asked one by one."""
+        self.use_mailers(default=failover("a"))
+        Pauses().pause("a", Pause(60))
+        with patch.object(Pauses, "states", autospec=True, side_effect=Pauses.states) as states:
+            self.assertEqual(mailers["default"].send_messages(self.messages(50)), 50)
+        self.assertLess(states.call_count, 200)
+
+    def test_concurrency_of_the_mailers(self):
+        barrier = threading.Barrier(3, timeout=10)
+
+        def request(session: Any, **kwargs: Any) -> Any:
+            barrier.wait()
+            raise requests.ConnectionError("broken")
+
+        leaf = {
+            "BACKEND": "tests.backends.minimal.EmailBackend",
+            "OPTIONS": {"api_key": "key", "send_concurrency": 3},
+        }
+        self.use_mailers(default=failover("leaf"), leaf=leaf)
+        connection = mailers["default"]
+        connection.fail_silently = True
+        with patch("requests.Session.request", request):
+            self.assertEqual(connection.send_messages(self.messages(3)), 0)
+        self.assertFalse(barrier.broken)
 
 
 class ConfigurationTests(FailoverTestCase):
@@ -498,6 +604,17 @@ class ConfigurationTests(FailoverTestCase):
         with self.logged("WARNING"):
             status = self.send()
         self.assertEqual(status.attempts, [("a", Problem.UNREACHABLE), ("b", None)])
+
+    def test_exceptions_that_say_nothing(self):
+        """From a backend that is made: its configuration; from one that is opened: a bug."""
+        self.use_mailers(default=failover("odd", "b"), odd={"BACKEND": f"{__name__}.OddBackend"})
+        self.assertIsInstance(self.send_failing(), KeyError)
+        self.assertEqual(self.called, [])
+        options = {"OPTIONS": {"no_such_option": 1}}
+        odd = {"BACKEND": f"{__name__}.OddBackend", **options}
+        self.use_mailers(default=failover("odd", "b"), odd=odd)
+        with self.logged("ERROR"):
+            self.assertEqual(self.send().attempts, [("odd", None), ("b", None)])
 
     def test_options(self):
         for options, text in [
@@ -558,13 +675,32 @@ class NestedTests(FailoverTestCase):
             self.script(**{alias: fails(Problem.ACCOUNT)})
         with self.logged("WARNING", "WARNING"):
             self.send_failing()
-        finals = [signal[-1] for signal in self.signals if signal[0] == "send_failed"]
-        self.assertEqual(finals, [False, False, True])
+        failed = [(signal[1], signal[2], signal[-1]) for signal in self.signals if signal[1:]]
+        self.assertEqual(failed, [("a", 1, False), ("b", 2, False), ("c", 3, True)])
+
+    def test_all_fail_in_another_order(self):
+        self.use_mailers(default=failover("c", "inner"), inner=failover("a", "b"))
+        for alias in ("a", "b", "c"):
+            self.script(**{alias: fails(Problem.ACCOUNT)})
+        with self.logged("WARNING", "WARNING"):
+            self.send_failing()
+        failed = [(signal[1], signal[2], signal[-1]) for signal in self.signals if signal[1:]]
+        self.assertEqual(failed, [("c", 1, False), ("a", 2, False), ("b", 3, True)])
 
     def test_circle(self):
         error = self.send_failing(using="circle")
         self.assertIsInstance(error, AnymailConfigurationError)
         self.assertIn("circle", str(error))
+
+
+class OddBackend(BaseEmailBackend):
+    def __init__(self, *, alias: str | None = None, **kwargs: Any) -> None:
+        if kwargs:
+            raise TypeError("unexpected")
+        super().__init__()
+
+    def open(self) -> bool:
+        raise KeyError("a bug")
 
 
 class WeightedTests(FailoverTestCase):
@@ -640,6 +776,56 @@ def choose(message: EmailMessage) -> Any:
     return {"1": "a", "2": "b"}.get(str(message.subject))
 
 
+@override_settings(ADMINS=["admin@example.com"], SERVER_EMAIL="server@example.com")
+class AdminMailTests(FailoverTestCase):
+    """What is logged is mailed: about mail that fails, too."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        handler = AdminEmailHandler()
+        handler.setLevel("WARNING")
+        for name in ("anymail", "django.dispatch"):
+            logger = logging.getLogger(name)
+            logger.addHandler(handler)
+            self.addCleanup(logger.removeHandler, handler)
+
+    def test_all_mailers_are_down(self):
+        self.script(a=[unreachable] * 1000, b=[unreachable] * 1000)
+        self.assertIs(self.send_failing().problem, Problem.UNREACHABLE)
+        # It moves on three times. The mail about each of them is tried with both, twice.
+        self.assertEqual(len(CALLS), 4 + 3 * 4)
+        self.assertEqual(self.signals.count(("pre_send",)), len(CALLS))
+        failed = [signal[1:3] for signal in self.signals if signal[0] == "send_failed"]
+        self.assertEqual(failed, [("a", 1), ("b", 2), ("a", 3), ("b", 4)])
+
+    def test_all_mailers_are_misconfigured(self):
+        nowhere = {"BACKEND": "nowhere.EmailBackend"}
+        self.use_mailers(default=failover("a", "b"), a=nowhere, b=nowhere)
+        self.assertIsInstance(self.send_failing(), ImproperlyConfigured)
+        failed = [signal[1:3] for signal in self.signals if signal[0] == "send_failed"]
+        self.assertEqual(failed, [("a", 1), ("b", 2)])
+
+    def test_cache_is_down(self):
+        with patch("anymail.delivery.memory.Memory.cache", None):
+            self.send()
+        self.assertLess(len(CALLS), 10)
+
+    def test_receiver_of_post_send_fails(self):
+        self.connect(post_send, lambda **kwargs: 1 / 0)
+        self.assertIsInstance(self.send_failing(), ZeroDivisionError)
+        self.assertEqual(self.called, ["a", "a"])
+
+    def test_receiver_of_send_failed_fails(self):
+        self.connect(send_failed, lambda **kwargs: 1 / 0)
+        self.script(a=[unreachable] * 1000, b=[unreachable] * 1000)
+        self.assertIs(self.send_failing().problem, Problem.UNREACHABLE)
+        self.assertLess(len(CALLS), 30)
+
+
+def unreachable(message: Any) -> Any:
+    return fails(Problem.UNREACHABLE)
+
+
 class RoutedTests(FailoverTestCase):
     def routed(self, **options: Any) -> None:
         self.use_mailers(
@@ -693,8 +879,11 @@ class SmtpTests(FailoverTestCase):
         self.fails_to_open = False
         case = self
 
+        self.timeouts: list[float | None] = []
+
         class Connection:
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
+            def __init__(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> None:
+                case.timeouts.append(timeout)
                 if case.error is not None and case.fails_to_open:
                     raise case.error
 
@@ -750,6 +939,32 @@ class SmtpTests(FailoverTestCase):
         error = self.send_failing()
         self.assertIs(error.problem, Problem.UNCLEAR)
         self.assertTrue(error.may_have_been_sent)
+
+    def test_does_not_open_again(self):
+        """After a connection that has broken: nothing can have been sent with another one."""
+        connection = mailers["default"]
+        connection.fail_silently = True
+        self.error, self.fails_to_open = smtplib.SMTPServerDisconnected("gone"), False
+        messages = [make_message(), make_message()]
+
+        def begin_to_fail(signal: Any = None, **kwargs: Any) -> None:
+            self.fails_to_open = True
+
+        self.connect(send_failed, begin_to_fail)
+        Pauses().pause("b", Pause(60, is_named=True))
+        self.use_mailers(default=failover("smtp", pause=0), smtp=self.mailers["smtp"])
+        self.assertEqual(connection.send_messages(messages), 0)
+        problems = [signal[3] for signal in self.signals if signal[0] == "send_failed"]
+        self.assertEqual(problems[0], "unclear")
+        self.assertIn("unreachable", problems)
+
+    def test_timeout(self):
+        for options, timeout in [({}, 30), ({"timeout": 7}, 7)]:
+            smtp = self.mailers["smtp"]
+            smtp = {**smtp, "OPTIONS": {**smtp["OPTIONS"], **options}}
+            self.use_mailers(default=failover("smtp"), smtp=smtp)
+            self.send()
+            self.assertEqual(self.timeouts.pop(), timeout)
 
     def test_pre_send(self):
         def receiver(message: Any, **kwargs: Any) -> None:
