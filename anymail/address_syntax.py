@@ -66,13 +66,21 @@ class Element(NamedTuple):
         """Whether there is nothing but space and comments."""
         return all(kind == "comment" or text.isspace() for kind, text in self.tokens)
 
-    def pieces(self) -> Pieces | None:
-        """Return the pieces; None if there is something after the addr-spec."""
+    @property
+    def rest(self) -> str:
+        """What is after an addr-spec in angle brackets, but for comments."""
+        start = self._find_brackets()
+        rest = [] if start is None else self.tokens[start + 1 :]
+        return "".join(text for kind, text in rest if kind != "comment").strip()
+
+    def _find_brackets(self) -> int | None:
+        return next((i for i, (kind, _) in enumerate(self.tokens) if kind == "angle"), None)
+
+    def pieces(self) -> Pieces:
+        """Return the pieces, but for what is after an addr-spec in angle brackets."""
         tokens = self.tokens
-        start = next((i for i, (kind, _) in enumerate(tokens) if kind == "angle"), None)
+        start = self._find_brackets()
         if start is not None:
-            if not self._replace(tokens=tokens[start + 1 :]).is_blank:
-                return None
             inner = list(_tokenize(tokens[start][1][1:-1]))
         else:
             openings = [i for i, token in enumerate(tokens) if token == ("text", "<")]

@@ -349,7 +349,7 @@ def _split_address_list(text: str) -> list[tuple[str, str]]:
 def _split_name_and_addr_spec(element: Element) -> tuple[str, str] | None:
     """Return an element's display name and addr-spec; None if it's not made of these."""
     mailbox = element.pieces()
-    if mailbox is None or not is_phrase(mailbox.phrase):
+    if element.rest or not is_phrase(mailbox.phrase):
         return None
     name = join_phrase(mailbox.phrase)
     comments = " ".join(mailbox.comments)

@@ -37,15 +37,16 @@ def parse_addresses(headers: Iterable[str]) -> Iterator[EmailAddress]:
     elements = (element for header in headers for element in split_elements(header))
     filled = (element for element in elements if not element.is_blank)
     for element in islice(filled, MAX_ADDRESSES):
-        mailbox = element.pieces()
-        address = mailbox and _parse_mailbox(mailbox)
+        # Which of two addresses would count?
+        address = None if "@" in element.rest else _parse_mailbox(element.pieces())
         if address:
             yield address
 
 
 def _parse_mailbox(mailbox: Pieces) -> EmailAddress | None:
-    name = CONTROL_CHARS.sub(" ", rfc2047_decode(join_phrase(mailbox.phrase))).strip()
-    addr_spec = decode_8bit(mailbox.addr_spec)
+    phrase = join_phrase(mailbox.phrase).rstrip("< ")
+    name = CONTROL_CHARS.sub(" ", rfc2047_decode(phrase)).strip()
+    addr_spec = decode_8bit(mailbox.addr_spec).removesuffix(">")
     # Encoded-words don't belong in an addr-spec, but the email package decodes some of them.
     if "=?" in addr_spec or len(addr_spec) > MAX_ADDR_SPEC_LENGTH:
         return None

@@ -45,6 +45,6 @@ def parse_mailboxes(text: str) -> list[EmailAddress]:
 def _parse_mailbox(element: Element) -> EmailAddress:
     mailbox = element.pieces()
     text = "".join(part for _, part in element.tokens).strip()
-    if mailbox is None or (mailbox.in_brackets and "<" in text and ">" not in text):
+    if element.rest or (mailbox.in_brackets and "<" in text and ">" not in text):
         return received_address("", text)
     return received_address(join_phrase(mailbox.phrase), mailbox.addr_spec)
