@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 from datetime import datetime, timezone
 from typing import Any
+from unittest.mock import patch
 
 import django
 from django.dispatch import Signal
@@ -233,6 +234,18 @@ class SendFailedTests(SendSignalsTestCase):
         self.assertEqual(call["esp_name"], "Test")
         self.assertEqual((call["attempt"], call["final"], call["will_retry"]), (1, True, None))
         self.assertGreaterEqual(call["duration"], 0)
+
+    def test_connection_that_cannot_be_opened(self):
+        error = OSError("no network")
+        with (
+            patch("anymail.backends.test.EmailBackend.open", side_effect=error),
+            self.assertRaises(OSError) as caught,
+        ):
+            make_message().send()
+        self.assertEqual(caught.exception.sent_count, 0)
+        [(_, call)] = self.calls
+        self.assertIs(call["error"], error)
+        self.assertTrue(call["final"])
 
     def test_not_for_success(self):
         make_message().send()

@@ -304,7 +304,13 @@ class AnymailBaseBackend(BaseEmailBackend):
         """
         if not email_messages:
             return 0
-        created_session = self.open()
+        try:
+            created_session = self.open()
+        except Exception as error:
+            error.sent_count = 0  # type: ignore[attr-defined]
+            first = next(iter(self.journeys_of(email_messages)))
+            report_failure(first, error, backend=self, esp_name=self.esp_name)
+            raise
         sending = self._runner()
         try:
             return sending.send(email_messages)

@@ -356,6 +356,8 @@ class Delivery:
         try:
             self.duplicates = duplicates_of(self.message, self.duplicates)
             self.mailers_left = list(self.run.strategy.route(self.message))
+            if not self.mailers_left:
+                raise strategy_error("There is no mailer for a message.", self.run.strategy.alias)
             status = self._claim_key()
         except Exception as error:  # noqa: BLE001 (also what the project's own function raises)
             self._fail_without_attempt(error)
@@ -554,10 +556,16 @@ class Delivery:
             "Mailer %r has not taken a message (problem: %s); next is %r",
             mailer,
             failure.problem or "configuration",
-            self.mailers_left[0],
+            self._next_mailer(),
         )
         self.rest.leave_after(failure, getattr(error, "unsent", ()))
         return self._set_aside(0)
+
+    def _next_mailer(self) -> str:
+        """Return the mailer that will be tried next, as it looks."""
+        states = self.run.pauses.states(self.mailers_left, self.domain)
+        usable = (mailer for mailer in self.mailers_left if not states[mailer].is_paused)
+        return next(usable, self.mailers_left[0])
 
     def _set_aside(self, wait: float) -> Verdict:
         self.run.set_aside(self)
@@ -569,6 +577,10 @@ class Delivery:
         """Let the message have the error that speaks for all its attempts."""
         strategy = self.run.strategy
         index = decisions.spokesman(self.failures)
+        if self.rest.accepted and not isinstance(self.errors[index], AnymailError):
+            # Others can't say so.
+            known = [isinstance(error, AnymailError) for error in self.errors]
+            index = known.index(True) if any(known) else index
         error = self.errors[index]
         _chain(error, [other for number, other in enumerate(self.errors) if number != index])
         if isinstance(error, AnymailError):

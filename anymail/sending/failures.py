@@ -40,19 +40,18 @@ def busy_error(text: str, seconds: float, **context: Any) -> AnymailAPIError:
 
 
 def describe(error: AnymailError, message: EmailMessage, backend: Any) -> None:
-    """Give an error its problem, and what follows from that, unless it has one."""
-    if error.problem is not None:
-        return
-    meaning = meaning_of(error, backend) or Meaning(Problem.MESSAGE)
-    error.problem = meaning.problem
-    error.about_sender = meaning.about_sender
-    error.retry_after = meaning.retry_after
-    error.advice = ADVICE[meaning.problem]
+    """Give an error its problem, unless it has one, and what is known about recipients."""
+    if error.problem is None:
+        meaning = meaning_of(error, backend) or Meaning(Problem.MESSAGE)
+        error.problem = meaning.problem
+        error.about_sender = meaning.about_sender
+        error.retry_after = meaning.retry_after
+        error.advice = ADVICE[meaning.problem]
+        error.may_have_been_sent = meaning.problem is Problem.UNCLEAR
     status = getattr(message, "anymail_status", None)
-    is_accepted = status is not None and status.may_be_accepted
-    if is_accepted:
+    if status is not None and status.may_be_accepted:
         error.unsent = _not_accepted(message, status)
-    error.may_have_been_sent = meaning.problem is Problem.UNCLEAR or is_accepted
+        error.may_have_been_sent = True
 
 
 def _not_accepted(message: EmailMessage, status: Any) -> list[str]:

@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
+from itertools import product
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -334,6 +335,23 @@ class WayTests(WayTestCase):
             error = self.send_failing(self.message("resend", addresses(5)), "resend")
         self.assertIs(error.problem, Problem.ACCOUNT)
         self.assertEqual(error.unsent, addresses(5)[2:])
+
+    def test_rate(self):
+        """It lets the first call through: what that was accepted for isn't forgotten."""
+        for concurrency, key in product((1, 2), (None, "key")):
+            with self.subTest(concurrency=concurrency, key=key):
+                self.forget()
+                options = {"rate": "1/day", "max_wait": 0, "send_concurrency": concurrency}
+                limited = {"BACKEND": PROVIDERS["resend"].backend, "OPTIONS": options}
+                alias = f"limited-{concurrency}-{key}"
+                self.use_settings(strategies={alias: limited})
+                message = self.message("resend", addresses(5), idempotency_key=key)
+                error = self.send_failing(message, alias)
+                self.assertIs(error.problem, Problem.BUSY)
+                self.assertTrue(error.may_have_been_sent)
+                self.assertEqual(error.unsent, addresses(5)[2:])
+                if key:
+                    self.assertEqual(Ledger().get(key).state, "unclear")
 
     def test_keys_of_calls(self):
         message = self.message("resend", addresses(5), idempotency_key="key")

@@ -7,6 +7,7 @@ import smtplib
 import threading
 from collections import Counter
 from contextlib import suppress
+from copy import deepcopy
 from typing import Any
 from unittest.mock import patch
 
@@ -20,6 +21,7 @@ from django.utils.log import AdminEmailHandler
 from anymail.delivery.decisions import Pause
 from anymail.delivery.mailers import mailers
 from anymail.delivery.pauses import Pauses
+from anymail.delivery.strategy import StrategyBackend
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailCancelSend,
@@ -194,22 +196,27 @@ class CopiesTests(FailoverTestCase):
         seen = []
 
         def receiver(message: Any, **kwargs: Any) -> None:
-            seen.append((list(message.to), dict(message.metadata)))
+            seen.append((list(message.to), deepcopy(message.metadata), len(message.attachments)))
             message.to.append("receiver@example.com")
             message.metadata["receiver"] = "was here"
+            message.metadata["nested"]["list"].append("was here")
+            message.attachments.clear()
             message.subject = "Changed"
 
         self.connect(pre_send, receiver)
         lock = threading.Lock()
-        message = make_message(metadata={"user": "1"})
+        metadata = {"user": "1", "nested": {"list": ["a"]}}
+        message = make_message(metadata=deepcopy(metadata))
+        message.attach("a.txt", "content")
         message.lock = lock
         self.script(a=fails(Problem.ACCOUNT))
         with self.logged("WARNING"):
             self.send(message)
-        self.assertEqual(seen, [(["to@example.com"], {"user": "1"})] * 2)
+        self.assertEqual(seen, [(["to@example.com"], metadata, 1)] * 2)
         self.assertEqual(message.to, ["to@example.com"])
-        self.assertEqual(message.metadata, {"user": "1"})
+        self.assertEqual(message.metadata, metadata)
         self.assertEqual(message.subject, "Subject")
+        self.assertEqual(len(message.attachments), 1)
         for _, sent in CALLS:
             self.assertEqual(sent.subject, "Changed")
             self.assertIs(sent.lock, lock)
@@ -297,6 +304,22 @@ class CopiesTests(FailoverTestCase):
         self.assertEqual(set(status.recipients), {"one@example.com", "two@example.com"})
         self.assertEqual(status.recipients["one@example.com"].message_id, "id-1")
         self.assertEqual(message.to, ["One <one@example.com>", "Two <two@example.com>"])
+
+    def test_accepted_in_part_and_misconfigured(self):
+        """The error that can say so says that some have got it."""
+
+        def half(message: Any) -> Any:
+            error = fails(Problem.UNSUITABLE)
+            error.recipients = {"one@example.com": AnymailRecipientStatus("id-1", "sent")}
+            return error
+
+        self.use_mailers(default=failover("a", "b"), b={"BACKEND": "nowhere.EmailBackend"})
+        self.script(a=half)
+        with self.logged("WARNING"):
+            error = self.send_failing(make_message(to=["one@example.com", "two@example.com"]))
+        self.assertTrue(error.may_have_been_sent)
+        self.assertEqual(error.unsent, ["two@example.com"])
+        self.assertIsInstance(error.__context__, ImproperlyConfigured)
 
     def test_sent_again(self):
         """What became of it then says nothing about what becomes of it now."""
@@ -598,6 +621,26 @@ class ConfigurationTests(FailoverTestCase):
     def test_unknown_alias(self):
         self.use_mailers(default=failover("nonesuch"))
         self.assertIn("nonesuch", str(self.send_failing()))
+
+    def test_no_mailer(self):
+        strategy = StrategyBackend(duplicates="avoid")
+        with (
+            patch.object(StrategyBackend, "route", return_value=[]),
+            self.assertRaisesMessage(AnymailConfigurationError, "no mailer"),
+        ):
+            strategy.send_messages([make_message()])
+
+    def test_what_is_logged(self):
+        """Which mailer will be tried next; nothing of the message."""
+        self.use_mailers(default=failover("a", "b", "c"))
+        Pauses().pause("b", Pause(60))
+        self.script(a=fails(Problem.ACCOUNT))
+        with self.assertLogs("anymail.delivery") as logs:
+            self.send()
+        self.assertEqual(
+            [record.getMessage() for record in logs.records],
+            ["Mailer 'a' has not taken a message (problem: account); next is 'c'"],
+        )
 
     def test_does_not_open(self):
         self.use_mailers(default=failover("a", "b"), a={**LEAF, "OPTIONS": {"fails_to_open": True}})
