@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -109,5 +110,6 @@ def _probe_key(mailer: str) -> str:
     return f"anymail.probe.{_hash(mailer)}"
 
 
+@lru_cache(maxsize=1000)
 def _hash(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

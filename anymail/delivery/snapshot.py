@@ -8,7 +8,11 @@ from typing import Any
 
 from django.core.mail import EmailMessage
 
+from ..datastructures import UNSET
 from ..message import AnymailStatus
+
+# The types of nearly all attributes, and of what is in them
+_UNCHANGEABLE = frozenset({str, int, bool, float, bytes, type(None), type(UNSET)})
 
 
 def copy_message(message: EmailMessage) -> EmailMessage:
@@ -19,7 +23,7 @@ def copy_message(message: EmailMessage) -> EmailMessage:
     result = copy.copy(message)
     # Not vars(result) itself: a subclass can have attributes that are more than their values.
     for name, value in vars(message).items():
-        if isinstance(value, (list, dict, Message)):
+        if type(value) not in _UNCHANGEABLE and isinstance(value, (list, dict, Message)):
             vars(result)[name] = _copied(value)
     for name in ("connection", "_connection"):  # Django 6.1 has a property for it.
         if name in vars(result):
@@ -30,6 +34,8 @@ def copy_message(message: EmailMessage) -> EmailMessage:
 
 
 def _copied(value: Any) -> Any:
+    if type(value) in _UNCHANGEABLE:
+        return value
     if isinstance(value, list):
         return [_copied(item) for item in value]
     if type(value) is dict:

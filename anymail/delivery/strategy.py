@@ -38,7 +38,7 @@ from .foreign import fail_to_open, run_with
 from .keyed import SendingOnce
 from .mailers import mailers
 from .meaning import duplicates_of, failure_of, from_domain
-from .pauses import Pauses
+from .pauses import MailerState, Pauses
 from .rest import Rest
 from .snapshot import copy_message
 
@@ -407,11 +407,14 @@ class Delivery:
         if self.attempts and self.time_left <= 0:
             self._tell_own_failure(self.errors[decisions.spokesman(self.failures)])
             return None
-        states = self.run.pauses.states(self.mailers_left, self.domain)
-        for mailer in self.mailers_left:
-            state = states[mailer]
-            if not state.is_paused and (not state.is_unproven or self._probe(mailer)):
-                return mailer
+        states: dict[str, MailerState] = {}
+        # Nearly always, the first one can be used, and nobody needs to know about the others.
+        for mailers_asked_for in (self.mailers_left[:1], self.mailers_left[1:]):
+            states |= self.run.pauses.states(mailers_asked_for, self.domain)
+            for mailer in mailers_asked_for:
+                state = states[mailer]
+                if not state.is_paused and (not state.is_unproven or self._probe(mailer)):
+                    return mailer
         # All are paused, or somebody else is finding out. What nobody has named a time for is
         # tried all the same: no message is refused without a try.
         due = sorted(
