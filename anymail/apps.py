@@ -13,6 +13,7 @@ from .checks import (
     check_open_webhooks,
     check_repeated_calls,
     check_unknown_settings,
+    check_webhook_secret,
 )
 
 
@@ -27,6 +28,7 @@ class AnymailBaseConfig(AppConfig):
         checks.register(check_deprecated_settings)
         checks.register(check_insecure_settings)
         checks.register(check_unknown_settings)
+        checks.register(check_webhook_secret)
         checks.register(check_ignored_mailers)
         checks.register(check_mailers)
         checks.register(check_repeated_calls)

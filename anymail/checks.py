@@ -19,7 +19,7 @@ from django.core.checks import CheckMessage, Error
 from django.urls import get_resolver
 
 from ._docs import with_docs
-from .conf import get_anymail_setting, setting_name
+from .conf import basic_auth_secrets, get_anymail_setting, setting_name
 from .diagnosis import (
     DJANGO_HAS_MAILERS,
     configured_mailers,
@@ -210,6 +210,19 @@ def check_unknown_settings(
         )
         for where, hint in unknown_settings()
     ]
+
+
+def check_webhook_secret(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report a WEBHOOK_SECRET with which all webhooks would raise errors. (anymail.E011)"""
+    name = setting_name("webhook_secret")
+    try:
+        basic_auth_secrets(get_anymail_setting("webhook_secret", default=None))
+    except ValueError as error:  # without the secret
+        hint = with_docs("Webhooks raise an error for each call.", f"settings#setting-{name}")
+        return [Error(f"{name} {error}.", hint=hint, id="anymail.E011")]
+    return []
 
 
 def check_ignored_mailers(

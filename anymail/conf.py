@@ -320,6 +320,15 @@ def credentials(value: Any) -> list[Any]:
     return [credential(item) for item in as_list(value) if item]
 
 
+def basic_auth_secrets(value: Any) -> list[str]:
+    """Return the secrets for basic auth in a setting, which can be one or several."""
+    secrets: list[str] = as_list(value)
+    for secret in secrets:
+        if not isinstance(secret, str) or ":" not in credential(secret):
+            raise ValueError('must be "user:password", or a list of such')
+    return secrets
+
+
 def as_list(value: Any) -> list[Any]:
     """Return the value of a setting that can be a single text or several of them, as a list."""
     if not value:

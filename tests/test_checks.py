@@ -28,6 +28,7 @@ from anymail.checks import (
     check_open_webhooks,
     check_repeated_calls,
     check_unknown_settings,
+    check_webhook_secret,
     get_configured_email_backends,
 )
 from anymail.webhooks.postmark import PostmarkTrackingWebhookView
@@ -430,6 +431,22 @@ class UnknownSettingsTests(SimpleTestCase):
     def test_extra_that_is_missing(self):
         with mock.patch.dict(sys.modules, {"anymail.backends.amazon_ses": None}):
             self.assertEqual(self.found(AMAZON_SES_NO_SUCH_SETTING="x"), {})
+
+
+class WebhookSecretTests(SimpleTestCase):
+    def test_nothing_to_report(self):
+        for value in (None, "", "user:password", ["user:password", "other:password"]):
+            with self.subTest(value=value), override_settings(ANYMAIL={"WEBHOOK_SECRET": value}):
+                self.assertEqual(check_webhook_secret(None), [])
+
+    def test_wrong(self):
+        for value in ("s3cret", ["user:password", "s3cret"], "user:s3cret\n", 1):
+            with self.subTest(value=value), override_settings(ANYMAIL={"WEBHOOK_SECRET": value}):
+                found = [item for item in checks.run_checks() if item.id == "anymail.E011"]
+                [error] = found
+                self.assertTrue(error.is_serious())
+                self.assertRegex(error.msg, "WEBHOOK_SECRET (must be|has white space)")
+                self.assertNotIn("s3cret", str(error))
 
 
 class IgnoredMailersTests(SimpleTestCase):

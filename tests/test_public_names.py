@@ -45,12 +45,13 @@ DEFINED: dict[str, set[str]] = {
     "anymail.checks": {
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
         *("check_ignored_mailers", "check_mailers", "check_unknown_settings"),
+        "check_webhook_secret",
         *("check_dedupe_cache", "check_delivery_cache", "check_repeated_calls"),
         "get_configured_email_backends",
     },
     "anymail.conf": {
-        *("Setting", "T", "as_list", "base_url", "configuration_error", "credential"),
-        *("credentials", "declared_settings", "get_anymail_setting", "number"),
+        *("Setting", "T", "as_list", "base_url", "basic_auth_secrets", "configuration_error"),
+        *("credential", "credentials", "declared_settings", "get_anymail_setting", "number"),
         *("read_settings", "setting", "setting_name"),
     },
     "anymail.datastructures": {
@@ -103,7 +104,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.webhooks": set(),
     "anymail.webhooks.base": {
         *("AnymailBaseWebhookView", "AnymailBasicAuthMixin", "AnymailCoreWebhookView"),
-        *("as_keys", "basic_auth_secrets", "logger"),
+        *("as_keys", "logger"),
     },
 }
 
@@ -157,7 +158,7 @@ INTERNAL |= {f"anymail.webhooks.{name}" for name in SHARED["webhooks"] - {"base"
 IMPORTED = {
     "anymail.message": {"UNSET"},
     "anymail.exceptions": {"_LazyError"},
-    "anymail.webhooks.base": {"as_list", "get_anymail_setting"},
+    "anymail.webhooks.base": {"as_list", "basic_auth_secrets", "get_anymail_setting"},
     "anymail.backends.base": {
         *("ApiCall", "BasePayload", "Combiner", "Converter", "MessageAttr", "get_anymail_setting"),
         *("AnymailCancelSend", "AnymailError", "AnymailRecipientsRefused"),

@@ -279,7 +279,7 @@ class AmazonSESTrackingWebhookView(AmazonSESBaseWebhookView):
             raise AnymailConfigurationError(
                 "You seem to have set an Amazon SES *inbound* receipt rule to publish to an SNS "
                 "topic that posts to Anymail's Amazon SES *tracking* webhook URL. "
-                f"(SNS TopicArn {sns_message.get('TopicArn')})",
+                f"(SNS TopicArn {sns_message.get('TopicArn')!s:.300})",
                 docs="esps/amazon_ses#amazon-ses-inbound",
             )
         details = get_object(ses_event, DETAILS.get(ses_type, ses_type.lower()))
@@ -336,7 +336,7 @@ def _description(ses_type: str, details: dict[str, Any]) -> str | None:
     elif ses_type == "DeliveryDelay":
         words = [ses_type, details.get("delayType")]
     elif ses_type == "Subscription" or ses_type not in EVENT_TYPES:
-        words = [f"Amazon SES event {ses_type!r}"]
+        words = [f"Amazon SES event {ses_type!r:.100}"]
     else:
         words = []
     return ": ".join(filter(None, map(as_str, words))) or None
@@ -424,7 +424,7 @@ class AmazonSESInboundWebhookView(AmazonSESBaseWebhookView):
             raise AnymailConfigurationError(
                 "You seem to have set Amazon SES *sending* events or notifications to publish to "
                 "an SNS topic that posts to Anymail's Amazon SES *inbound* webhook URL. "
-                f"(SNS TopicArn {sns_message.get('TopicArn')})",
+                f"(SNS TopicArn {sns_message.get('TopicArn')!s:.300})",
                 docs="esps/amazon_ses#amazon-ses-tracking",
             )
         message = self._get_message(ses_event, sns_message)
@@ -467,7 +467,8 @@ class AmazonSESInboundWebhookView(AmazonSESBaseWebhookView):
             )
         raise AnymailConfigurationError(
             f"Anymail's Amazon SES inbound webhook works only with the 'SNS' or 'S3' receipt rule "
-            f"actions, not {action_type!r}. (SNS TopicArn {sns_message.get('TopicArn')})",
+            f"actions, not {action_type!r:.100}. "
+            f"(SNS TopicArn {sns_message.get('TopicArn')!s:.300})",
             docs="esps/amazon_ses#amazon-ses-inbound",
         )
 

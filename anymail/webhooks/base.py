@@ -18,7 +18,7 @@ from django.views.generic import View
 from .._docs import with_docs
 from ..conf import (
     as_list,
-    credential,
+    basic_auth_secrets,
     credentials,
     get_anymail_setting,
     read_settings,
@@ -281,15 +281,6 @@ class AnymailCoreWebhookView(View):
                 for event, claim in claims:
                     self.signal.send(sender=self.__class__, event=event, esp_name=self.esp_name)
                     handled.finish(claim)
-
-
-def basic_auth_secrets(value: Any) -> list[str]:
-    """Return the secrets for basic auth in a setting, which can be one or several."""
-    secrets: list[str] = as_list(value)
-    for secret in secrets:
-        if not isinstance(secret, str) or ":" not in credential(secret):
-            raise ValueError('must be "user:password", or a list of such')
-    return secrets
 
 
 class AnymailBasicAuthMixin(AnymailCoreWebhookView):

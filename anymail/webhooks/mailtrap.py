@@ -234,7 +234,7 @@ class MailtrapInboundWebhookView(DownloadSettings, MailtrapWebhookView):
             raise AnymailWebhookValidationFailure("Missing event in Mailtrap webhook")
         if not event.startswith("inbound"):
             raise AnymailConfigurationError(
-                f"You seem to have set Mailtrap's *tracking* webhook (event {event!r}) to "
+                f"You seem to have set Mailtrap's *tracking* webhook (event {event!r:.100}) to "
                 "Anymail's Mailtrap *inbound* webhook URL.",
                 docs="esps/mailtrap#mailtrap-tracking",
             )
@@ -285,7 +285,7 @@ class MailtrapInboundWebhookView(DownloadSettings, MailtrapWebhookView):
         if not isinstance(details, dict) or not isinstance(details.get("raw_message_url"), str):
             raise AnymailAPIError(
                 f"Invalid {self.esp_name} API response format: no raw_message_url of message "
-                f"{message_id!r} in inbox {inbox_id!r}",
+                f"{message_id!r:.100} in inbox {inbox_id!r:.100}",
                 esp_name=self.esp_name,
             )
         chunks = downloads.iter_content(

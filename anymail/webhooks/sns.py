@@ -236,8 +236,8 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
             # Not with the token, nor the SubscribeURL that has it in it: who has that can confirm.
             raise AnymailWebhookValidationFailure(
                 f"Anymail received an unexpected SubscriptionConfirmation request for SNS topic "
-                f"{topic_arn!r} in its {self.esp_name} webhook. Set ANYMAIL['WEBHOOK_SECRET'] for "
-                "Anymail to confirm subscriptions, or have signatures verified "
+                f"{topic_arn!r:.300} in its {self.esp_name} webhook. Set ANYMAIL['WEBHOOK_SECRET'] "
+                "for Anymail to confirm subscriptions, or have signatures verified "
                 f"({self.signature_setting}) and set "
                 f"{setting_name('sns_topic_arns', self.esp_name)}. Then delete the subscription, "
                 "and create it again, with the secret in its URL."
@@ -246,8 +246,8 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
         parts = topic_arn.split(":")
         if len(parts) != 6 or not _REGION.fullmatch(parts[3]) or not token:
             raise AnymailWebhookValidationFailure(
-                f"Invalid SubscriptionConfirmation for SNS topic {topic_arn!r} in {self.esp_name} "
-                "webhook"
+                f"Invalid SubscriptionConfirmation for SNS topic {topic_arn!r:.300} in "
+                f"{self.esp_name} webhook"
             )
         self.confirm_subscription(parts[3], sns_message)
 

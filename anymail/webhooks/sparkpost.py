@@ -209,7 +209,7 @@ class SparkPostInboundWebhookView(SparkPostBaseWebhookView):
         if protocol != "smtp":
             raise AnymailConfigurationError(
                 f"Anymail's SparkPost inbound webhook can only handle the protocol 'smtp', not "
-                f"{protocol!r}. Check the 'match' of your SparkPost relay webhook.",
+                f"{protocol!r:.100}. Check the 'match' of your SparkPost relay webhook.",
                 docs="esps/sparkpost#sparkpost-inbound",
             )
         message = _parse_message(get_object(event, "content"))

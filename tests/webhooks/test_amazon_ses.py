@@ -492,6 +492,23 @@ class ConfirmationTests(AmazonSESWebhookTestCase):
         self.assertEqual(response.status_code, 400)
         self.mock_session.assert_not_called()
 
+    def test_long_topic(self):
+        """What strangers send doesn't fill logs."""
+        request = confirmation(TopicArn="key" * 40_000)
+        for settings, warning in (
+            ({}, AnymailInsecureWebhookWarning),
+            ({"WEBHOOK_SECRET": BASIC_AUTH}, None),
+        ):
+            with (
+                self.subTest(settings=settings),
+                self.anymail_settings(**settings),
+                self.assertLogs("django.security", "ERROR") as logs,
+            ):
+                args = (None, warning) if warning else ()
+                self.assertEqual(self.call(request, *args).status_code, 400)
+            self.assertIn("SubscriptionConfirmation", logs.records[0].getMessage())
+            self.assertLess(len(logs.records[0].getMessage()), 1000)
+
     def test_malformed(self):
         for topic_arn in (
             "",
