@@ -220,8 +220,9 @@ def check_webhook_secret(
     try:
         basic_auth_secrets(get_anymail_setting("webhook_secret", default=None))
     except ValueError as error:  # without the secret
-        hint = with_docs("Webhooks raise an error for each call.", f"settings#setting-{name}")
-        return [Error(f"{name} {error}.", hint=hint, id="anymail.E011")]
+        text, hint = f"{name} {error}.", "Webhooks raise an error for each call."
+        docs = f"settings#setting-{name}"
+        return [Error(text, hint=with_docs(hint, docs), id="anymail.E011")]
     return []
 
 
