@@ -84,7 +84,7 @@ class EmailAddress(Address):
         if addr_spec is not None:
             if username or domain:
                 raise TypeError("addr_spec can't be given with username or domain")
-            username, domain = _parse_plain_addr_spec(addr_spec) or _parse_addr_spec(
+            username, domain = parse_plain_addr_spec(addr_spec) or _parse_addr_spec(
                 addr_spec, display_name
             )
         super().__init__(display_name, username, domain or "")
@@ -207,7 +207,7 @@ def _describe_invalid(addr_spec: str | None, display_name: str) -> str:
     return f"{text} (display_name={display_name!r})" if display_name else text
 
 
-def _parse_plain_addr_spec(addr_spec: str) -> tuple[str, str] | None:
+def parse_plain_addr_spec(addr_spec: str) -> tuple[str, str] | None:
     """Return an addr-spec's local part and domain, or None if it's for _parse_addr_spec."""
     if len(addr_spec) > MAX_ADDR_SPEC_LENGTH or not (match := _PLAIN_ADDR_SPEC.match(addr_spec)):
         return None

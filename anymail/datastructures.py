@@ -7,10 +7,12 @@ and run in processes that never send a message.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
 from django.utils.functional import Promise
+
+from .methods import collect_all_methods  # noqa: F401 (others may import it from here)
 
 
 class _UnsetType(type):
@@ -49,7 +51,7 @@ def _effective(values: Iterable[Any]) -> list[Any]:
     return result
 
 
-def last(*args: Any) -> Any:
+def last_value(*args: Any) -> Any:
     """Return the last set value, or UNSET if there is none or it is None."""
     for value in reversed(args):
         if value is None:
@@ -57,6 +59,10 @@ def last(*args: Any) -> Any:
         if value is not UNSET:
             return value
     return UNSET
+
+
+last = last_value
+"""Its former name."""
 
 
 def concat_lists(*args: Any) -> Any:
@@ -138,19 +144,6 @@ def getfirst(dct: Mapping[Any, Any], keys: Iterable[Any], default: Any = UNSET) 
     if default is UNSET:
         raise KeyError("None of {} found".format(", ".join(map(repr, keys))))
     return default
-
-
-def collect_all_methods(cls: type, method_name: str) -> list[Callable[..., Any]]:
-    """Return every distinct function called ``method_name`` in the class and its bases.
-
-    In method resolution order: a subclass's own definition comes first.
-    """
-    found: list[Callable[..., Any]] = []
-    for base in cls.__mro__:
-        method = vars(base).get(method_name)
-        if method is not None and method not in found:
-            found.append(method)
-    return found
 
 
 # ---------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from .attachments import SMTP7BIT, Attachment
 from .conf import get_anymail_setting
 from .datastructures import (
     UNSET,
-    collect_all_methods,
     concat_lists,
     force_non_lazy,
     force_non_lazy_dict,
@@ -40,6 +39,7 @@ from .http import (
     get_request_uri,
     querydict_getfirst,
 )
+from .methods import collect_all_methods
 
 BASIC_NUMERIC_TYPES = (int, float)
 """What ``isinstance()`` takes for a number."""

@@ -590,7 +590,7 @@ def slow_path() -> Iterator[None]:
     """Leave all addresses to the stdlib's parser, and what is around that."""
     with (
         patch.object(addresses, "_parse_plain_address", return_value=None),
-        patch.object(addresses, "_parse_plain_addr_spec", return_value=None),
+        patch.object(addresses, "parse_plain_addr_spec", return_value=None),
     ):
         yield
 
@@ -635,7 +635,7 @@ class PlainFormTests(SimpleTestCase):
             with self.subTest(text=text):
                 self.assertIsNotNone(addresses._parse_plain_address(text))
                 addr_spec = parse_single_address(text).addr_spec
-                self.assertIsNotNone(addresses._parse_plain_addr_spec(addr_spec))
+                self.assertIsNotNone(addresses.parse_plain_addr_spec(addr_spec))
                 with patch.object(addresses, "split_elements", side_effect=AssertionError):
                     parse_single_address(text)
                 self.assertNoDifference(parse_address_list, text)

@@ -22,6 +22,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail": {"VERSION", "__version__", "mailers"},
     "anymail._idna": {"idna2003", "idna2008", "none", "uts46"},
     "anymail.addresses": {
+        "parse_plain_addr_spec",
         *(
             "EmailAddress",
             "IdnaEncoder",
@@ -55,7 +56,7 @@ DEFINED: dict[str, set[str]] = {
         *("read_settings", "setting", "setting_name"),
     },
     "anymail.datastructures": {
-        *("UNSET", "Unset", "collect_all_methods", "concat_lists", "force_non_lazy"),
+        *("UNSET", "Unset", "concat_lists", "force_non_lazy", "last_value"),
         *("force_non_lazy_dict", "force_non_lazy_list", "getfirst", "is_lazy", "last"),
         *("merge_dicts_deep", "merge_dicts_one_level", "merge_dicts_shallow", "update_deep"),
     },
@@ -111,8 +112,9 @@ DEFINED: dict[str, set[str]] = {
 # For Anymail's own use: what they define can change any time.
 INTERNAL = {
     *(
-        "anymail._amazon_ses",
+        "anymail.aws",
         "anymail._connections",
+        "anymail.methods",
         "anymail._docs",
         "anymail._version",
         "anymail.address_syntax",
@@ -156,6 +158,7 @@ INTERNAL |= {f"anymail.webhooks.{name}" for name in SHARED["webhooks"] - {"base"
 
 # Names that modules do not define, but that are imported from them.
 IMPORTED = {
+    "anymail.datastructures": {"collect_all_methods", "last"},
     "anymail.message": {"UNSET"},
     "anymail.exceptions": {"_LazyError"},
     "anymail.webhooks.base": {"as_list", "basic_auth_secrets", "get_anymail_setting"},

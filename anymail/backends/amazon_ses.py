@@ -20,7 +20,9 @@ import django.core.mail
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from .._amazon_ses import (
+from ..addresses import EmailAddress, parse_address_list
+from ..attachments import Attachment, unpack_alternative
+from ..aws import (
     AWS_ERRORS,
     CallsAWS,
     aws_error_code,
@@ -28,8 +30,6 @@ from .._amazon_ses import (
     configuration_errors,
     missing_package,
 )
-from ..addresses import EmailAddress, parse_address_list
-from ..attachments import Attachment, unpack_alternative
 from ..conf import setting
 from ..datastructures import UNSET, force_non_lazy
 from ..exceptions import (

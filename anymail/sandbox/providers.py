@@ -27,7 +27,7 @@ from .store import Store, StoredAttachment, StoredMessage, StoredRecipient
 from .wire import ApiRequest, ApiResponse, WebhookCall
 
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-"""Of everybody who opens or clicks a message."""
+"""The browser of all who open or click a message."""
 
 TOO_LARGE = ApiResponse.text("Request Entity Too Large", 413)
 """What the web servers in front of most APIs say to calls that are too large."""

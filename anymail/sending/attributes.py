@@ -13,7 +13,7 @@ from ..datastructures import (
     force_non_lazy_dict,
     force_non_lazy_list,
     is_lazy,
-    last,
+    last_value,
     merge_dicts_deep,
     merge_dicts_one_level,
     merge_dicts_shallow,
@@ -113,7 +113,7 @@ class MessageAttribute:
 
 COMBINERS = (
     concat_lists,
-    last,
+    last_value,
     merge_dicts_deep,
     merge_dicts_one_level,
     merge_dicts_shallow,
@@ -127,11 +127,11 @@ def _addresses(attr: str) -> MessageAttribute:
 
 
 DJANGO_ATTRIBUTES = (
-    MessageAttribute("from_email", last, parse_address_list, setter="set_from_email_list"),
+    MessageAttribute("from_email", last_value, parse_address_list, setter="set_from_email_list"),
     _addresses("to"),
     _addresses("cc"),
     _addresses("bcc"),
-    MessageAttribute("subject", last, force_non_lazy, check="check_header_value"),
+    MessageAttribute("subject", last_value, force_non_lazy, check="check_header_value"),
     _addresses("reply_to"),
     MessageAttribute(
         "extra_headers",
@@ -141,7 +141,7 @@ DJANGO_ATTRIBUTES = (
         check="_check_headers",
         setter="process_extra_headers",
     ),
-    MessageAttribute("body", last, force_non_lazy),
+    MessageAttribute("body", last_value, force_non_lazy),
     MessageAttribute("alternatives", concat_lists, "prepped_alternatives", value_type=LIST),
     MessageAttribute("attachments", concat_lists, "prepped_attachments", value_type=LIST),
 )
@@ -160,13 +160,13 @@ def _for_recipients(
 
 
 ANYMAIL_ATTRIBUTES = (
-    MessageAttribute("envelope_sender", last, parse_single_address),
+    MessageAttribute("envelope_sender", last_value, parse_single_address),
     _dict("metadata", merge_dicts_shallow),
-    MessageAttribute("send_at", last, "aware_datetime"),
+    MessageAttribute("send_at", last_value, "aware_datetime"),
     MessageAttribute("tags", concat_lists, force_non_lazy_list, value_type=LIST),
-    MessageAttribute("track_clicks", last, None),
-    MessageAttribute("track_opens", last, None),
-    MessageAttribute("template_id", last, force_non_lazy, adapt="adapt_template_id"),
+    MessageAttribute("track_clicks", last_value, None),
+    MessageAttribute("track_opens", last_value, None),
+    MessageAttribute("template_id", last_value, force_non_lazy, adapt="adapt_template_id"),
     _for_recipients("merge_data", merge_dicts_one_level),
     _dict("merge_global_data", merge_dicts_shallow),
     _for_recipients("merge_headers", None, check="_check_merge_headers"),

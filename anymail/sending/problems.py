@@ -218,7 +218,7 @@ def boto_problem(error: BaseException) -> Problem:
 
 
 def _client_error_problem(response: Mapping[str, Any]) -> Problem:
-    from .._amazon_ses import AWS_ERRORS, aws_error_code
+    from ..aws import AWS_ERRORS, aws_error_code
 
     with suppress(AttributeError, KeyError, TypeError):
         meaning = AWS_ERRORS.get(aws_error_code(response))

@@ -25,7 +25,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from .._amazon_ses import (
+from ..aws import (
     INSTALL_EXTRA,
     CallsAWS,
     _get_anymail_boto3_params,  # noqa: F401 (others import it from here)

@@ -25,9 +25,9 @@ from ..conf import (
     setting,
     setting_name,
 )
-from ..datastructures import collect_all_methods
 from ..exceptions import AnymailInsecureWebhookWarning, AnymailWebhookValidationFailure
 from ..http import get_request_basic_auth
+from ..methods import collect_all_methods
 from ..signals import AnymailEvent, inbound
 from ..transactions import atomic, databases_to_begin, mark_as_webhook
 from .dedupe import LEASE_SECONDS, EventInProgress, HandledEvents

@@ -17,7 +17,7 @@ from django.http import HttpRequest, QueryDict
 from django.http.multipartparser import MultiPartParserError
 from django.utils.dateparse import parse_datetime
 
-from ..addresses import _parse_plain_addr_spec, parse_single_address
+from ..addresses import parse_plain_addr_spec, parse_single_address
 from ..exceptions import AnymailInvalidAddress, AnymailWebhookValidationFailure
 
 MAX_JSON_NESTING = 100
@@ -245,7 +245,7 @@ def as_addr_spec(value: Any) -> str | None:
     """
     if not isinstance(value, str) or value.strip() in ("", "<>"):
         return None
-    if _parse_plain_addr_spec(value):  # as most are: there is nothing to change
+    if parse_plain_addr_spec(value):  # as most are: there is nothing to change
         return value
     try:
         return parse_single_address(value).addr_spec

@@ -19,7 +19,7 @@ DOCS = PACKAGE.parent / "docs"
 # Where settings are looked for without a declaration: in what others call or derive from, or to
 # look at what others declare.
 UNDECLARED = {
-    *("_amazon_ses.py", "checks.py", "conf.py", "transactions.py"),
+    *("aws.py", "checks.py", "conf.py", "transactions.py"),
     "webhooks/resend.py",
 }
 
