@@ -19,7 +19,7 @@ from django.core.checks import CheckMessage, Error
 from django.urls import get_resolver
 
 from ._docs import with_docs
-from .conf import basic_auth_secrets, get_anymail_setting, setting_name
+from .conf import basic_auth_secrets, get_anymail_setting, project_settings, setting_name
 from .diagnosis import (
     DJANGO_HAS_MAILERS,
     configured_mailers,
@@ -43,7 +43,7 @@ def check_deprecated_settings(
     """Report settings that were renamed. (anymail.E001)"""
     errors: list[CheckMessage] = []
     # Ignoring the old name would leave webhooks open that their owner thinks are protected.
-    if "WEBHOOK_AUTHORIZATION" in (getattr(settings, "ANYMAIL", None) or {}):
+    if "WEBHOOK_AUTHORIZATION" in project_settings():
         errors.append(_renamed("ANYMAIL['WEBHOOK_AUTHORIZATION']", "WEBHOOK_SECRET"))
     if hasattr(settings, "ANYMAIL_WEBHOOK_AUTHORIZATION"):
         errors.append(_renamed("ANYMAIL_WEBHOOK_AUTHORIZATION", "ANYMAIL_WEBHOOK_SECRET"))
@@ -231,7 +231,7 @@ def check_ignored_mailers(
 ) -> list[CheckMessage]:
     """Report mailers in a setting that this version of Django does not have. (anymail.E008)"""
     where, hint = "ANYMAIL['MAILERS']", "Rename it to MAILERS, which Django has from 6.1 on."
-    ignored = "MAILERS" in (getattr(settings, "ANYMAIL", None) or {})
+    ignored = "MAILERS" in project_settings()
     if not DJANGO_HAS_MAILERS:
         where, ignored = "MAILERS", hasattr(settings, "MAILERS")
         hint = (

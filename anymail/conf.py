@@ -67,9 +67,22 @@ def _take_option(options: Iterable[str], kwargs: MutableMapping[str, Any] | None
     return found
 
 
+def project_settings() -> Mapping[str, Any]:
+    """Return ``settings.ANYMAIL``, or an empty dict. Raises AnymailConfigurationError for others.
+
+    (Such as a tuple: it only takes a comma after the dict.)
+    """
+    value: Any = getattr(settings, "ANYMAIL", None) or {}
+    if not isinstance(value, (dict, Mapping)):
+        raise configuration_error(
+            f"ANYMAIL must be a dict, not a {type(value).__name__}.", "installation#setting-styles"
+        )
+    return value
+
+
 def _find_setting(setting: str, allow_bare: bool) -> Any:
     """Return a setting; UNSET if there is none."""
-    anymail_settings = getattr(settings, "ANYMAIL", None) or {}
+    anymail_settings = project_settings()
     if setting in anymail_settings:
         return anymail_settings[setting]
     value = _find_name(f"ANYMAIL_{setting}")

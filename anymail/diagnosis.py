@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from inspect import Parameter, signature
 from pkgutil import iter_modules
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from . import __path__ as package_path
-from .conf import declared_settings
+from .conf import declared_settings, project_settings
 from .providers import PROVIDERS, Provider
 
 DJANGO_HAS_MAILERS = django.VERSION >= (6, 1)
@@ -30,7 +31,7 @@ _OTHER_KEYS = {"MAILERS", "WEBHOOK_AUTHORIZATION"}
 
 def anymail_keys() -> Iterator[tuple[str, str]]:
     """Yield all of Anymail's settings in the project: (how it is written there, key)."""
-    for key in getattr(settings, "ANYMAIL", None) or {}:
+    for key in project_settings():
         yield f"ANYMAIL[{key!r}]", str(key)
     for name in dir(settings):
         if name.startswith("ANYMAIL_"):
@@ -118,7 +119,7 @@ def mailers_setting() -> Mapping[str, Mapping[str, Any]]:
     """
     if DJANGO_HAS_MAILERS:
         return getattr(settings, "MAILERS", None) or {}
-    return (getattr(settings, "ANYMAIL", None) or {}).get("MAILERS") or {}
+    return project_settings().get("MAILERS") or {}
 
 
 class Mailer(NamedTuple):
@@ -242,6 +243,12 @@ def _similar_backend(path: str) -> str:
 
 def _similar_options(backend_class: Any, options: Iterable[str]) -> str:
     known = {name for item in declared_settings(backend_class).values() for name in item.options}
+    known |= {
+        name
+        for base in backend_class.__mro__
+        for name, parameter in signature(base.__init__).parameters.items()
+        if parameter.kind is Parameter.KEYWORD_ONLY
+    }
     found = [get_close_matches(name, known, n=1) for name in options if name not in known]
     return " ".join(f"Did you mean {close[0]!r}?" for close in found if close)
 

@@ -634,6 +634,17 @@ class StrategyCheckTests(SimpleTestCase):
         )
         self.assertEqual(found["b"], "'mailers' has 'other', but there is no such mailer.")
 
+    def test_misspelt_option(self):
+        strategy = {
+            "BACKEND": "anymail.backends.failover.EmailBackend",
+            "OPTIONS": {"mailers": ["default"], "duplicates": "avoid", "pauze": 5},
+        }
+        default = {"BACKEND": "anymail.backends.test.EmailBackend"}
+        with mailer_settings({"default": default, "a": strategy}):
+            [message] = check_mailers(None)
+        self.assertIn("Unknown options 'pauze'.", message.msg)
+        self.assertIn("Did you mean 'pause'?", message.hint)
+
     def test_duplicates(self):
         """The choice is explained."""
         for value in ({}, {"duplicates": "maybe"}):

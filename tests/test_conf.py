@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import SimpleTestCase, override_settings
 
@@ -33,6 +34,15 @@ class SettingNameTests(SimpleTestCase):
 
 class GetAnymailSettingTests(SimpleTestCase):
     """The lookup order, and what happens if there is nothing to be found."""
+
+    def test_no_dict(self):
+        for value in (({"COLOR": "red"},), ["COLOR"], "COLOR"):
+            with self.subTest(value), self.settings(ANYMAIL=value):
+                text = f"^ANYMAIL must be a dict, not a {type(value).__name__}\\."
+                with self.assertRaisesRegex(AnymailConfigurationError, text):
+                    get_anymail_setting("color", "default")
+                with self.assertRaisesRegex(AnymailConfigurationError, text):
+                    run_checks()
 
     def test_kwargs_win_and_are_consumed(self):
         kwargs = {"color": "kwarg", "other": 1}

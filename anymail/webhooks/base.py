@@ -331,7 +331,8 @@ class AnymailBasicAuthMixin(AnymailCoreWebhookView):
         received = get_request_basic_auth(request)
         if received is None or not matches_any(received, self.basic_auth):
             raise AnymailWebhookValidationFailure(
-                f"Missing or invalid basic auth in Anymail {self.esp_name} webhook"
+                f"Missing or invalid basic auth in Anymail {self.esp_name} webhook: "
+                "the call must have user and password of WEBHOOK_SECRET"
             )
 
 
