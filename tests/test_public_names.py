@@ -53,7 +53,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.conf": {
         *("Setting", "T", "as_list", "base_url", "basic_auth_secrets", "configuration_error"),
         *("credential", "credentials", "declared_settings", "get_anymail_setting", "number"),
-        *("read_settings", "setting", "setting_name"),
+        *("project_settings", "read_settings", "setting", "setting_name"),
     },
     "anymail.datastructures": {
         *("UNSET", "Unset", "concat_lists", "force_non_lazy", "last_value"),
