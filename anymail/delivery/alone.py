@@ -133,7 +133,8 @@ class Alone(Journey):
             if self._rest is not None and accepted and error.problem is not Problem.UNCLEAR:
                 error.unsent = self._rest.not_accepted()
         if self._once is not None:
-            self._once.fail(error, getattr(self.message, "anymail_status", None))
+            status = getattr(self.message, "anymail_status", None)
+            self._once.fail(error, status, before_call=self.is_before_call)
         return Verdict()
 
     def next_attempt(self) -> Journey | None:

@@ -33,6 +33,7 @@ def run_with(backend: BaseEmailBackend, journeys: Iterable[Journey]) -> None:
 
 def fail_to_open(journey: Journey, error: Exception, strategy: BaseEmailBackend) -> None:
     """Report that a mailer's backend could not be made or opened."""
+    journey.is_before_call = True
     error = _opening_error(error, journey)
     report_failure(journey, error, backend=strategy, esp_name="Anymail")
 
@@ -56,6 +57,7 @@ def _opening_error(error: Exception, journey: Journey) -> Exception:
 def _send(backend: Any, journey: Journey) -> None:
     """Do for a message what Anymail's backends do by themselves: signals and status."""
     journey.start()
+    journey.is_before_call = True
     message: Any = journey.message
     esp_name = _esp_name(backend)
     sender = type(backend)
@@ -79,14 +81,19 @@ def _send(backend: Any, journey: Journey) -> None:
             backend.open()  # again, after an error
         except Exception as error:
             raise _opening_error(error, journey) from error
+        journey.is_before_call = False
         with on_journey(journey):
             count = backend.send_messages([message])
     except Exception as error:  # noqa: BLE001 (whatever it raises)
         with suppress(Exception):
             backend.close()  # The connection may be broken. It is opened again when needed.
+        if journey.error is error:  # told by another backend that this one has given it to
+            return
         error = _with_problem(error, backend, message)
         report_failure(journey, error, backend=backend, esp_name=esp_name)
         return
+    if journey.sent is not None or journey.error is not None:
+        return  # Another backend has done all that, which this one has given it to.
     # Some backends return None, although they should return a number.
     sent = count is None or count > 0
     if sent:

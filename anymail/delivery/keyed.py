@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 
 from ..addresses import parse_address_list
@@ -198,10 +199,12 @@ class SendingOnce:
     ) -> None:
         """Note that the message was not accepted, or that nobody knows.
 
-        ``status`` is what is known of it, if anything.
+        ``status`` is what is known of it, if anything; ``before_call`` whether nobody was asked to
+        send it.
         """
-        known = isinstance(error, AnymailError) and error.problem is not None
-        if before_call or (known and not error.may_have_been_sent):  # type: ignore[attr-defined]
+        if isinstance(error, AnymailError):
+            before_call |= error.problem is not None and not error.may_have_been_sent
+        if before_call or isinstance(error, ImproperlyConfigured):
             self.free()
         else:
             self._note_unclear(status or AnymailStatus())

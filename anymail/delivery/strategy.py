@@ -490,6 +490,7 @@ class Delivery:
     def note_failure(self, attempt: Attempt, error: Exception) -> Verdict:
         """Decide what comes after a failed attempt."""
         self.time_left -= attempt.duration
+        self.journey.is_before_call = attempt.is_before_call
         failure = failure_of(error, key_lives=self._key_lives(attempt.mailer))
         target = self.run.strategy.known_target(attempt.mailer)
         if self.once is not None and not isinstance(target, StrategyBackend):
@@ -596,7 +597,7 @@ class Delivery:
             )
         if self.once is not None and not self._is_inner:
             status = getattr(self.journey.message, "anymail_status", None)
-            self.once.fail(error, status)
+            self.once.fail(error, status, before_call=self.journey.is_before_call)
         verdict = self.journey.fail(error)
         if verdict.final:
             self.run.is_ending |= self.journey.ends_sending and not strategy.is_silent(error)

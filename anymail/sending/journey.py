@@ -58,6 +58,8 @@ class Journey:
         """Whether it was accepted. None if that isn't known (yet)."""
         self.error: Exception | None = None
         """Why it wasn't."""
+        self.is_before_call = False
+        """Whether it's certain that nobody was asked to send it yet, in this attempt."""
         self.receivers_error: Exception | None = None
         """What a receiver of post_send has raised. That changes nothing about the message."""
         self._started = time.monotonic()

@@ -231,6 +231,9 @@ def _client_error_problem(response: Mapping[str, Any]) -> Problem:
 # -- smtplib --------------------------------------------------------------------------------------
 
 
+_SMTP_OPENING = (smtplib.SMTPConnectError, smtplib.SMTPHeloError)
+
+
 def smtp_problem(error: BaseException, *, opening: bool = False) -> Problem:
     """Return what an exception of Django's SMTP backend means.
 
@@ -271,11 +274,11 @@ def foreign_problem(error: BaseException) -> Problem | None:
     if any(cls.__module__.startswith("botocore.") for cls in type(error).__mro__):
         return boto_problem(error)
     if isinstance(error, smtplib.SMTPException):
-        return smtp_problem(error, opening=isinstance(error, smtplib.SMTPConnectError))
+        return smtp_problem(error, opening=isinstance(error, _SMTP_OPENING))
     return None
 
 
-_NO_ROUTE = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
+_NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
 
 
 def socket_problem(error: BaseException) -> Problem | None:
@@ -283,7 +286,7 @@ def socket_problem(error: BaseException) -> Problem | None:
 
     Only for where it's known that a message was being sent: files and databases raise them, too.
     """
-    if isinstance(error, (socket.gaierror, ssl.SSLCertVerificationError)):
+    if isinstance(error, (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)):
         return Problem.UNREACHABLE
     if isinstance(error, OSError) and error.errno in _NO_ROUTE:
         return Problem.UNREACHABLE

@@ -53,6 +53,7 @@ def prepare(backend: AnymailBaseBackend, message: EmailMessage) -> Sending | Non
     """
     journey = journey_of(message, mailer=backend.alias)
     journey.start()
+    journey.is_before_call = True
     status = AnymailStatus()
     message.anymail_status = status  # type: ignore[attr-defined]
     if not (backend.run_pre_send(message) and message.recipients()):
@@ -94,6 +95,7 @@ class Sending:
         """Return the payload for the next call, or None if there are no more calls to be made."""
         with errors_about(self.message, self.payload):
             payload = next(self._payloads, None)
+        self.journey.is_before_call = False
         if payload is not None and self._payloads_begun:
             self.journey.go_on()
         self._payloads_begun += 1

@@ -9,11 +9,13 @@ from typing import Any
 from unittest.mock import patch
 
 import requests
+from django.core.exceptions import ImproperlyConfigured
 
 from anymail.delivery.ledger import Ledger
 from anymail.delivery.mailers import mailers
 from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, Problem
 from anymail.message import AnymailRecipientStatus
+from anymail.signals import pre_send
 
 from ..utils import make_message, skip_without
 from .leaf import CALLS, LEAF, EmailBackend, StrategyTestCase, fails
@@ -146,7 +148,6 @@ class KeyedTests(KeyedTestCase):
 
     def test_canceled(self):
         from anymail.exceptions import AnymailCancelSend
-        from anymail.signals import pre_send
 
         def receiver(**kwargs: Any) -> None:
             raise AnymailCancelSend
@@ -190,6 +191,43 @@ class KeyedTests(KeyedTestCase):
     def test_cache_is_not_asked_without_a_key(self):
         with patch("anymail.delivery.memory.Memory._call", side_effect=AssertionError):
             self.send(key=None)
+
+
+class BeforeCallTests(KeyedTestCase):
+    """What surely was not sent can be: the key is free again."""
+
+    mailers = {
+        "default": failover("a", "b"),
+        "outer": failover("default", "c"),
+        "through-foreign": failover("foreign"),
+        "misconfigured": failover("nowhere"),
+        "nowhere": {"BACKEND": "nowhere.EmailBackend"},
+        "foreign": {"BACKEND": "django.core.mail.backends.dummy.EmailBackend"},
+    }
+
+    def test_exceptions(self):
+        def receiver(**kwargs: Any) -> None:
+            raise ValueError("from a receiver")
+
+        pre_send.connect(receiver)
+        self.addCleanup(pre_send.disconnect, receiver)
+        for using in ("a", "default", "outer", "through-foreign"):
+            with self.subTest(using):
+                self.assertIsInstance(self.send_failing(using), ValueError)
+                self.assertIsNone(self.state())
+
+    def test_configuration(self):
+        self.assertIsInstance(self.send_failing("misconfigured"), ImproperlyConfigured)
+        self.assertIsNone(self.state())
+
+    def test_exceptions_from_calls(self):
+        """Nobody knows what they mean."""
+        for using in ("a", "default", "outer"):
+            with self.subTest(using):
+                self.reset()
+                self.script(a=KeyError("a bug"))
+                self.assertIsInstance(self.send_failing(using), KeyError)
+                self.assertEqual(self.state(), "unclear")
 
 
 class KeyedStrategyTests(KeyedTestCase):
@@ -444,8 +482,6 @@ class RetriesTests(StrategyTestCase):
         self.assertTrue(caught.exception.may_have_been_sent)
 
     def test_what_receivers_change_is_not_changed_twice(self):
-        from anymail.signals import pre_send
-
         def receiver(message: Any, **kwargs: Any) -> None:
             message.subject += "!"
 

@@ -131,11 +131,32 @@ class FailoverTests(FailoverTestCase):
         with self.logged("WARNING"):
             error = self.send_failing()
         self.assertIs(error.problem, Problem.ACCOUNT, "which can be put right")
+        self.assertFalse(error.may_have_been_sent)
         self.assertIsNotNone(error.__context__)
         self.assertIs(error.__context__.problem, Problem.UNSUITABLE, "the others are chained")
         self.assertEqual(self.called, ["a", "b"])
         finals = [signal[-1] for signal in self.signals if signal[0] == "send_failed"]
         self.assertEqual(finals, [False, True])
+
+    def test_may_have_been_sent_by_any(self):
+        """It's told by whichever error speaks for all, such as that of the last attempt."""
+        self.script(a=fails(Problem.UNCLEAR), b=fails(Problem.MESSAGE))
+        with self.logged("WARNING"):
+            error = self.send_failing(using="accepting")
+        self.assertIs(error.problem, Problem.UNCLEAR)
+
+        def half(message: Any) -> Any:
+            error = fails(Problem.BUSY, retry_after=60)
+            error.recipients = {"one@example.com": AnymailRecipientStatus("id-1", "sent")}
+            return error
+
+        self.reset()
+        self.script(a=half, b=fails(Problem.MESSAGE))
+        with self.logged("WARNING"):
+            error = self.send_failing(make_message(to=["one@example.com", "two@example.com"]))
+        self.assertIs(error.problem, Problem.MESSAGE)
+        self.assertTrue(error.may_have_been_sent)
+        self.assertEqual(error.unsent, ["two@example.com"])
 
     def test_unreachable_again_after_the_others(self):
         self.script(a=[fails(Problem.UNREACHABLE)], b=fails(Problem.UNSUITABLE))
@@ -744,6 +765,38 @@ class OddBackend(BaseEmailBackend):
 
     def open(self) -> bool:
         raise KeyError("a bug")
+
+
+class WrappingBackend(BaseEmailBackend):
+    """Has another one send the messages, as other packages do."""
+
+    def __init__(self, *, alias: str | None = None) -> None:
+        super().__init__()
+
+    def send_messages(self, messages: Any) -> int:
+        return mailers["b"].send_messages(messages)
+
+
+class WrapperTests(FailoverTestCase):
+    """Nobody is told twice of what a backend within another one does."""
+
+    mailers = {
+        "default": failover("wrapper", "c"),
+        "wrapper": {"BACKEND": f"{__name__}.WrappingBackend"},
+    }
+
+    def test_sent(self):
+        self.assertEqual(self.send().attempts, [("wrapper", None)])
+        self.assertEqual(self.signals.count(("post_send", "wrapper")), 1)
+
+    def test_fails(self):
+        self.script(b=fails(Problem.ACCOUNT))
+        with self.logged("WARNING"):
+            self.assertEqual(self.send().attempts, [("wrapper", Problem.ACCOUNT), ("c", None)])
+        self.assertEqual(
+            [signal for signal in self.signals if signal[1:]],
+            [("send_failed", "wrapper", 1, Problem.ACCOUNT, False), ("post_send", "c")],
+        )
 
 
 class WeightedTests(FailoverTestCase):

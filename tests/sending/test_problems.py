@@ -252,6 +252,7 @@ class SmtpTests(SimpleTestCase):
             (smtplib.SMTPAuthenticationError(535, b"no"), Problem.ACCOUNT),
             (smtplib.SMTPConnectError(421, b"later"), Problem.BUSY),
             (smtplib.SMTPConnectError(554, b"no"), Problem.UNREACHABLE),
+            (smtplib.SMTPHeloError(554, b"no"), Problem.UNREACHABLE),
             (ConnectionRefusedError(), Problem.UNREACHABLE),
             (TimeoutError(), Problem.UNREACHABLE),
         ]:
