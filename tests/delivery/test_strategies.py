@@ -326,6 +326,20 @@ class CopiesTests(FailoverTestCase):
         self.assertEqual(status.recipients["one@example.com"].message_id, "id-1")
         self.assertEqual(message.to, ["One <one@example.com>", "Two <two@example.com>"])
 
+    def test_accepted_in_part_and_again(self):
+        """Nor is the same one asked for all of them once more."""
+
+        def half(message: Any) -> Any:
+            error = fails(Problem.BUSY, retry_after=1)
+            error.recipients = {"one@example.com": AnymailRecipientStatus("id-1", "sent")}
+            return error
+
+        self.script(a=half)
+        status = self.send(make_message(to=["one@example.com", "two@example.com"]))
+        self.assertEqual([message.to for _, message in CALLS[1:]], [["two@example.com"]])
+        self.assertEqual(self.called, ["a", "a"])
+        self.assertEqual(status.recipients["one@example.com"].message_id, "id-1")
+
     def test_accepted_in_part_and_misconfigured(self):
         """The error that can say so says that some have got it."""
 
