@@ -11,6 +11,7 @@ from copy import deepcopy
 from typing import Any
 from unittest.mock import patch
 
+import django
 import requests
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
@@ -540,6 +541,9 @@ class SeveralMessagesTests(FailoverTestCase):
         connection = mailers["default"]
         connection.fail_silently = True
         self.assertEqual(connection.send_messages(self.messages(3)), 2)
+        self.script(a=KeyError("a bug"))
+        with self.assertRaisesMessage(KeyError, "a bug"):
+            connection.send_messages(self.messages(1))
 
     def test_nothing(self):
         self.assertEqual(mailers["default"].send_messages([]), 0)
@@ -886,7 +890,10 @@ def choose(message: EmailMessage) -> Any:
     return {"1": "a", "2": "b"}.get(str(message.subject))
 
 
-@override_settings(ADMINS=["admin@example.com"], SERVER_EMAIL="server@example.com")
+ADMINS = ["admin@example.com"] if django.VERSION >= (6, 0) else [("Admin", "admin@example.com")]
+
+
+@override_settings(ADMINS=ADMINS, SERVER_EMAIL="server@example.com")
 class AdminMailTests(FailoverTestCase):
     """What is logged is mailed: about mail that fails, too."""
 
