@@ -404,9 +404,6 @@ class Delivery:
             self._again = None
             self._sleep(wait)
             return mailer
-        if self.attempts and self.time_left <= 0:
-            self._tell_own_failure(self.errors[decisions.spokesman(self.failures)])
-            return None
         states: dict[str, MailerState] = {}
         # Nearly always, the first one can be used, and nobody needs to know about the others.
         for mailers_asked_for in (self.mailers_left[:1], self.mailers_left[1:]):
@@ -621,10 +618,6 @@ class Delivery:
     def _fail_without_attempt(self, error: Exception) -> None:
         self.failures.append(failure_of(error))
         self.errors.append(error)
-        self._tell_own_failure(error)
-
-    def _tell_own_failure(self, error: Exception) -> None:
-        """Give up without an attempt, which would tell it."""
         verdict = self.give_up()
         strategy = self.run.strategy
         tell_failure(self.journey, error, verdict, sender=type(strategy), esp_name="Anymail")
