@@ -100,7 +100,9 @@ class QuickstartTests(SimpleTestCase):
         message = self.sandbox.messages[0]
         page = requests.get(self.sandbox.base_url).text
         bounce, reply = (block.text for block in BLOCKS if block.language == "text")
-        for event, output in (("bounced", bounce), ("inbound", reply)):
+        for event, output, kind in (("bounced", bounce, "tracking"), ("inbound", reply, "inbound")):
             self.assertIn(f"<button>{event}</button>", page)
             self.assertEqual(self.sandbox.trigger(message, event).status_code, 200)
             self.project.wait_for_output(re.escape(output))
+            # The server notes calls after it has answered, and that must not be amid the next.
+            self.project.wait_for_output(f'"POST /anymail/postmark/{kind}/')
