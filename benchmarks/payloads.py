@@ -71,7 +71,7 @@ def all_addresses_by_the_full_parser() -> Iterator[None]:
 
     with (
         patch.object(addresses, "_parse_plain_address", lambda text: None),
-        patch.object(addresses, "_parse_plain_addr_spec", lambda addr_spec: None),
+        patch.object(addresses, "parse_plain_addr_spec", lambda addr_spec: None),
     ):
         yield
 
