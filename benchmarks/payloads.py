@@ -20,7 +20,7 @@ from .project import offline_postmark, offline_sendgrid, set_up
 
 PLAIN_MESSAGE_GOAL = 0.1e-3
 PER_RECIPIENT_GOAL = 25e-6
-BATCH_SIZE = 4000
+BATCH_SIZE = 1000
 ATTACHMENT_SIZE = 100_000
 
 

@@ -332,7 +332,7 @@ class AnymailBasicAuthMixin(AnymailCoreWebhookView):
         if received is None or not matches_any(received, self.basic_auth):
             raise AnymailWebhookValidationFailure(
                 f"Missing or invalid basic auth in Anymail {self.esp_name} webhook: "
-                "the call must have user and password of WEBHOOK_SECRET"
+                "the call must have the credentials in WEBHOOK_SECRET"
             )
 
 
