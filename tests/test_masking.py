@@ -29,6 +29,7 @@ from django.views.debug import ExceptionReporter
 from anymail.exceptions import (
     MAX_DESCRIPTION,
     AnymailAPIError,
+    AnymailConfigurationError,
     AnymailError,
     AnymailRequestsAPIError,
 )
@@ -314,6 +315,11 @@ class BackendQuiet(QuietTestCase if TYPE_CHECKING else object):  # type: ignore[
 
                     self.transport.answer = answer
                     error = self.assert_fails(self.attrs(*features), CREDENTIAL, CONTENT, **options)
+                    if isinstance(network_error, requests.exceptions.InvalidURL):
+                        # No address that can be called is a mistake in the settings
+                        self.assertIsInstance(error, AnymailConfigurationError)
+                        self.assertIn("Invalid URL 'https://", str(error))
+                        continue
                     self.assertIsInstance(error, type(network_error))
                     self.assertIn("Error posting to https://", str(error))
 
