@@ -10,10 +10,11 @@ from itertools import pairwise
 from unittest.mock import patch
 
 from django.test import SimpleTestCase
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anymail.inbound import AnymailInboundMessage
+from anymail.inbound.parsing import _decode_attached_messages, _Extent
 
 from ..properties import examples
 from .harness import describe, parse
@@ -60,9 +61,11 @@ BASE64_MESSAGES = st.lists(
 
 
 def parse_plainly(source):
-    """Parse with what the stdlib has, and nothing else that AnymailInboundMessage does."""
+    """Parse with what the stdlib has, and have attached messages decoded, as they always are."""
     policy = AnymailInboundMessage().policy
-    return BytesParser(AnymailInboundMessage, policy=policy).parsebytes(source)
+    message = BytesParser(AnymailInboundMessage, policy=policy).parsebytes(source)
+    _decode_attached_messages(message, _Extent())
+    return message
 
 
 class Base64Tests(SimpleTestCase):
@@ -91,6 +94,11 @@ class Base64Tests(SimpleTestCase):
             self.assertEqual(message.as_bytes(), plain.as_bytes())
 
     @examples(600)
+    @example(
+        source=b"Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n",
+        changes=[],
+        cuts=[],
+    )
     @given(
         source=BASE64_MESSAGES,
         changes=st.lists(
