@@ -6,19 +6,15 @@ At each provider, which the sandbox plays: it accepts the message, and breaks th
 from __future__ import annotations
 
 import uuid
-from typing import Any, ClassVar
-
-from django.test import SimpleTestCase
+from typing import Any
 
 import anymail.delivery.memory
 from anymail.delivery.mailers import mailers
 from anymail.exceptions import AnymailAPIError, Problem
-from anymail.providers import PROVIDERS
-from anymail.sandbox import Sandbox
 from anymail.signals import pre_send
 
 from ..utils import make_message
-from .leaf import mailer_settings
+from .sandbox_mailers import SandboxMailersTestCase
 
 # Those that know keys; and what tells the repeat, of which there is no other trace in the sandbox
 KNOWING = {
@@ -28,38 +24,7 @@ KNOWING = {
 }
 
 
-class LostAnswerTestCase(SimpleTestCase):
-    sandbox: ClassVar[Sandbox]
-    options: dict[str, Any] = {}
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        cls.sandbox = Sandbox()
-        cls.sandbox.start()
-        cls.addClassCleanup(cls.sandbox.stop)
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.use_mailers(OPTIONS=self.options)
-        self.forget()
-
-    def use_mailers(self, **config: Any) -> None:
-        override = mailer_settings(
-            {
-                name: {"BACKEND": provider.backend, **config}
-                for name, provider in PROVIDERS.items()
-                if not provider.missing_packages
-            },
-            **self.sandbox.anymail_settings(),
-        )
-        override.enable()
-        self.addCleanup(override.disable)
-
-    def forget(self) -> None:
-        self.sandbox.clear()
-        anymail.delivery.memory._process_cache.clear()
-
+class LostAnswerTestCase(SandboxMailersTestCase):
     def send(self, name: str, key: str | None = "order 17", **attrs: Any) -> Any:
         html = "<p>An HTML body that all providers take</p>"
         message = make_message(
@@ -158,7 +123,8 @@ class LostAnswerTests(LostAnswerTestCase):
                     self.assertEqual(len(set(bodies)), 4)
 
     def test_made_up_for_postmark_s_bulk_api(self):
-        self.use_mailers(OPTIONS={"use_bulk_api": True})
+        self.options = {"use_bulk_api": True}
+        self.use_settings()
         ids = []
         for _ in range(2):
             self.forget()

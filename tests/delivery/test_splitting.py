@@ -7,25 +7,23 @@ from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any
 from unittest.mock import patch
 
 from django.conf import settings
-from django.test import SimpleTestCase
 
-import anymail.delivery.memory
 from anymail.backends.postmark import PostmarkPayload
 from anymail.delivery.ledger import Ledger
 from anymail.delivery.mailers import mailers
 from anymail.exceptions import AnymailError, AnymailUnsupportedFeature, Problem
 from anymail.providers import PROVIDERS
-from anymail.sandbox import Sandbox, samples
+from anymail.sandbox import samples
 from anymail.sandbox.faults import Fault
 from anymail.sending.batches import NativeBatch
 from anymail.signals import post_send
 
 from ..utils import make_message
-from .leaf import mailer_settings
+from .sandbox_mailers import SandboxMailersTestCase
 from .test_strategies import failover
 
 # Of the providers' documentation: how many individual messages a call can have, where it says so
@@ -51,44 +49,12 @@ def addresses(count: int) -> list[str]:
     return [f"to{number}@example.com" for number in range(count)]
 
 
-class SplittingTestCase(SimpleTestCase):
-    sandbox: ClassVar[Sandbox]
-    options: dict[str, Any] = {}
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        cls.sandbox = Sandbox()
-        cls.sandbox.start()
-        cls.addClassCleanup(cls.sandbox.stop)
-
+class SplittingTestCase(SandboxMailersTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.use_settings()
-        self.forget()
         patcher = patch("anymail.delivery.alone.time.sleep", lambda seconds: None)
         patcher.start()
         self.addCleanup(patcher.stop)
-
-    def use_settings(self, *, strategies: Any = None, **anymail_settings: Any) -> None:
-        override = mailer_settings(
-            {
-                **{
-                    name: {"BACKEND": provider.backend, "OPTIONS": self.options}
-                    for name, provider in PROVIDERS.items()
-                    if not provider.missing_packages
-                },
-                **(strategies or {}),
-            },
-            **self.sandbox.anymail_settings(),
-            **anymail_settings,
-        )
-        override.enable()
-        self.addCleanup(override.disable)
-
-    def forget(self) -> None:
-        self.sandbox.clear()
-        anymail.delivery.memory._process_cache.clear()
 
     def limit(self, name: str, size: int) -> None:
         """Let a provider take fewer recipients in each call for a batch."""
