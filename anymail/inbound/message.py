@@ -29,7 +29,14 @@ from ..exceptions import AnymailDeprecationWarning
 from ..headers import angle_wrap, parse_rfc2822date
 from .addresses import parse_addresses
 from .parameters import MAX_LENGTH, ParameterizedHeader, parse_parameters
-from .parsing import CHUNK_SIZE, check_headers, parse_attached, parse_message, read_chunks
+from .parsing import (
+    CHUNK_SIZE,
+    as_parsed,
+    check_headers,
+    parse_attached,
+    parse_message,
+    read_chunks,
+)
 from .policy import policy_for
 from .structure import (
     content_id,
@@ -41,6 +48,7 @@ from .structure import (
 )
 from .text import base_name, single_line, unfold, valid_content_type
 from .transfer_encodings import decode_base64
+from .writing import join_blocks, write_bytes, write_string
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -312,8 +320,7 @@ class AnymailInboundMessage(EmailMessage):
         """Serialize the message(s) in a message/* part, without this part's own headers."""
         attached = [part._as_sent() for part in subparts(self)]
         if self.get_content_type() == "message/delivery-status":
-            # Blocks of headers, separated by an empty line (RFC 3464, section 2.1).
-            return b"\n".join(block.removesuffix(b"\n") for block in attached)
+            return to_bytes(join_blocks(map(as_parsed, attached)))
         return b"".join(attached)
 
     def _as_sent(self) -> bytes:
@@ -395,10 +402,13 @@ class AnymailInboundMessage(EmailMessage):
         policy: Policy[Any] | None = None,
     ) -> str:
         try:
-            text = super().as_string(unixfrom, maxheaderlen, policy)
+            text = write_string(self, unixfrom, maxheaderlen, policy)
         except Exception:  # noqa: BLE001  # LookupError or CharsetError, if there is 8-bit text
             return self.as_bytes(unixfrom, policy).decode("utf-8", "replace")
         return decode_8bit(text)
+
+    def as_bytes(self, unixfrom: bool = False, policy: Policy[Any] | None = None) -> bytes:
+        return write_bytes(self, unixfrom, policy)
 
     # Parsing raw MIME
 

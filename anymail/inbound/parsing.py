@@ -116,11 +116,12 @@ def parse_message(
 def _decode_chunks(chunks: Iterable[bytes | bytearray]) -> Iterator[str]:
     for chunk in chunks:
         for start in range(0, len(chunk), CHUNK_SIZE):
-            yield _as_parsed(chunk[start : start + CHUNK_SIZE])
+            yield as_parsed(chunk[start : start + CHUNK_SIZE])
 
 
-def _as_parsed(data: bytes | bytearray) -> str:
-    return data.decode("ascii", "surrogateescape")  # as BytesFeedParser does it
+def as_parsed(data: bytes | bytearray) -> str:
+    """Decode as BytesFeedParser does it; to_bytes() is the reverse."""
+    return data.decode("ascii", "surrogateescape")
 
 
 def _without_bom(texts: Iterator[str]) -> Iterator[str]:
@@ -159,7 +160,7 @@ def _decode_attached_messages(message: Message, extent: _Extent) -> None:
             continue
         encoded = type(part)()
         encoded["Content-Transfer-Encoding"] = "base64"
-        encoded.set_payload(_as_parsed(part.get_content_bytes() or b""))
+        encoded.set_payload(as_parsed(part.get_content_bytes() or b""))
         part.replace_header("Content-Transfer-Encoding", "8bit")
         outer, extent.levels = extent.levels, level
         parse_attached(part, encoded.get_content_bytes() or b"", extent)

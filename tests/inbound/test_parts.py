@@ -398,6 +398,28 @@ class AttachedMessageTests(SimpleTestCase):
             self.assertEqual(len(blocks), 3)
             self.assertEqual(blocks[1]["Status"], "5.1.1")
 
+    @staticmethod
+    def blocks(part):
+        # (To the parser, a newline at the end belongs to the boundary that follows.)
+        return [(block.items(), block.get_content_text().rstrip()) for block in part.get_payload()]
+
+    def test_lines_of_a_delivery_report_that_are_no_fields(self):
+        for content in (
+            "x", "x\n", "\nx", "A: b\nx", "A: b\nx\ny\n\nC: d\n", "x\n\nC: d\n",
+            "A: b\n\nx\n\nC: d\n", "A: b\n\nné", "A: é\nx\n\nC: d\n", "",
+        ):  # fmt: skip
+            with self.subTest(content):
+                part = AnymailInboundMessage.construct_attachment(
+                    "message/delivery-status", content
+                )
+                self.assertEqual(part.get_content_text(), content)
+                message = AnymailInboundMessage.construct(attachments=[part])
+                for again in (parse(message.as_bytes()), parse(message.as_string())):
+                    [copy] = again.attachments
+                    self.assertEqual(self.blocks(copy), self.blocks(part))
+                crlf = message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
+                self.assertEqual(crlf, b"\r\n".join(message.as_bytes().split(b"\n")))
+
     def test_other_message_types(self):
         for content_type in ("message/partial", "message/feedback-report", "message/global"):
             with self.subTest(content_type):

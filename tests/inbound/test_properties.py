@@ -155,6 +155,7 @@ class PropertyTests(SimpleTestCase):
     @example(value="(message/rfc822\udc80", data=b"")
     @example(value="message/rfc822é", data=b"x")
     @example(value="multipart/x", data=b"")
+    @example(value="message/delivery-status", data=b"\0")
     def test_nothing_raises_on_arbitrary_fields(self, value, data):
         attachments = [
             AnymailInboundMessage.construct_attachment(
