@@ -20,24 +20,46 @@ def find_redis() -> Path | None:
     return None if found is None else Path(found)
 
 
+class RedisServer:
+    """A server that can be stopped and started again."""
+
+    def __init__(self, program: Path, directory: str, *options: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._command = [str(program), "--port", str(self.port), "--bind", "127.0.0.1"]
+        self._command += ["--dir", directory, "--save", "", *options]
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        _wait_for(self.port)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
 @contextmanager
-def redis_server() -> Iterator[str]:
-    """Run a server. ``with`` gives its URL.
+def running_redis(*options: str) -> Iterator[RedisServer]:
+    """Run a server, with more options of Redis.
 
     Skips the test if there is no Redis, and it can't be installed.
     """
     program = find_or_install("Redis", "redis-server", find_redis)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as directory:
-        command = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-        process = subprocess.Popen([*command, "--dir", directory], stdout=subprocess.DEVNULL)
+        server = RedisServer(program, directory, *options)
+        server.start()
         try:
-            _wait_for(port)
-            yield f"redis://127.0.0.1:{port}/0"
+            yield server
         finally:
-            process.terminate()
-            process.wait()
+            server.stop()
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """Run a server. ``with`` gives its URL. Skips the test as above."""
+    with running_redis() as server:
+        yield server.url
 
 
 def _wait_for(port: int) -> None:

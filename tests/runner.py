@@ -9,7 +9,7 @@ from unittest import TestResult, TestSuite, TextTestResult
 from django.test.runner import DiscoverRunner
 
 LIVE_TAG = "live"
-SOAK_TAG = "soak"
+SEPARATE_TAGS = {"soak", "real"}
 LIVE_KEY_PREFIX = "ANYMAIL_TEST_"
 
 
@@ -32,7 +32,8 @@ class TestRunner(DiscoverRunner):
 
     - runs the whole suite if no label is given,
     - leaves out the tests tagged "live" unless the environment has keys for them,
-    - leaves out the tests tagged "soak", which take long, unless it's called with `--tag soak`,
+    - leaves out the tests tagged "soak", which take long, and those tagged "real", which need
+      servers and processes, unless it's called with `--tag soak` or `--tag real`,
     - fails if nothing passed or failed: an empty run proves nothing,
     - fails if a warning was raised where it could not reach a test, such as in a destructor, where
       Python only prints it,
@@ -43,8 +44,7 @@ class TestRunner(DiscoverRunner):
         super().__init__(**kwargs)
         if not any(name.startswith(LIVE_KEY_PREFIX) for name in os.environ):
             self.exclude_tags.add(LIVE_TAG)
-        if SOAK_TAG not in self.tags:
-            self.exclude_tags.add(SOAK_TAG)
+        self.exclude_tags |= SEPARATE_TAGS - self.tags
 
     def get_resultclass(self) -> type[PassCounter]:
         special = super().get_resultclass()  # for --debug-sql or --pdb

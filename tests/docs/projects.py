@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ SECONDS = 30
 
 
 class Project:
-    """A project, and its development server."""
+    """A project, and its development server, or another process that goes on running."""
 
     def __init__(self, directory: Path, **environment: str) -> None:
         self.directory = directory
@@ -51,29 +53,35 @@ class Project:
         return self.run("manage.py", *arguments)
 
     def start_server(self) -> None:
-        """Run the development server, on any free port, until ``stop_server()``."""
-        arguments = ["manage.py", "runserver", "--noreload", "127.0.0.1:0"]
-        self._server = subprocess.Popen([sys.executable, *arguments], **self._options())
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        """Run the development server, on any free port, until ``stop()``."""
+        self.start("manage.py", "runserver", "--noreload", "127.0.0.1:0")
         match = self.wait_for_output(r"server at (http://127\.0\.0\.1:\d+)/")
         self.url = match[1]
 
-    def stop_server(self) -> None:
-        self._server.kill()
-        self._server.wait()
+    def start(self, *arguments: str) -> None:
+        """Run Python until ``stop()``."""
+        command = [sys.executable, *arguments]
+        self._process = subprocess.Popen(command, start_new_session=True, **self._options())
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def stop(self) -> None:
+        """Kill what was started, and what that has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
         self._reader.join()
-        self._server.stdout.close()
+        self._process.stdout.close()
 
     def wait_for_output(self, pattern: str) -> re.Match[str]:
-        """Return the first match in what the server has printed. Raises AssertionError."""
+        """Return the first match in what that has printed. Raises AssertionError."""
         with self._changed:
             self._changed.wait_for(
                 lambda: re.search(pattern, self.output) or not self._reader.is_alive(), SECONDS
             )
             match = re.search(pattern, self.output)
         if match is None:
-            raise AssertionError(f"The server has not printed {pattern!r}, but:\n{self.output}")
+            raise AssertionError(f"{pattern!r} was not printed, but:\n{self.output}")
         return match
 
     @property
@@ -90,7 +98,7 @@ class Project:
         }
 
     def _read(self) -> None:
-        for line in self._server.stdout:
+        for line in self._process.stdout:
             with self._changed:
                 self._output.append(line)
                 self._changed.notify_all()

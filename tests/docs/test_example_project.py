@@ -86,7 +86,7 @@ class ExampleProjectTests(SimpleTestCase):
         cls.project.manage("migrate", "--verbosity=0")
         cls.project.manage("createcachetable", "--verbosity=0")
         cls.project.start_server()
-        cls.addClassCleanup(cls.project.stop_server)
+        cls.addClassCleanup(cls.project.stop)
         cls.sandbox.webhook_url = f"{cls.project.url}/anymail/"
         cls.use_site()
 

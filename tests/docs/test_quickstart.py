@@ -76,7 +76,7 @@ class QuickstartTests(SimpleTestCase):
 
     def start_server(self) -> None:
         self.project.start_server()
-        self.addCleanup(self.project.stop_server)
+        self.addCleanup(self.project.stop)
         self.assertIn(["python", "manage.py", "runserver"], commands())
         [serve] = [command for command in commands() if "anymail.sandbox" in command]
         self.assertEqual(serve[-2:], ["--webhook-url", "http://127.0.0.1:8000/anymail/"])
