@@ -21,7 +21,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, partial
@@ -283,7 +283,13 @@ def _new_manager(max_idle: float, proxy: str = "", **kwargs: Any) -> PoolManager
 class _Connections:
     """All connections of a process that are not in use, and the pools of those that are shared."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        timer_class: type[threading.Timer] = threading.Timer,
+    ) -> None:
+        self._clock = clock
+        self._timer_class = timer_class
         self._reset()
 
     def _reset(self) -> None:
@@ -307,13 +313,13 @@ class _Connections:
         """Note that a connection is in use. It's closed if that comes too late."""
         with self._lock:
             self._idle.discard(connection)
-            if connection.idle_until <= time.monotonic():
+            if connection.idle_until <= self._clock():
                 connection.close()  # It opens again by itself.
 
     def put(self, connection: _KeptConnection, max_idle: float) -> None:
         """Note that a connection is not in use any more."""
         with self._lock:
-            connection.idle_until = time.monotonic() + max_idle
+            connection.idle_until = self._clock() + max_idle
             self._idle.add(connection)
             if connection.idle_until < self._timer_end:
                 self._start_timer(max_idle)
@@ -322,17 +328,17 @@ class _Connections:
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._timer_end = None, math.inf
-        timer = threading.Timer(seconds, self._close_expired)
+        timer = self._timer_class(seconds, self._close_expired)
         timer.daemon = True
         timer.name = "anymail-idle-connections"
         # There are no new threads when the interpreter is about to exit, which also closes all.
         with suppress(RuntimeError):
             timer.start()
-            self._timer, self._timer_end = timer, time.monotonic() + seconds
+            self._timer, self._timer_end = timer, self._clock() + seconds
 
     def _close_expired(self) -> None:
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             for connection in list(self._idle):
                 if connection.idle_until <= now:
                     self._idle.discard(connection)
@@ -344,7 +350,7 @@ class _Connections:
         """Have a timer for the connection that expires first."""
         first = min((item.idle_until for item in list(self._idle)), default=math.inf)
         if first < math.inf:
-            self._start_timer(first - time.monotonic())
+            self._start_timer(first - self._clock())
 
     # Nothing here is between two states when a process forks, nor is there a thread that the new
     # one would lack.

@@ -799,14 +799,8 @@ class BookkeepingTests(SimpleTestCase):
         self.now = 1000.0
         self.timers: list[Any] = []
         timer_class = type("Timer", (FakeTimer,), {"made": self.timers})
-        for replacement in (
-            patch("threading.Timer", timer_class),
-            patch("time.monotonic", lambda: self.now),
-        ):
-            replacement.start()
-            self.addCleanup(replacement.stop)
         self.timer_class: Any = timer_class
-        self.connections: Any = connections._Connections()
+        self.connections: Any = connections._Connections(lambda: self.now, timer_class)
 
     def put(self, max_idle: float) -> Any:
         connection = FakeConnection()
