@@ -11,6 +11,7 @@
     ├── AnymailUnsupportedFeature           the provider can't do it (ValueError)
     ├── AnymailSerializationError           data that can't be expressed to the API (TypeError)
     ├── AnymailCancelSend                   raised by pre_send receivers to drop a message
+    ├── AnymailLaterError                   a message could not be queued, or its time is over
     └── AnymailWebhookValidationFailure     a webhook call that can't be trusted or understood
         │                                   (Django's SuspiciousOperation: answered with 400)
         └── AnymailInboundLimitExceeded     a received message beyond any real one (ValueError)
@@ -416,6 +417,14 @@ class AnymailSerializationError(AnymailError, TypeError):
 
 class AnymailCancelSend(AnymailError):
     """Raise this in a pre_send receiver to drop the message without an error."""
+
+
+class AnymailLaterError(AnymailError):
+    """A message could not be handed to the queue; or a worker can't send it any more.
+
+    ``problem`` tells what is known: UNREACHABLE if nobody has got it, UNCLEAR if the queue, or a
+    provider, may have.
+    """
 
 
 class AnymailWebhookValidationFailure(AnymailError, SuspiciousOperation):

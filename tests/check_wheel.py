@@ -29,13 +29,15 @@ from anymail.exceptions import AnymailImproperlyInstalled
 from anymail.providers import PROVIDERS
 
 OPTIONAL_PACKAGES = {
+    "celery",
+    "django_tasks",
     "uts46",
     "botocore",  # comes with boto3
     *(name for provider in PROVIDERS.values() for name in provider.packages),
 }
 
 # Modules that may refuse to be imported without an extra.
-IMPORT_NEEDS = {"anymail.backends.amazon_ses": "amazon-ses"}
+IMPORT_NEEDS = {"anymail.backends.amazon_ses": "amazon-ses", "anymail.later.celery": "celery"}
 
 # What an extra installs although nothing here imports it.
 NOT_IMPORTED = {"svix"}

@@ -11,6 +11,8 @@ from anymail.providers import PROVIDERS
 T = TypeVar("T")
 
 OPTIONAL_PACKAGES = {
+    "celery",
+    "django_tasks",
     "uts46",
     "botocore",  # comes with boto3
     *(name for provider in PROVIDERS.values() for name in provider.packages),

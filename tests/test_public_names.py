@@ -66,6 +66,7 @@ DEFINED: dict[str, set[str]] = {
         *("AnymailInboundLimitExceeded", "AnymailInsecureWebhookWarning"),
         *("AnymailInvalidAddress", "AnymailInvalidHeader"),
         *("AnymailInvalidMailer", "AnymailNotSupportedWarning", "AnymailRecipientsRefused"),
+        "AnymailLaterError",
         *("AnymailRequestsAPIError", "AnymailSerializationError", "AnymailUnsupportedFeature"),
         *("AnymailWarning", "AnymailWebhookValidationFailure", "InvalidMailer", "problem_of"),
         *("MAX_DESCRIPTION", "Problem"),
@@ -85,6 +86,11 @@ DEFINED: dict[str, set[str]] = {
         *("AnymailInboundMessage", "CHUNK_SIZE", "DEFAULT_ATTACHMENT_NAME", "DEFAULT_CONTENT_TYPE"),
         *("MAX_ADDRESSES", "MAX_HEADERS", "MAX_HEADERS_LENGTH", "MAX_HEADER_LENGTH"),
         *("MAX_NESTING", "MAX_PARTS"),
+    },
+    "anymail.later.engines": {
+        *("Engine", "TasksEngine", "CeleryEngine", "InlineEngine", "as_engine", "get_engine"),
+        *("ForeignEngine", "MAX_HANGING", "WORKER_FUNCTIONS", "celery_app", "enqueue_within"),
+        *("later_error", "tasks_package", "worker_function"),
     },
     "anymail.message": {
         *("ANYMAIL_STATUSES", "AnymailMessage", "AnymailMessageMixin", "AnymailRecipientStatus"),
@@ -136,6 +142,10 @@ INTERNAL = {
         "anymail.delivery.rate",
         "anymail.delivery.snapshot",
         "anymail.delivery.strategy",
+        "anymail.later",
+        "anymail.later.celery",
+        "anymail.later.job",
+        "anymail.later.storage",
         "anymail.sending",
         "anymail.sending.attributes",
         "anymail.sending.failures",
@@ -149,6 +159,7 @@ INTERNAL = {
         "anymail.diagnosis",
         "anymail.known_settings",
         "anymail.providers",
+        "anymail.tasks",
         "anymail.transactions",
     ),
 }
@@ -344,10 +355,11 @@ class ModulesTests(SimpleTestCase):
         modules = {f"anymail.{path.stem}" for path in package.glob("*.py")} - {"anymail.__init__"}
         for name in ["backends", "webhooks"]:
             modules |= {f"anymail.{name}.{stem}" for stem in SHARED[name]}
-        for path in (package / "sending").glob("[!_]*.py"):
-            modules.add(f"anymail.sending.{path.stem}")
+        for name in ("sending", "later"):
+            for path in (package / name).glob("[!_]*.py"):
+                modules.add(f"anymail.{name}.{path.stem}")
         modules |= {"anymail", "anymail.backends", "anymail.inbound", "anymail.webhooks"}
-        modules |= {"anymail.sending"}
+        modules |= {"anymail.sending", "anymail.later"}
         self.assertLessEqual(set(DEFINED), modules)
         self.assertLessEqual(modules - set(DEFINED), INTERNAL)
 

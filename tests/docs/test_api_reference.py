@@ -24,6 +24,10 @@ UNDOCUMENTED = {
     "anymail.sending.batches": {
         *("BATCH_ATTRS", "individual_messages", "match_recipients", "partial_messages"),
     },
+    "anymail.later.engines": {
+        *("ForeignEngine", "MAX_HANGING", "WORKER_FUNCTIONS", "celery_app", "enqueue_within"),
+        *("later_error", "tasks_package", "worker_function"),
+    },
     "anymail.exceptions": {"InvalidMailer"},  # Django's, or what stands in for it
     "anymail.webhooks.base": {"as_keys", "logger"},  # a former name; docs tell its name
 }

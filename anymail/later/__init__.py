@@ -1,0 +1,1 @@
+"""Delivering later: messages travel through a queue to a worker, which sends them."""
