@@ -12,6 +12,7 @@ from .checks import (
     check_mailers,
     check_open_webhooks,
     check_repeated_calls,
+    check_sandbox,
     check_unknown_settings,
     check_webhook_secret,
 )
@@ -32,6 +33,7 @@ class AnymailBaseConfig(AppConfig):
         checks.register(check_ignored_mailers)
         checks.register(check_mailers)
         checks.register(check_repeated_calls)
+        checks.register(check_sandbox)
         checks.register(check_dedupe_cache, checks.Tags.caches)
         checks.register(check_delivery_cache, checks.Tags.caches)
         checks.register(check_open_webhooks, checks.Tags.security, deploy=True)

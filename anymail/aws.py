@@ -9,12 +9,15 @@ from typing import Any
 
 from ._docs import docs_of_setting
 from ._version import __version__
-from .conf import get_anymail_setting, setting, setting_name
+from .conf import get_anymail_setting, sandbox_url, setting, setting_name
 from .exceptions import AnymailConfigurationError, AnymailImproperlyInstalled, Problem
 from .masking import mask_urls_in_error
 from .sending.problems import SENDER, ErrorTable
 
 INSTALL_EXTRA = "amazon-ses"
+
+SANDBOX_PATH = "amazon_ses/"
+"""What the sandbox has in place of AWS's APIs."""
 
 # The text of a MessageRejected error that is about the account.
 _NOT_VERIFIED = "Email address is not verified"
@@ -98,7 +101,7 @@ def boto3_params(
     have in it, as a botocore Config or a dict of arguments for one, takes precedence.
 
     Raises AnymailImproperlyInstalled without boto3; AnymailConfigurationError for a "config" that
-    botocore doesn't take.
+    botocore doesn't take, and for a SANDBOX setting that can't be used here.
     https://boto3.amazonaws.com/v1/documentation/api/latest/guide/configuration.html
     """
     try:
@@ -117,7 +120,23 @@ def boto3_params(
             if not isinstance(user_config, Config):
                 user_config = Config(**user_config)
             config = copy.deepcopy(config.merge(user_config))  # boto3 changes what is in it
-        return dict(session_params), {**client_params, "config": config}
+        return dict(session_params), {**_for_sandbox(client_params), "config": config}
+
+
+def _for_sandbox(client_params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters of a client that calls the sandbox, if there is one, instead of AWS.
+
+    It takes any credentials: AWS's own need not be looked for.
+    """
+    sandbox = sandbox_url()
+    if sandbox is None or "endpoint_url" in client_params:
+        return client_params
+    return {
+        "aws_access_key_id": "sandbox",
+        "aws_secret_access_key": "sandbox",
+        **client_params,
+        "endpoint_url": f"{sandbox}/{SANDBOX_PATH}",
+    }
 
 
 @contextmanager

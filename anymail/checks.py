@@ -16,12 +16,20 @@ from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error
+from django.core.exceptions import ImproperlyConfigured
 from django.urls import get_resolver
 
 from ._docs import with_docs
-from .conf import basic_auth_secrets, get_anymail_setting, project_settings, setting_name
+from .conf import (
+    basic_auth_secrets,
+    get_anymail_setting,
+    project_settings,
+    sandbox_url,
+    setting_name,
+)
 from .diagnosis import (
     DJANGO_HAS_MAILERS,
+    beside_sandbox,
     configured_mailers,
     mailers_setting,
     providers_in_use,
@@ -250,6 +258,8 @@ def check_mailers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
     Backends of Anymail's, and those derived from them. It's just a warning if a key or a package is
     missing, which can be there where mail is sent.
     """
+    if _sandbox_problem():
+        return []  # All would say the same.
     messages: list[CheckMessage] = []
     for mailer, problem, hint, is_certain in unusable_mailers():
         text, _, docs = problem.partition("\nDocs: ")
@@ -263,6 +273,36 @@ def check_mailers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
             )
         )
     return messages
+
+
+def check_sandbox(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Report a SANDBOX that can't be used, and what goes elsewhere. (anymail.E014, anymail.W014)"""
+    docs = "commands#sandbox-setting"
+    if problem := _sandbox_problem():
+        hint = "Remove it from your production settings."
+        return [Error(problem, hint=with_docs(hint, docs), id="anymail.E014")]
+    url = sandbox_url()
+    if url is None:
+        return []
+    return [
+        checks.Warning(
+            f"In spite of ANYMAIL['SANDBOX'], {where} calls {target}.",
+            hint=with_docs(
+                "Without a setting or option for that URL, the sandbox is called.", docs
+            ),
+            id="anymail.W014",
+        )
+        for where, target in beside_sandbox(url)
+    ]
+
+
+def _sandbox_problem() -> str | None:
+    """Return why a SANDBOX setting keeps everything from being sent; None if it doesn't."""
+    try:
+        sandbox_url()
+    except ImproperlyConfigured as error:
+        return str(error).partition("\n")[0]
+    return None
 
 
 def check_open_webhooks(

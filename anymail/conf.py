@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from functools import cache, lru_cache
+from ipaddress import ip_address
 from typing import Any, Literal, TypeVar, overload
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from django.conf import LazySettings, Settings, UserSettingsHolder, settings
@@ -158,6 +160,7 @@ class Setting:
         general: bool = False,
         none: bool = True,
         options: Sequence[str] | None = None,
+        sandbox: str | None = None,
     ) -> None:
         self.help = help
         self.name = name
@@ -170,6 +173,7 @@ class Setting:
         self.general = general
         self.none = none
         self._options = options
+        self.sandbox = sandbox
         self.attribute = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -211,6 +215,8 @@ class Setting:
             value = override
         if value is UNSET:
             value = _find_setting(full_name, self.bare)
+        if value is UNSET and self.sandbox is not None and (sandbox := sandbox_url()) is not None:
+            value = f"{sandbox}/{self.sandbox}"
         if value is UNSET and self.required is not True:
             value = self.default if self.default_of is None else self.default_of(owner)
         if self.kind is not None and value is not UNSET and not (value is None and self.none):
@@ -256,6 +262,8 @@ def setting(help: str, **details: Any) -> Any:  # noqa: A002
     - ``general``: whether it's a setting for all providers, without the provider's name.
     - ``name``: the setting's, if not that of the attribute.
     - ``options``: names of the keyword argument, if not just that of the attribute.
+    - ``sandbox``: for the base URL of an API, its path in the sandbox, which takes its place where
+      there is a SANDBOX setting and nothing else says where the API is.
     """
     return Setting(help, **details)
 
@@ -355,6 +363,56 @@ def base_url(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"must be a URL, not {value!r:.100}")  # noqa: TRY004
     return value if value.endswith("/") or not value else f"{value}/"
+
+
+def sandbox_address(value: Any) -> str:
+    """Return the URL in the SANDBOX setting, without a "/" at its end.
+
+    ValueError: it's not on this computer; or this isn't development, nor a test run.
+    """
+    if not (isinstance(value, str) and is_loopback_url(value)):
+        raise ValueError(
+            'must be the URL of a sandbox on this computer, such as "http://127.0.0.1:8035"'
+        )
+    from django.core import mail
+
+    if not (settings.DEBUG or hasattr(mail, "outbox")):
+        raise ValueError("is for development: with DEBUG = False, no mail would reach anybody")
+    return value.rstrip("/")
+
+
+def is_loopback_url(url: str) -> bool:
+    """Tell whether a URL is one of an HTTP server on this computer, by a name or address of it."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        return parts.scheme == "http" and (host == "localhost" or ip_address(host).is_loopback)
+    except ValueError:
+        return False
+
+
+SANDBOX: Any = setting(
+    'URL of :doc:`the sandbox </sandbox>`, such as ``"http://127.0.0.1:8035"``, for development: '
+    "calls of providers' APIs go there, unless a setting or option says otherwise. Must be on this "
+    "computer. With ``DEBUG = False``, backends can't be used, except in tests. See "
+    ":ref:`sandbox-setting`.",
+    name="sandbox",
+    general=True,
+    default=None,
+    default_text="none",
+    kind=sandbox_address,
+    options=(),
+)
+"""The declaration of the base class of backends, for all that call providers."""
+
+
+def sandbox_url() -> str | None:
+    """Return the URL that takes the place of providers' APIs, without a "/" at its end.
+
+    None if there is no SANDBOX setting. Raises AnymailConfigurationError if it can't be used here.
+    """
+    value: str | None = SANDBOX.read(None)
+    return value
 
 
 def number(*, minimum: float = 0, integer: bool = False) -> Callable[[Any], Any]:

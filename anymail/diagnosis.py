@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from pkgutil import iter_modules
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import django
 from django.conf import settings
@@ -174,6 +176,50 @@ def unusable_mailers() -> Iterator[Unusable]:
         if _is_ours(backend_class) and (problem := _why_it_fails(backend_class, mailer.options)):
             hint = _similar_options(backend_class, mailer.options)
             yield Unusable(mailer, problem, hint, is_certain=not declared_settings(backend_class))
+
+
+def beside_sandbox(sandbox: str) -> Iterator[tuple[str, str]]:
+    """Yield (what calls, URL without path) for all that does not call the sandbox, but could.
+
+    These are mailers, and settings for what webhooks fetch.
+    """
+    for mailer in configured_mailers():
+        if (url := _api_url(mailer)) and not url.startswith(f"{sandbox}/"):
+            yield f"the email backend of {mailer.where}", _origin(url)
+    for name in sorted(providers_in_use()):
+        for setting, url in _download_urls(PROVIDERS[name]):
+            if not url.startswith(f"{sandbox}/"):
+                yield f"the webhook with {setting}", _origin(url)
+
+
+def _api_url(mailer: Mailer) -> str | None:
+    """Return the URL that a mailer's backend calls; None if there is none, or it can't be made."""
+    try:
+        backend_class: Any = import_string(mailer.path)
+        if not _is_ours(backend_class):
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            backend = backend_class(**mailer.options)
+        params = getattr(backend, "client_params", {})
+        return str(getattr(backend, "api_url", None) or params["endpoint_url"])
+    except Exception:  # noqa: BLE001 (whatever a subclass raises: unusable_mailers tells)
+        return None
+
+
+def _download_urls(provider: Provider) -> Iterator[tuple[str, str]]:
+    """Yield (setting, URL) for the APIs that a provider's webhooks call, other than AWS's."""
+    for webhook in provider.webhook_views():
+        with suppress(ImportError):
+            view_class: Any = import_string(webhook.view_path)
+            for declared in declared_settings(view_class).values():
+                if declared.sandbox is not None:
+                    yield declared.full_name(view_class), str(declared.read(view_class))
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _is_ours(backend_class: Any) -> bool:

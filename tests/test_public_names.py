@@ -46,7 +46,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.checks": {
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
         *("check_ignored_mailers", "check_mailers", "check_unknown_settings"),
-        "check_webhook_secret",
+        *("check_sandbox", "check_webhook_secret"),
         *("check_dedupe_cache", "check_delivery_cache", "check_repeated_calls"),
         "get_configured_email_backends",
     },
@@ -54,6 +54,7 @@ DEFINED: dict[str, set[str]] = {
         *("Setting", "T", "as_list", "base_url", "basic_auth_secrets", "configuration_error"),
         *("credential", "credentials", "declared_settings", "get_anymail_setting", "number"),
         *("project_settings", "read_settings", "setting", "setting_name"),
+        *("SANDBOX", "is_loopback_url", "sandbox_address", "sandbox_url"),
     },
     "anymail.datastructures": {
         *("UNSET", "Unset", "concat_lists", "force_non_lazy", "last_value"),

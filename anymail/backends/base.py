@@ -20,7 +20,14 @@ from requests.structures import CaseInsensitiveDict
 from .. import _idna
 from ..addresses import EmailAddress, IdnaEncoder, parse_address_list, parse_single_address
 from ..attachments import Attachment
-from ..conf import configuration_error, get_anymail_setting, number, read_settings, setting
+from ..conf import (
+    SANDBOX,
+    configuration_error,
+    get_anymail_setting,
+    number,
+    read_settings,
+    setting,
+)
 from ..datastructures import (
     UNSET,
     concat_lists,
@@ -140,6 +147,7 @@ class AnymailBaseBackend(BaseEmailBackend):
     _api_error_class: ClassVar[type[AnymailAPIError]] = AnymailAPIError
     _session_name: ClassVar[str] = "Session"
 
+    _sandbox: str | None = SANDBOX
     ignore_unsupported_features: bool = setting(
         "Whether to send messages without what the provider does not support, instead of raising "
         ":exc:`~anymail.exceptions.AnymailUnsupportedFeature`. See :ref:`unsupported-features`.",

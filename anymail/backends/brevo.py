@@ -70,6 +70,7 @@ class EmailBackend(AnymailRequestsBackend):
         "Base URL of the API.",
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="brevo/v3/",
     )
     html_from_text: bool = setting(
         "Whether to make HTML of the text of messages that have nothing else, which Brevo refuses. "

@@ -64,6 +64,7 @@ class EmailBackend(AnymailRequestsBackend):
         "Base URL of the API.",
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="mailersend/v1/",
     )
     batch_send_mode: str | None = setting(
         'How to send batches: ``"use-bulk-email"`` or ``"expose-to-list"``. See '

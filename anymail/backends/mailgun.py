@@ -55,6 +55,7 @@ class EmailBackend(AnymailRequestsBackend):
         'Mailgun\'s EU region, use ``"https://api.eu.mailgun.net/v3"``.',
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="mailgun/v3/",
     )
     sender_domain: str | None = setting(
         "The Mailgun domain to send from. See :ref:`mailgun-sender-domain`.",

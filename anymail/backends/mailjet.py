@@ -60,6 +60,7 @@ class EmailBackend(AnymailRequestsBackend):
         'Base URL of the API. For accounts in the US it is ``"https://api.us.mailjet.com/v3.1/"``.',
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="mailjet/v3.1/",
     )
 
     def build_message_payload(

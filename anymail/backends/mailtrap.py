@@ -61,6 +61,7 @@ class EmailBackend(AnymailRequestsBackend):
             '``"https://sandbox.api.mailtrap.io/api/"``'
         ),
         kind=base_url,
+        sandbox="mailtrap/api/",
     )
 
     def build_message_payload(

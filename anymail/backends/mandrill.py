@@ -54,6 +54,7 @@ class EmailBackend(AnymailRequestsBackend):
         "Base URL of the API.",
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="mandrill/api/1.0/",
     )
 
     def build_message_payload(

@@ -46,6 +46,7 @@ class EmailBackend(AnymailRequestsBackend):
         'URL of your Postal installation, such as ``"https://postal.example.com"``, '
         "without ``/api/v1``.",
         kind=base_url,
+        sandbox="postal/",
         required=True,
     )
 

@@ -71,6 +71,7 @@ class EmailBackend(AnymailRequestsBackend):
         "Base URL of the API.",
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="postmark/",
     )
     message_stream: str | None = setting(
         'ID of the message stream to send through, such as ``"broadcasts"``. For one '

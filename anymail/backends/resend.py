@@ -68,6 +68,7 @@ class EmailBackend(AnymailRequestsBackend):
         "Base URL of the API.",
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="resend/",
     )
     verify_attachment_extensions: bool = setting(
         "Whether to refuse attachments whose names don't fit their types. See "

@@ -66,6 +66,7 @@ class EmailBackend(AnymailRequestsBackend):
         "Base URL of the API. ``{region}`` in it is replaced by the region.",
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="scaleway/transactional-email/v1alpha1/regions/{region}/",
     )
 
     def __init__(self, **kwargs: Any) -> None:

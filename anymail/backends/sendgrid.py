@@ -74,6 +74,7 @@ class EmailBackend(AnymailRequestsBackend):
         '``"https://api.eu.sendgrid.com/v3/"``.',
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="sendgrid/v3/",
     )
     generate_message_id: bool = setting(
         "Whether Anymail gives each message an id of its own. See :ref:`sendgrid-message-id`.",

@@ -70,6 +70,7 @@ class EmailBackend(AnymailRequestsBackend):
         'region, which are separate, use ``"https://api.eu.sparkpost.com/api/v1/"``.',
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="sparkpost/api/v1/",
     )
     subaccount: int | str | None = setting(
         "Number of the subaccount to send from.",

@@ -74,6 +74,7 @@ class EmailBackend(AnymailRequestsBackend):
         '``"https://go1.unisender.ru/ru/transactional/api/v1/"`` or '
         '``"https://go2.unisender.ru/ru/transactional/api/v1/"``.',
         kind=base_url,
+        sandbox="unisender_go/ru/transactional/api/v1/",
         required=True,
     )
     generate_message_id: bool = setting(

@@ -196,6 +196,8 @@ class AmazonSES(Provider):
             raise SESError(
                 "Missing Authentication Token", "MissingAuthenticationTokenException", 403
             )
+        if self.takes_any_key:
+            return
         if match["key_id"] != self.access_key_id:
             raise SESError(
                 "The security token included in the request is invalid.",

@@ -133,7 +133,7 @@ class Brevo(Provider):
 
     def handle(self, request: ApiRequest) -> ApiResponse:
         try:
-            if request.headers.get("api-key") != self.api_key:
+            if not self.is_key(request.headers.get("api-key"), self.api_key):
                 raise BrevoError("unauthorized", "Key not found", 401)
             if request.path == _SENDING and request.method == "POST":
                 return self._post_email(request)

@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="faults",
         default=[],
         metavar="FAULT",
-        type=_faults,
+        type=faults,
         help="what goes wrong, can be repeated: [PROVIDER=]PROBLEM[:SECONDS][xCALLS or @SHARE%%], "
         f"where PROBLEM is {', '.join(PROBLEMS)}; such as busy:3 (come back in 3 seconds), "
         "postmark=accountx5 (5 calls), unclear@20%% (a fifth of them), mailgun=unreachable:5 (for "
@@ -124,7 +124,7 @@ def _usable_provider(name: str) -> str:
     return name
 
 
-def _faults(text: str) -> list[Fault]:
+def faults(text: str) -> list[Fault]:
     """Return the fault in an argument; if it's about connections to all providers, one for each."""
     try:
         fault = parse_fault(text)
@@ -199,11 +199,16 @@ def _serve(options: argparse.Namespace, stream: TextIO) -> int:
             report.line(f"    {name!r}: {value!r},")
         report.line("}")
         report.line()
-        _explain(sandbox, report)
         if sandbox.webhook_url is None:
             report.line("Webhooks need --webhook-url.")
-        _wait(report)
+        run_until_interrupted(sandbox, report)
     return 0
+
+
+def run_until_interrupted(sandbox: Sandbox, report: Report) -> None:
+    """Say how to use a sandbox that has been started, and report what happens, until Ctrl-C."""
+    _explain(sandbox, report)
+    _wait(report)
 
 
 def _explain(sandbox: Sandbox, report: Report) -> None:

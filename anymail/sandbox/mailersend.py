@@ -123,7 +123,7 @@ class MailerSend(Provider):
 
     def handle(self, request: ApiRequest) -> ApiResponse:
         try:
-            if request.headers.get("Authorization") != f"Bearer {self.api_token}":
+            if not self.is_key(request.bearer, self.api_token):
                 raise MailerSendError("Unauthenticated.", status=401)
             if request.method == "GET" and (match := _BULK.fullmatch(request.path)):
                 return self._get_bulk(match["bulk_id"])

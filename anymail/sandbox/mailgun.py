@@ -142,7 +142,8 @@ class Mailgun(Provider):
             return ApiResponse.text("Mailgun Magnificent API")
         if request.method != "POST":
             return ApiResponse.json({"message": "Method not allowed"}, 405)
-        if request.basic_auth != ("api", self.api_key):
+        user, key = request.basic_auth or ("", None)
+        if user != "api" or not self.is_key(key, self.api_key):
             return ApiResponse.text("Forbidden", 401)
         domain = unquote(match[1])
         try:

@@ -197,7 +197,8 @@ class Mailjet(Provider):
             return ApiResponse.json({"StatusCode": 500, "ErrorMessage": str(err)}, 500)
 
     def _post_send(self, request: ApiRequest) -> ApiResponse:
-        if request.basic_auth != (self.api_key, self.secret_key):
+        user, password = request.basic_auth or (None, None)
+        if not (self.is_key(user, self.api_key) and self.is_key(password, self.secret_key)):
             raise MailjetError(BAD_KEYS, "API key authentication/authorization failure.", "", 401)
         try:
             if request.content_type != "application/json":

@@ -130,10 +130,8 @@ class Mailtrap(Provider):
         return ApiResponse.json({"error": "Not Found"}, 404)
 
     def _is_authorized(self, request: ApiRequest) -> bool:
-        return (
-            request.headers.get("Api-Token") == self.api_token
-            or request.headers.get("Authorization") == f"Bearer {self.api_token}"
-        )
+        tokens = (request.headers.get("Api-Token"), request.bearer)
+        return any(self.is_key(token, self.api_token) for token in tokens)
 
     # -- Sending ------------------------------------------------------------------------------
 

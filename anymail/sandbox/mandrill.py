@@ -138,7 +138,7 @@ class Mandrill(Provider):
         try:
             # The type of the body doesn't matter.
             call = _Fields(request.json(), "The call")
-            if call.data.get("key") != self.api_key:
+            if not self.is_key(call.data.get("key"), self.api_key):
                 raise MandrillError("Invalid API key", "Invalid_Key", 401)
             with_template = endpoint == "messages/send-template.json"
             return ApiResponse.json(self._send(call, request, with_template=with_template))

@@ -192,7 +192,7 @@ class Postal(Provider):
         key = request.headers.get("X-Server-API-Key")
         if not key:
             raise PostalError("AccessDenied", "Must be authenticated as a server.")
-        if key != self.api_key:
+        if not self.is_key(key, self.api_key):
             raise PostalError(
                 "InvalidServerAPIKey", "The API token provided in X-Server-API-Key was not valid."
             )

@@ -155,7 +155,7 @@ class Postmark(Provider):
             raise PostmarkError(
                 BAD_TOKEN, "No Account or Server API tokens were supplied in the HTTP headers.", 401
             )
-        if token not in (self.server_token, TEST_TOKEN):
+        if not self.is_key(token, self.server_token, TEST_TOKEN):
             raise PostmarkError(
                 BAD_TOKEN, "The Server Token you provided in the request was invalid.", 401
             )

@@ -205,8 +205,15 @@ class Provider(ABC):
     batch_esp_extra: ClassVar[Mapping[str, Any]] = {}
     """The esp_extra without which the backend refuses batches."""
 
+    takes_any_key = False
+    """Whether it takes any key for its API, such as those in the settings of a project."""
+
     def __init__(self, store: Store) -> None:
         self.store = store
+
+    def is_key(self, received: str | None, *keys: str) -> bool:
+        """Tell whether a call has one of the keys for the API; or any, if it takes any."""
+        return bool(received) if self.takes_any_key else received in keys
 
     @property
     def registered(self) -> RegisteredProvider:

@@ -159,10 +159,9 @@ class Resend(Provider):
             return err.as_response()
 
     def _check_key(self, request: ApiRequest) -> None:
-        authorization = request.headers.get("Authorization")
-        if not authorization:
+        if "Authorization" not in request.headers:
             raise ResendError("Missing API key in the authorization header", "missing_api_key", 401)
-        if authorization != f"Bearer {self.api_key}":
+        if not self.is_key(request.bearer, self.api_key):
             raise ResendError("API key is invalid", "invalid_api_key", 403)
 
     # -- Sending ------------------------------------------------------------------------------

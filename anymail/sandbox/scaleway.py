@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import uuid
 from datetime import datetime, timezone
 from typing import Any
@@ -65,6 +66,9 @@ class ScalewayError(Exception):
         return ApiResponse.json(data, self.status)
 
 
+_SENDING = re.compile(r"transactional-email/v1alpha1/regions/[a-z]+-[a-z]+/emails")
+
+
 class Scaleway(Provider):
     """Scaleway's API for sending, and its webhooks, which come through Topics and Events."""
 
@@ -106,9 +110,9 @@ class Scaleway(Provider):
 
     def handle(self, request: ApiRequest) -> ApiResponse:
         try:
-            if request.method != "POST" or request.path != f"{self.api_path}emails":
+            if request.method != "POST" or not _SENDING.fullmatch(request.path):
                 raise ScalewayError("resource is not found", 404)
-            if request.headers.get("X-Auth-Token") != self.secret_key:
+            if not self.is_key(request.headers.get("X-Auth-Token"), self.secret_key):
                 raise ScalewayError("authentication is denied", 401)
             try:
                 data = request.json()
@@ -125,7 +129,7 @@ class Scaleway(Provider):
         )
 
     def _build(self, data: dict[str, Any], request: ApiRequest) -> StoredMessage:
-        if data.get("project_id") != self.project_id:
+        if not self.is_key(data.get("project_id"), self.project_id):
             raise ScalewayError("insufficient permissions", 403)
         from_email = _mailbox(data.get("from"), "from")
         subject, text, html = (_content(data, name) for name in ("subject", "text", "html"))

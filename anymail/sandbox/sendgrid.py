@@ -163,7 +163,7 @@ class SendGrid(Provider):
                 raise SendGridError("not found", status=404)
             if request.method != "POST":
                 raise SendGridError("method not allowed", status=405)
-            if request.headers.get("Authorization") != f"Bearer {self.api_key}":
+            if not self.is_key(request.bearer, self.api_key):
                 raise SendGridError(
                     "The provided authorization grant is invalid, expired, or revoked", status=401
                 )

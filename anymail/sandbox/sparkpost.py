@@ -131,7 +131,7 @@ class SparkPost(Provider):
 
     def handle(self, request: ApiRequest) -> ApiResponse:
         try:
-            if request.headers.get("Authorization") != self.api_key:
+            if not self.is_key(request.headers.get("Authorization"), self.api_key):
                 raise SparkPostError("Unauthorized.", "", status=401)
             if request.path.rstrip("/") != f"{self.api_path}transmissions":
                 raise SparkPostError("resource not found", "", NOT_FOUND, 404)

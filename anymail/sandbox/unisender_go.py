@@ -166,7 +166,8 @@ class UnisenderGo(Provider):
                 raise UnisenderGoError("Error parsing JSON") from err
             if not isinstance(data, dict):
                 raise UnisenderGoError("The request must be a JSON object")
-            if self.api_key not in (request.headers.get("X-API-KEY"), data.get("api_key")):
+            keys = (request.headers.get("X-API-KEY"), data.get("api_key"))
+            if not any(self.is_key(key, self.api_key) for key in keys):
                 raise UnisenderGoError("User with id '' not found", UNKNOWN_USER, 403)
             return ApiResponse.json(self._send(_Fields(data.get("message")), request))
         except UnisenderGoError as err:

@@ -86,6 +86,12 @@ class ApiRequest:
         user, _, password = decoded.partition(":")
         return user, password
 
+    @property
+    def bearer(self) -> str | None:
+        """The token of a bearer; None if there is none."""
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        return token if scheme == "Bearer" else None
+
     def json(self) -> Any:
         """Return the body's JSON. Raises MalformedRequest."""
         try:

@@ -162,6 +162,7 @@ class BrevoInboundWebhookView(BrevoBaseWebhookView):
         "Attachments of inbound messages come from there, too.",
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="brevo/v3/",
     )
 
     def decode(self, request: HttpRequest) -> list[dict[str, Any]]:

@@ -218,6 +218,7 @@ class MailtrapInboundWebhookView(DownloadSettings, MailtrapWebhookView):
         name="inbound_api_url",
         default=DEFAULT_INBOUND_API_URL,
         kind=base_url,
+        sandbox="mailtrap/api/",
     )
 
     def decode(self, request: HttpRequest) -> list[dict[str, Any]]:

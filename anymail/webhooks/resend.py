@@ -359,6 +359,7 @@ class ResendInboundWebhookView(DownloadSettings, ResendBaseWebhookView):
         "Inbound messages are fetched from there, too.",
         default=DEFAULT_API_URL,
         kind=base_url,
+        sandbox="resend/",
     )
 
     def convert(self, data: tuple[dict[str, Any], str | None]) -> list[AnymailEvent]:
