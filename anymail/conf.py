@@ -365,12 +365,12 @@ def base_url(value: Any) -> str:
     return value if value.endswith("/") or not value else f"{value}/"
 
 
-def sandbox_address(value: Any) -> str:
+def _sandbox_address(value: Any) -> str:
     """Return the URL in the SANDBOX setting, without a "/" at its end.
 
     ValueError: it's not on this computer; or this isn't development, nor a test run.
     """
-    if not (isinstance(value, str) and is_loopback_url(value)):
+    if not (isinstance(value, str) and _is_loopback_url(value)):
         raise ValueError(
             'must be the URL of a sandbox on this computer, such as "http://127.0.0.1:8035"'
         )
@@ -381,7 +381,7 @@ def sandbox_address(value: Any) -> str:
     return value.rstrip("/")
 
 
-def is_loopback_url(url: str) -> bool:
+def _is_loopback_url(url: str) -> bool:
     """Tell whether a URL is one of an HTTP server on this computer, by a name or address of it."""
     try:
         parts = urlsplit(url)
@@ -400,7 +400,7 @@ SANDBOX: Any = setting(
     general=True,
     default=None,
     default_text="none",
-    kind=sandbox_address,
+    kind=_sandbox_address,
     options=(),
 )
 """The declaration of the base class of backends, for all that call providers."""

@@ -54,7 +54,7 @@ DEFINED: dict[str, set[str]] = {
         *("Setting", "T", "as_list", "base_url", "basic_auth_secrets", "configuration_error"),
         *("credential", "credentials", "declared_settings", "get_anymail_setting", "number"),
         *("project_settings", "read_settings", "setting", "setting_name"),
-        *("SANDBOX", "is_loopback_url", "sandbox_address", "sandbox_url"),
+        *("SANDBOX", "sandbox_url"),
     },
     "anymail.datastructures": {
         *("UNSET", "Unset", "concat_lists", "force_non_lazy", "last_value"),

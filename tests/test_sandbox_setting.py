@@ -18,6 +18,8 @@ from anymail.known_settings import settings_of
 from anymail.management.commands import anymail_sandbox
 from anymail.providers import PROVIDERS, Provider
 from anymail.sandbox import Sandbox
+from anymail.sandbox.providers import load_provider
+from anymail.sandbox.store import Store
 
 from .utils import make_message, use_backend
 
@@ -233,7 +235,7 @@ class CommandTests(SimpleTestCase):
         self.assertNotIn("own-", output)
 
     def test_keys_that_nobody_else_can_sign_with(self):
-        sendgrid: Any = Sandbox().provider("sendgrid")
+        sendgrid: Any = load_provider("sendgrid", Store())
         settings = {
             "POSTAL_WEBHOOK_KEY": "own-public-key",
             "SENDGRID_INBOUND_WEBHOOK_VERIFICATION_KEY": sendgrid.verification_key,
