@@ -57,6 +57,8 @@ def check_distribution(modules: list[str]) -> None:
     assert distribution.version == anymail.__version__, distribution.version
     files = {str(file) for file in distribution.files or ()}
     assert "anymail/py.typed" in files, "py.typed is missing"
+    for name in ("templates/base.html", "static/mailbox.css", "static/mailbox.js"):
+        assert f"anymail/sandbox/mailbox/{name}" in files, f"the mailbox's {name} is missing"
     assert any(name.endswith("licenses/LICENSE") for name in files), "LICENSE is missing"
     strays = {name for name in files if not name.startswith(("anymail/", "django_anymail-"))}
     assert not strays, f"not part of the package: {strays}"

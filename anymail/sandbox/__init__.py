@@ -18,7 +18,14 @@ uses loopback addresses.
 
 from .providers import InboundMail, UnsupportedEvent
 from .server import Sandbox
-from .store import StoredAttachment, StoredCall, StoredMessage, StoredRecipient, StoredTemplate
+from .store import (
+    StoredAttachment,
+    StoredCall,
+    StoredMessage,
+    StoredRecipient,
+    StoredTemplate,
+    StoredWebhook,
+)
 from .wire import ApiRequest, WebhookCall
 
 __all__ = [
@@ -30,6 +37,7 @@ __all__ = [
     "StoredMessage",
     "StoredRecipient",
     "StoredTemplate",
+    "StoredWebhook",
     "UnsupportedEvent",
     "WebhookCall",
 ]

@@ -87,6 +87,7 @@ class MailerSend(Provider):
     name = "mailersend"
     api_path = "v1/"
     events = frozenset(EVENTS)
+    webhook_signature = ("HMAC-SHA256", "Signature")
     unsupported = frozenset({"hidden_recipients", "merge_metadata", "metadata", "stripped_text"})
     template_id = "0z76k5jg0o3yeg2d"
     batch_esp_extra = {"batch_send_mode": "expose-to-list"}

@@ -115,6 +115,7 @@ class Mailgun(Provider):
     name = "mailgun"
     api_path = "v3/"
     events = frozenset(EVENTS)
+    webhook_signature = ("HMAC-SHA256 of timestamp and token", "")
 
     refusals = {
         "message": ApiResponse.json({"message": "to parameter is not a valid address"}, 400),

@@ -91,6 +91,7 @@ class Mailtrap(Provider):
     name = "mailtrap"
     api_path = "api/"
     events = frozenset(EVENTS)
+    webhook_signature = ("HMAC-SHA256", "Mailtrap-Signature")
     unsupported = frozenset({"stripped_text", "track_clicks", "track_opens"})
     template_id = "7d6c0c5a-0000-4000-8000-000000000000"
 

@@ -108,6 +108,7 @@ class Mandrill(Provider):
     name = "mandrill"
     api_path = "api/1.0/"
     events = frozenset(EVENTS)
+    webhook_signature = ("HMAC-SHA1 of URL and fields", "X-Mandrill-Signature")
     unsupported = frozenset({"reject_reason", "stripped_text"})
 
     refusals = {

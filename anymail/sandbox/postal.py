@@ -118,6 +118,7 @@ class Postal(Provider):
 
     name = "postal"
     events = frozenset(EVENTS)
+    webhook_signature = ("RSA with SHA-1", "X-Postal-Signature")
     unsupported = frozenset(
         {
             "inline_images",

@@ -65,7 +65,9 @@ class InboundMail:
     """A message that somebody sends to an address for which the provider receives mail.
 
     ``sender`` and ``recipient`` are EmailAddress, and can be given as text ("Ann <a@example.com>").
-    ``stripped_text`` is the text without the quoted message that it replies to.
+    ``stripped_text`` is the text without the quoted message that it replies to. ``raw`` is all of
+    it as raw MIME, if that isn't to be made from the rest. ``other_headers`` are those that are in
+    no other attribute.
     """
 
     sender: EmailAddress
@@ -78,6 +80,8 @@ class InboundMail:
     in_reply_to: str = ""
     message_id: str = field(default_factory=lambda: make_msgid(domain="mail.example.com"))
     date: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    raw: bytes = b""
+    other_headers: tuple[tuple[str, str], ...] = ()
 
     if TYPE_CHECKING:
 
@@ -93,6 +97,8 @@ class InboundMail:
             in_reply_to: str = "",
             message_id: str = ...,
             date: datetime = ...,
+            raw: bytes = b"",
+            other_headers: tuple[tuple[str, str], ...] = (),
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -134,10 +140,12 @@ class InboundMail:
         ]
         if self.in_reply_to:
             fields += [("In-Reply-To", self.in_reply_to), ("References", self.in_reply_to)]
-        return fields
+        return [*fields, *self.other_headers]
 
     def as_bytes(self) -> bytes:
         """Return the message as raw MIME, as the provider's mail server receives it."""
+        if self.raw:
+            return self.raw
         mime = EmailMessage()
         mime["Return-Path"] = f"<{self.sender.addr_spec}>"
         for name, value in self.headers:
@@ -201,6 +209,9 @@ class Provider(ABC):
 
     retry_header: ClassVar[str | None] = None
     """The header in which the provider says in how many seconds to come back, if it has one."""
+
+    webhook_signature: ClassVar[tuple[str, str]] = ("", "")
+    """How calls of webhooks are signed, and the header with the signature; "" if in the body."""
 
     batch_esp_extra: ClassVar[Mapping[str, Any]] = {}
     """The esp_extra without which the backend refuses batches."""

@@ -108,6 +108,7 @@ class Resend(Provider):
 
     name = "resend"
     events = frozenset(EVENTS)
+    webhook_signature = ("Standard Webhooks: HMAC-SHA256", "svix-signature")
     unsupported = frozenset(
         {
             "merge_data",

@@ -115,6 +115,7 @@ class SendGrid(Provider):
     name = "sendgrid"
     api_path = "v3/"
     events = frozenset(EVENTS)
+    webhook_signature = ("ECDSA", "X-Twilio-Email-Event-Webhook-Signature")
     unsupported = frozenset({"reject_reason", "stripped_text"})
     template_id = "d-0123456789abcdef0123456789abcdef"
 

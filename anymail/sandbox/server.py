@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, cast
@@ -21,7 +22,8 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from ..providers import PROVIDERS
-from . import pages
+from . import mailbox
+from .as_json import message_as_dict
 from .faults import REFUSALS, Fault, Faults
 from .providers import (
     InboundMail,
@@ -37,6 +39,7 @@ from .store import (
     StoredMessage,
     StoredRecipient,
     StoredTemplate,
+    StoredWebhook,
 )
 from .wire import ApiRequest, ApiResponse, MalformedRequest, WebhookCall
 
@@ -47,6 +50,9 @@ MAX_BODY = 64 * 2**20
 WEBHOOK_SECRET = "sandbox:webhook-secret"  # noqa: S105 (protects nothing but demonstrations)
 WEBHOOK_TIMEOUT = 10
 """Seconds that a site has to answer a webhook."""
+
+MAX_ANSWER = 2**18
+"""Characters that are kept of such an answer."""
 
 CONTROL = "_sandbox"
 """Paths that start with this are the sandbox's own, not a provider's."""
@@ -143,6 +149,7 @@ class Sandbox:
         own_names = [self.provider(name).name for name in own_ports]
         self._server = _SandboxServer(port, self)
         ports = {name: port and port + number for number, name in enumerate(PROVIDERS, 1)}
+        self._mailbox = mailbox.Mailbox(self)
         self._own_servers = {name: _OwnServer(ports[name], self) for name in own_names}
 
     # -- Running ------------------------------------------------------------------------------
@@ -155,6 +162,7 @@ class Sandbox:
 
     def stop(self) -> None:
         """Stop. The messages are kept."""
+        self.store.close()
         self._server.stop()
         for server in self._own_servers.values():
             server.stop()
@@ -211,8 +219,13 @@ class Sandbox:
         """The calls of providers' APIs, in the order of their answers."""
         return self.store.calls
 
+    @property
+    def webhooks(self) -> list[StoredWebhook]:
+        """The calls of the site's webhooks, in the order of their answers."""
+        return self.store.webhooks
+
     def clear(self) -> None:
-        """Forget all messages and calls, and have nothing go wrong any more."""
+        """Forget all messages, calls and webhooks, and have nothing go wrong any more."""
         self.store.clear()
         self.recover()
 
@@ -319,7 +332,14 @@ class Sandbox:
                 f"{provider.esp_name} reports {', '.join(sorted(provider.events))}; not {event!r}"
             )
         recipient = recipient or message.recipients[0]
-        return provider.tracking_webhook(self.webhook_target, message, recipient, event)
+        call = provider.tracking_webhook(self.webhook_target, message, recipient, event)
+        return replace(
+            call,
+            provider=provider.name,
+            event=event,
+            recipient=recipient.address,
+            message=message.number,
+        )
 
     def inbound_webhook(
         self, provider: str, mail: InboundMail, *, raw: bool = False
@@ -330,13 +350,39 @@ class Sandbox:
         provider can't do that, LookupError if there is no such provider, ValueError if there is
         no webhook_url.
         """
-        return self.provider(provider).inbound_webhook(self.webhook_target, mail, raw=raw)
+        call = self.provider(provider).inbound_webhook(self.webhook_target, mail, raw=raw)
+        recipient = mail.recipient.addr_spec
+        return replace(call, provider=provider, event="inbound", recipient=recipient)
 
-    def send_webhook(self, call: WebhookCall) -> requests.Response:
+    def send_webhook(self, call: WebhookCall, *, replay_of: int | None = None) -> requests.Response:
         """Call a webhook, and return the site's answer.
 
-        Raises requests.RequestException if there was none.
+        ``replay_of`` is the number of a call in ``webhooks`` that is made again. Raises
+        requests.RequestException if there was no answer.
         """
+        started = time.time()
+        try:
+            response = self._post(call)
+        except requests.RequestException as err:
+            error = f"The site does not answer: {type(err).__name__}"
+            self._keep_webhook(StoredWebhook(call, started, error=error, replay_of=replay_of))
+            raise
+        self._keep_webhook(
+            StoredWebhook(
+                call,
+                started,
+                status=response.status_code,
+                content_type=response.headers.get("Content-Type", ""),
+                answer=response.text[:MAX_ANSWER],
+                replay_of=replay_of,
+            )
+        )
+        return response
+
+    def _keep_webhook(self, webhook: StoredWebhook) -> None:
+        self.store.add_webhook(replace(webhook, seconds=time.time() - webhook.time))
+
+    def _post(self, call: WebhookCall) -> requests.Response:
         with requests.Session() as session:
             session.trust_env = False  # proxies don't know this computer's loopback addresses
             response = session.post(
@@ -365,7 +411,10 @@ class Sandbox:
         if event != "inbound":
             return self.send_webhook(self.tracking_webhook(message, event, recipient))
         mail = InboundMail.reply(message, recipient or message.recipients[0], *SAMPLE_REPLY)
-        return self.send_webhook(self.inbound_webhook(message.provider, mail, raw=raw))
+        call = self.inbound_webhook(message.provider, mail, raw=raw)
+        return self.send_webhook(
+            replace(call, recipient=mail.sender.addr_spec, message=message.number)
+        )
 
     # -- Answering ----------------------------------------------------------------------------
 
@@ -376,6 +425,8 @@ class Sandbox:
         """
         name, _, rest = target.lstrip("/").partition("/")
         try:
+            if not self._is_own_request(request):
+                return ApiResponse.text("Other sites have no access to the sandbox", 403)
             if name in self.providers:
                 return self._call_provider(self.providers[name], _below(request, rest))
             if name in ("", CONTROL):
@@ -401,38 +452,35 @@ class Sandbox:
         return answer
 
     def _handle_control(self, path: str, request: ApiRequest) -> ApiResponse:
-        if not self._is_own_request(request):
-            return ApiResponse.text("Other sites have no access to the sandbox", 403)
-        if request.method in ("GET", "HEAD"):
-            return self._list_messages(path, request)
-        if request.method == "DELETE" and path == "messages":
-            self.clear()
-            return ApiResponse(204)
-        parts = [unquote(part) for part in path.split("/")]
-        if request.method == "POST" and len(parts) == 3:
-            return self._trigger_by_request(*parts, request=request)
-        return ApiResponse.text("Not found", 404)
-
-    def _is_own_request(self, request: ApiRequest) -> bool:
-        """Tell whether no page of another site, in the browser of a developer, is behind it."""
-        own = urlsplit(self.base_url)
-        host = request.headers.get("Host", own.netloc)
-        origin = request.headers.get("Origin", self.base_url)
-        return _is_loopback(f"http://{host}") and _is_loopback(origin) and _port(origin) == own.port
-
-    def _list_messages(self, path: str, request: ApiRequest) -> ApiResponse:
-        if path == "messages" or "application/json" in request.headers.get("Accept", ""):
-            data = [pages.message_as_dict(message) for message in self.messages]
+        wants_json = "application/json" in request.headers.get("Accept", "")
+        if request.method in ("GET", "HEAD") and (path == "messages" or (wants_json and not path)):
+            data = [message_as_dict(message) for message in self.messages]
             return ApiResponse(
                 body=json.dumps({"messages": data}, indent=1).encode(),
                 content_type="application/json",
             )
-        if path:
-            return ApiResponse.text("Not found", 404)
-        html = pages.render_messages(self.messages, self.providers, CONTROL, self.webhook_url)
-        # What was sent is shown as text. Should some of it ever be taken for HTML, it must not run.
-        headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-        return ApiResponse(200, html.encode(), "text/html; charset=utf-8", headers)
+        if request.method == "DELETE" and path == "messages":
+            self.clear()
+            return ApiResponse(204)
+        parts = [unquote(part) for part in path.split("/")]
+        if request.method == "POST" and len(parts) == 3 and parts[0] not in mailbox.PATHS:
+            return self._trigger_by_request(*parts, request=request)
+        return self._mailbox.handle(path, request)
+
+    def _is_own_request(self, request: ApiRequest) -> bool:
+        """Tell whether no page of another site, in the browser of a developer, is behind it.
+
+        Its name can lead here, too (DNS rebinding): the Host header tells. Browsers say where a
+        form comes from, in Origin and Sec-Fetch-Site; links from elsewhere to the pages are fine.
+        """
+        host = request.headers.get("Host", urlsplit(self.base_url).netloc)
+        if not _is_loopback(f"http://{host}"):
+            return False
+        if request.headers.get("Origin", f"http://{host}") != f"http://{host}":
+            return False
+        is_link = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        return is_link or site in ("none", "same-origin")
 
     def _trigger_by_request(
         self, provider: str, message_id: str, event: str, *, request: ApiRequest
@@ -477,13 +525,6 @@ def _is_loopback(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _port(url: str) -> int | None:
-    try:
-        return urlsplit(url).port
-    except ValueError:
-        return None
 
 
 def _below(request: ApiRequest, path: str) -> ApiRequest:
@@ -585,14 +626,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, response: ApiResponse) -> None:
         self.send_response(response.status)
         self.send_header("Content-Type", response.content_type)
-        self.send_header("Content-Length", str(len(response.body)))
+        if response.stream is None:
+            self.send_header("Content-Length", str(len(response.body)))
+        else:
+            self.close_connection = True
         for name, value in response.headers.items():
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(response.body)
+            for chunk in response.stream or [response.body]:
+                self.wfile.write(chunk)
 
     def version_string(self) -> str:
         return "anymail-sandbox"

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..addresses import EmailAddress
-from .wire import ApiRequest, ApiResponse
+from .wire import ApiRequest, ApiResponse, WebhookCall
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class StoredMessage:
     - ``subject``, ``text``, ``html``: before merging; the recipients have the results
     - ``track_opens``, ``track_clicks``, ``send_at``, ``template_id``: None if not in the request
     - ``request``: the API call it came with; several messages can share one
+    - ``number``, ``time``: what the store knows it by, and when it came (POSIX time)
     """
 
     provider: str
@@ -84,6 +85,8 @@ class StoredMessage:
     send_at: str | None = None
     template_id: str | None = None
     request: ApiRequest | None = None
+    number: int = field(default=0, compare=False)
+    time: float = field(default=0, compare=False)
 
     @property
     def message_ids(self) -> list[str]:
@@ -112,6 +115,34 @@ class StoredCall:
     request: ApiRequest
     response: ApiResponse | None
     messages: tuple[StoredMessage, ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredWebhook:
+    """A call of a webhook of the site.
+
+    - ``number``: what the store knows it by
+    - ``time``: when it was made (POSIX time), ``seconds``: how long the answer took
+    - ``status``: the HTTP status that the site answered; None if it didn't
+    - ``content_type``, ``answer``: what it answered, as far as it is kept
+    - ``error``: why there was no answer
+    - ``replay_of``: the number of the call that was made again
+    """
+
+    call: WebhookCall
+    time: float
+    seconds: float = 0
+    status: int | None = None
+    content_type: str = ""
+    answer: str = ""
+    error: str = ""
+    replay_of: int | None = None
+    number: int = 0
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the site took it."""
+        return self.status is not None and self.status // 100 == 2
 
 
 @dataclass
@@ -145,8 +176,13 @@ class Store:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._messages: list[StoredMessage] = []
+        self._changed = threading.Condition(self._lock)
+        self._version = 0
+        self._closed = False
+        self._last_number = 0
+        self._messages: dict[int, StoredMessage] = {}
         self._calls: list[StoredCall] = []
+        self._webhooks: dict[int, StoredWebhook] = {}
         self._keys: dict[tuple[str, str], KeyUse] = {}
         self._local = threading.local()
         self.suppressed: set[str] = set()
@@ -156,16 +192,45 @@ class Store:
     def messages(self) -> list[StoredMessage]:
         """All messages, in the order of their arrival."""
         with self._lock:
-            return list(self._messages)
+            return list(self._messages.values())
 
     def add(self, messages: Iterable[StoredMessage]) -> None:
         """Keep messages."""
-        added = list(messages)
+        added = []
         with self._lock:
-            self._messages.extend(added)
+            for message in messages:
+                stored = replace(message, number=self._next_number(), time=time.time())
+                self._messages[stored.number] = stored
+                added.append(stored)
+            self._note_change()
         noted: list[StoredMessage] | None = getattr(self._local, "noted", None)
         if noted is not None:
             noted.extend(added)
+
+    def message(self, number: int) -> StoredMessage:
+        """Return the message with this number. Raises LookupError."""
+        with self._lock:
+            return self._messages[number]
+
+    def delete(self, number: int) -> None:
+        """Forget a message, what is known of its API call, and its webhooks. Raises LookupError."""
+        with self._lock:
+            del self._messages[number]
+            calls = []
+            for call in self._calls:
+                if any(message.number == number for message in call.messages):
+                    others = tuple(item for item in call.messages if item.number != number)
+                    if not others:
+                        continue
+                    call = replace(call, messages=others)
+                calls.append(call)
+            self._calls = calls
+            self._webhooks = {
+                key: webhook
+                for key, webhook in self._webhooks.items()
+                if webhook.call.message != number
+            }
+            self._note_change()
 
     @contextmanager
     def noting_messages(self) -> Iterator[list[StoredMessage]]:
@@ -187,6 +252,56 @@ class Store:
         """Keep an API call."""
         with self._lock:
             self._calls.append(call)
+            self._note_change()
+
+    @property
+    def webhooks(self) -> list[StoredWebhook]:
+        """All calls of the site's webhooks, in the order of their answers."""
+        with self._lock:
+            return list(self._webhooks.values())
+
+    def add_webhook(self, webhook: StoredWebhook) -> StoredWebhook:
+        """Keep a call of a webhook. Returns it with its number."""
+        with self._lock:
+            stored = replace(webhook, number=self._next_number())
+            self._webhooks[stored.number] = stored
+            self._note_change()
+            return stored
+
+    def webhook(self, number: int) -> StoredWebhook:
+        """Return the call of a webhook with this number. Raises LookupError."""
+        with self._lock:
+            return self._webhooks[number]
+
+    def _next_number(self) -> int:
+        self._last_number += 1
+        return self._last_number
+
+    # -- Changes ------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """A number that changes with everything that is kept."""
+        return self._version
+
+    def wait_for_change(self, version: int, timeout: float) -> int | None:
+        """Wait for another version than this, and return it; the same if it takes too many seconds.
+
+        None is for a sandbox that has stopped.
+        """
+        with self._lock:
+            self._changed.wait_for(lambda: self._closed or self._version != version, timeout)
+            return None if self._closed else self._version
+
+    def close(self) -> None:
+        """Let nobody wait any more. Everything is kept."""
+        with self._lock:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _note_change(self) -> None:
+        self._version += 1
+        self._changed.notify_all()
 
     def use_key(self, provider: str, key: str, use: KeyUse) -> KeyUse | None:
         """Note that an idempotency key is used.
@@ -211,6 +326,8 @@ class Store:
             self._keys.clear()
             self._messages.clear()
             self._calls.clear()
+            self._webhooks.clear()
+            self._note_change()
 
     def find(self, provider: str, message_id: str) -> StoredMessage:
         """Return the message with this id. Angle brackets don't matter. Raises LookupError."""

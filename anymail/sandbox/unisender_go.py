@@ -131,6 +131,7 @@ class UnisenderGo(Provider):
     name = "unisender_go"
     api_path = "ru/transactional/api/v1/"
     events = frozenset(EVENTS)
+    webhook_signature = ("MD5 with the API key", "")
     unsupported = frozenset({"event_tags"})
 
     refusals = {

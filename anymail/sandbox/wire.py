@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email import message_from_string
 from typing import Any
@@ -113,12 +113,16 @@ class ApiRequest:
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """An answer to an API call."""
+    """An answer to an API call.
+
+    ``stream`` is in place of a body, for one that has no end: the connection is closed after it.
+    """
 
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+    stream: Iterator[bytes] | None = None
 
     @classmethod
     def json(cls, data: Any, status: int = 200) -> ApiResponse:
@@ -133,11 +137,19 @@ class ApiResponse:
 
 @dataclass(frozen=True)
 class WebhookCall:
-    """A POST request that a provider sends to a webhook."""
+    """A POST request that a provider sends to a webhook.
+
+    What it is about is filled in by the sandbox: provider and event, the recipient's addr-spec, and
+    the number of the message, 0 for none.
+    """
 
     url: str
     body: bytes
     headers: Mapping[str, str]
+    provider: str = ""
+    event: str = ""
+    recipient: str = ""
+    message: int = 0
 
     @classmethod
     def json(cls, url: str, data: Any, headers: Mapping[str, str] | None = None) -> WebhookCall:

@@ -98,10 +98,11 @@ class QuickstartTests(SimpleTestCase):
 
     def trigger_events(self) -> None:
         message = self.sandbox.messages[0]
-        page = requests.get(self.sandbox.base_url).text
+        url = f"{self.sandbox.base_url}/_sandbox/mail/{message.number}?view=events"
+        page = requests.get(url).text
         bounce, reply = (block.text for block in BLOCKS if block.language == "text")
         for event, output, kind in (("bounced", bounce, "tracking"), ("inbound", reply, "inbound")):
-            self.assertIn(f"<button>{event}</button>", page)
+            self.assertIn(f'data-report="{event}">', page)
             self.assertEqual(self.sandbox.trigger(message, event).status_code, 200)
             self.project.wait_for_output(re.escape(output))
             # The server notes calls after it has answered, and that must not be amid the next.

@@ -27,7 +27,7 @@ class BoundaryTests(SimpleTestCase):
                     self.assertEqual(names, set())
 
     def test_the_sandbox_imports_neither_backends_nor_webhooks(self):
-        for path in SANDBOX.glob("*.py"):
+        for path in SANDBOX.rglob("*.py"):
             with self.subTest(path):
                 self.assertFalse(
                     [

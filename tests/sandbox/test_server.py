@@ -204,26 +204,6 @@ LOOPBACK = "127.0.0.1"
 
 
 class ControlTests(SinkTestCase):
-    def test_page(self):
-        message_id = self.send()
-        answer = self.call("/", method="GET")
-        self.assertEqual(answer.headers["Content-Type"], "text/html; charset=utf-8")
-        self.assertIn("default-src 'none'", answer.headers["Content-Security-Policy"])
-        self.assertIn("1 messages", answer.text)
-        self.assertIn(f"/_sandbox/postmark/{message_id}/bounced?recipient=bo%40", answer.text)
-        self.assertIn("&lt;script&gt;", answer.text)
-        self.assertNotIn("<script>", answer.text)
-        self.assertIn("Postmark: &lt;b&gt;Hi&lt;/b&gt;", answer.text)
-        for text in ("order = 1", "X-A: 1", "a.txt (text/plain, 3 bytes)", self.sink.base_url):
-            self.assertIn(text, answer.text)
-
-    def test_page_without_messages_and_site(self):
-        self.sandbox.webhook_url = None
-        answer = self.call("/", method="GET")
-        self.assertEqual(answer.status, 200)
-        self.assertIn("0 messages", answer.text)
-        self.assertIn("no webhook_url", answer.text)
-
     def test_json(self):
         message_id = self.send()
         expected = {
@@ -362,6 +342,10 @@ class ControlTests(SinkTestCase):
             ({"Origin": "null"}, False),
             ({"Origin": "http://127.0.0.1:1"}, False),
             ({"Origin": "http://127.0.0.1:x"}, False),
+            ({"Origin": localhost}, False),
+            ({"Sec-Fetch-Site": "same-origin"}, True),
+            ({"Sec-Fetch-Site": "same-site"}, False),
+            ({"Sec-Fetch-Site": "cross-site"}, False),
             ({"Host": "evil.example"}, False),
             ({"Host": "127.0.0.1.evil.example"}, False),
         ):
@@ -370,6 +354,13 @@ class ControlTests(SinkTestCase):
                 path = f"/_sandbox/postmark/{message_id}/opened"
                 self.assertEqual(self.call(path, headers=headers).status, status)
                 self.assertEqual(self.call("/", headers=headers, method="GET").status, status)
+                answer = self.call("/postmark/email", b"", headers)
+                self.assertEqual(answer.status == 403, not allowed)
+
+    def test_links_from_other_sites(self):
+        link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        self.assertEqual(self.call("/", headers=link, method="GET").status, 200)
+        self.assertEqual(self.call("/_sandbox/clear", headers=link).status, 403)
 
 
 class SandboxTests(SinkTestCase):
