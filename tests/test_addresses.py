@@ -10,7 +10,7 @@ from email.headerregistry import Address
 from typing import Any
 from unittest.mock import patch
 
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, tag
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy
 from hypothesis import example, given
@@ -463,6 +463,7 @@ class ParseAddressListTests(InvalidAddressTestCase):
                 self.assertIn("cannot contain CR or LF", text)
                 self.assertIsNotNone(self.error.__cause__)
 
+    @tag("exhaustive")
     def test_nested_too_deeply(self):
         for bad in [
             "(" * 50000,
@@ -656,6 +657,7 @@ class PlainFormTests(SimpleTestCase):
                 self.assertEqual(duplicate, expected)
                 self.assertEqual(str(duplicate), str(expected))
 
+    @tag("exhaustive")
     def test_any_character_at_any_place(self):
         # The separators and spaces of Unicode, a surrogate, and what is beyond 16 bits.
         others = (

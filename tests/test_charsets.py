@@ -3,7 +3,7 @@ from __future__ import annotations
 import codecs
 
 import webencodings
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, tag
 from hypothesis import example, given
 from hypothesis import strategies as st
 from webencodings.labels import LABELS
@@ -19,6 +19,7 @@ NOT_LIKE_BROWSERS |= {"hz-gb-2312", "x-user-defined"}
 
 
 class FindCharsetTests(SimpleTestCase):
+    @tag("exhaustive")
     def test_labels_of_browsers(self):
         singles = [bytes([byte]) for byte in range(256)]
         pairs = [one + two for one in singles for two in singles[0x20:]]

@@ -6,7 +6,7 @@ import email.policy
 import pickle
 from datetime import datetime, timedelta, timezone
 
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, tag
 from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
@@ -163,6 +163,7 @@ class Rfc2047Tests(SimpleTestCase):
                 self.assertEqual(rfc2047_normalize(encoded), normalized)
                 self.assertEqual(rfc2047_decode(normalized), rfc2047_decode(encoded))
 
+    @tag("exhaustive")
     def test_decode_takes_linear_time(self):
         """Each of these would take minutes, if time were quadratic."""
         for junk in [

@@ -66,6 +66,7 @@ class LazyImportTestCase(SimpleTestCase):
         return set(process.stdout.split())
 
 
+@tag("exhaustive")
 class UrlsTests(LazyImportTestCase):
     def assertLean(self, modules: set[str]) -> None:
         self.assertEqual(modules & NOT_FOR_URLS, set())
@@ -103,6 +104,7 @@ class UrlsTests(LazyImportTestCase):
         self.assertIn("anymail.webhooks.postmark", modules)
 
 
+@tag("exhaustive")
 class WebhooksTests(LazyImportTestCase):
     def test_one_view(self):
         modules = self.modules_after("import anymail.webhooks.postmark")

@@ -174,6 +174,7 @@ class RegularExpressionTests(SimpleTestCase):
 # -- Functions --------------------------------------------------------------------------------
 
 
+@tag("exhaustive")
 class FunctionTests(SimpleTestCase):
     def test_linear(self):
         message = make_message(body="confidential " * 10, to=["Bo <bo@example.com>"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest import TestResult
 from unittest.mock import patch
 
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, tag
 from django.utils.module_loading import import_string
 
 from anymail.providers import PROVIDERS, Webhook
@@ -189,6 +189,7 @@ class MissingEntryTests(SimpleTestCase):
         test_golden.GoldenFilesTests("test_there_are_no_others"),
     )
 
+    @tag("exhaustive")
     def test_each_list(self):
         with patch.dict(PROVIDERS):
             del PROVIDERS["mailjet"]

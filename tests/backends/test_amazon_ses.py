@@ -578,6 +578,7 @@ class SendEmailTests(AmazonSESTestCase):
         self.assertLessEqual(LONG_HEADERS.items(), read_headers(self.data).items())
         self.assertEqual(len(re.findall(rb"^Message-ID:", self.data, re.MULTILINE)), 1)
 
+    @tag("exhaustive")
     @given(texts, texts, texts, st.lists(texts, min_size=4, max_size=4), filenames)
     @examples(1000)
     def test_what_a_receiver_decodes(self, subject, header, tag, names, filename):
@@ -1524,6 +1525,7 @@ class MotoTests(MotoTestCase):
         self.assertEqual(caught.exception.response["ResponseMetadata"]["HTTPStatusCode"], 400)
 
 
+@tag("exhaustive")
 @tag("amazon_ses")
 class HttpTests(AwsTestCase):
     """What moto doesn't have: SendBulkEmail, and trouble."""

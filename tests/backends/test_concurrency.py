@@ -15,7 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 import requests
-from django.test import SimpleTestCase, override_settings
+from django.test import SimpleTestCase, override_settings, tag
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -327,6 +327,7 @@ class ConcurrencyTests(SimpleTestCase):
         self.assertEqual(messages[0].anymail_status.message_id, "id of a")
         self.assertEqual(self.provider.subjects, ["a"])
 
+    @tag("exhaustive")
     def test_interpreter_shuts_down(self):
         script = """
             import threading, time

@@ -1286,6 +1286,7 @@ class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ign
                 error = self.assert_api_error(self.message(), self.make_backend())
                 self.assertEqual(error.status_code, status)
 
+    @tag("exhaustive")
     @only_if(lambda case: case.is_http and case.reads_answers)
     def test_odd_answers(self):
         for description, body in ODD_ANSWERS.items():

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 from django.conf import settings
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, tag
 
 import anymail.delivery.memory
 from anymail.delivery.mailers import mailers
@@ -187,6 +187,7 @@ class FaultMatrixTestCase(SimpleTestCase):
         return None
 
 
+@tag("exhaustive")
 class FaultMatrixTests(FaultMatrixTestCase):
     def check(self, way: Way, first: str, problem: str) -> None:
         other = "brevo" if first == "postmark" else "postmark"
@@ -231,6 +232,7 @@ class FaultMatrixTests(FaultMatrixTestCase):
                 yield "send_failed", esp_name, number, problem, number == len(attempts)
 
 
+@tag("exhaustive")
 class SplitBatchTests(FaultMatrixTestCase):
     """A batch that takes several calls, with a problem after the first one, and then failover.
 

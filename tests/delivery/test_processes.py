@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 from typing import Any, ClassVar
 
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, tag
 
 from anymail.providers import PROVIDERS
 from anymail.sandbox import Sandbox
@@ -47,6 +47,7 @@ class ProcessesTestCase(SimpleTestCase):
         return [stack.enter_context(sending_process(settings)) for _ in range(PROCESSES)]
 
 
+@tag("exhaustive")
 @skip_without("redis", "limits")
 class RateTests(ProcessesTestCase):
     LIMIT = 20
@@ -85,6 +86,7 @@ class RateTests(ProcessesTestCase):
             process.end()
 
 
+@tag("exhaustive")
 @skip_without("redis")
 class PausesTests(ProcessesTestCase):
     def test_outage(self):

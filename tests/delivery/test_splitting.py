@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from django.conf import settings
+from django.test import tag
 
 from anymail.backends.postmark import PostmarkPayload
 from anymail.delivery.ledger import Ledger
@@ -98,6 +99,7 @@ class SplittingTestCase(SandboxMailersTestCase):
 
 
 class LimitsTests(SplittingTestCase):
+    @tag("exhaustive")
     def test_limits(self):
         """The sandbox refuses calls that are too large."""
         self.assertLessEqual(set(LIMITS), set(PROVIDERS))
@@ -172,6 +174,7 @@ class LimitsTests(SplittingTestCase):
                 self.send(make_message(to=addresses(2), merge_data={}, esp_extra=extra), name)
                 self.assertEqual(self.sizes(), [2])
 
+    @tag("exhaustive")
     def test_bytes_of_postmark_s_call(self):
         """Each of its messages has all of the content."""
         attachment = ("a.bin", b"a" * 750_000, "application/octet-stream")  # 1 MB in base64

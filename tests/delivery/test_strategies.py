@@ -16,7 +16,7 @@ import requests
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
-from django.test import override_settings
+from django.test import override_settings, tag
 from django.utils.log import AdminEmailHandler
 
 from anymail.delivery.decisions import Pause
@@ -835,6 +835,7 @@ class WeightedTests(FailoverTestCase):
         mailers["default"].send_messages(messages)
         return {mailer: number / count for mailer, number in Counter(self.called).items()}
 
+    @tag("exhaustive")
     def test_shares(self):
         for sticky in (None, "recipient", "domain"):
             with self.subTest(sticky=sticky):
@@ -865,6 +866,7 @@ class WeightedTests(FailoverTestCase):
             self.send_failing()
         self.assertEqual(sorted(map(str, self.called)), ["a", "b", "c"])
 
+    @tag("exhaustive")
     def test_others_share_what_one_does_not_take(self):
         self.weighted()
         Pauses().pause("a", Pause(60))

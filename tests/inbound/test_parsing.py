@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from io import StringIO
 
 from django.core.exceptions import SuspiciousOperation
-from django.test import RequestFactory, SimpleTestCase, override_settings
+from django.test import RequestFactory, SimpleTestCase, override_settings, tag
 
 from anymail.addresses import EmailAddress
 from anymail.exceptions import AnymailInboundLimitExceeded
@@ -286,6 +286,7 @@ class LimitTests(SimpleTestCase):
         with self.refused("levels"):
             AnymailInboundMessage.construct_attachment("message/rfc822", self.nested(1000))
 
+    @tag("exhaustive")
     def test_parts(self):
         start = b"Content-Type: multipart/mixed; boundary=b\n\n"
         for count in (MAX_PARTS - 1, MAX_PARTS):  # The message itself is one.
@@ -349,6 +350,7 @@ class LimitTests(SimpleTestCase):
         with self.refused(f"{MAX_HEADERS_LENGTH} characters"):
             AnymailInboundMessage.construct(headers=headers)
 
+    @tag("exhaustive")
     def test_encoded_messages(self):
         """Those in base64 count, too, with the levels around them."""
 

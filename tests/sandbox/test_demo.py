@@ -451,6 +451,7 @@ class SiteTests(DemoTestCase):
             self.assertEqual(attachment.get_filename(), "odpověď.txt")
             self.assertEqual(attachment.get_content_text(), "Žluťoučký kůň\n")
 
+    @tag("exhaustive")
     def test_all_events(self):
         """Anymail's webhooks agree with the sandbox about what happened."""
         for name in usable(self.sandbox):
@@ -519,6 +520,7 @@ class CommandTests(SimpleTestCase):
         # As README.rst has it
         self.assertEqual(headings(output), ["Mailgun", "Postmark", "Summary"])
 
+    @tag("exhaustive")
     def test_failover(self):
         for arguments, first, second in [
             ((), "Mailgun", "Postmark"),

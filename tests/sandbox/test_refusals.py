@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.test import SimpleTestCase, override_settings
+from django.test import SimpleTestCase, override_settings, tag
 from django.utils.module_loading import import_string
 
 from anymail.exceptions import AnymailAPIError, Problem
@@ -35,6 +35,7 @@ class RefusalTests(SimpleTestCase):
                 return error
         return None
 
+    @tag("exhaustive")
     def test_all_providers(self):
         with Sandbox() as sandbox:
             for name, provider in PROVIDERS.items():

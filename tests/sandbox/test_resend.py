@@ -13,6 +13,8 @@ from http.client import RemoteDisconnected
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.test import tag
+
 from anymail.addresses import EmailAddress
 from anymail.sandbox import Sandbox, StoredAttachment, WebhookCall
 from tests.utils import skip_without
@@ -409,6 +411,7 @@ class ResendWebhookTests(WebhookTestCase):
         self.assert_signed(call, "RESEND_SIGNING_SECRET")
         return json.loads(call.body)
 
+    @tag("exhaustive")
     @skip_without("svix")
     def test_signature(self):
         from svix.webhooks import Webhook

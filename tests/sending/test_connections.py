@@ -605,6 +605,7 @@ send("parent")
 """
 
 
+@tag("exhaustive")
 class ProcessTests(ConnectionsTestCase):
     def run_python(self, code: str, *args: str) -> None:
         """Run code, with warnings as errors; nothing must be printed, not even by destructors."""

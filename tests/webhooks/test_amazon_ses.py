@@ -731,6 +731,7 @@ class S3Tests(MockedS3TestCase):
 
         return ClientError({"Error": {"Code": "403", "Message": "Forbidden"}}, "GetObject")
 
+    @tag("exhaustive")
     def test_client_error(self):
         error = self.client_error()
         self.mock_s3.get_object.side_effect = error
