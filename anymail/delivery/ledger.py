@@ -35,7 +35,7 @@ class Entry:
     state: State
     """"claimed": somebody is sending it."""
     fingerprint: str
-    """Of the message's sender, recipients and content: see :func:`fingerprint`."""
+    """Of the message's sender, recipients and content: see :func:`fingerprint`. "" if unknown."""
     owner: str = ""
     """Who has claimed it."""
     until: float = 0
@@ -118,7 +118,7 @@ class Ledger:
         if known is None:  # It was freed, or has expired, right now; or the cache has failed.
             self._set(key, entry)
             return Claim(key, entry)
-        if known.fingerprint != fingerprint:
+        if known.fingerprint and known.fingerprint != fingerprint:
             raise ValueError(
                 "idempotency_key: the same key was used for another message; each message that "
                 "is to be sent needs a key of its own"
@@ -285,8 +285,12 @@ def _dumps(entry: Entry) -> str:
 def _loads(text: str | None) -> Entry | None:
     if text is None:
         return None
-    values = json.loads(text)
-    if values.pop("version") != _VERSION:
+    try:
+        values = json.loads(text)
+        version = values.pop("version")
+    except (AttributeError, KeyError, TypeError, ValueError):  # Others write to that cache, too.
+        return Entry("unclear", "")
+    if version != _VERSION:
         # Written by another release of Anymail, during an update: who knows what it means.
         return Entry("unclear", values.get("fingerprint", ""))
     return Entry(

@@ -121,6 +121,16 @@ class LedgerTests(SimpleTestCase):
             self.assertEqual(self.ledger.find(text), self.known())
         self.assertIsNone(self.ledger.find("rejected"))
 
+    def test_damaged(self):
+        """Whether its message was sent is what nobody knows."""
+        self.ledger.claim("key", "print", 60)
+        [name] = [name.removeprefix(":1:") for name in self.cache._cache]
+        for content in ("", "{", "[1]", "null", "{}", 7, b"\xff"):
+            with self.subTest(content):
+                self.cache.set(name, content)
+                entry = self.ledger.claim("key", "print", 60)
+                self.assertEqual(entry.state, "unclear")
+
     def test_other_version(self):
         self.claimed()
         [(cache_key, _)] = self.cache._expire_info.items()
