@@ -14,6 +14,7 @@ from .checks import (
     check_repeated_calls,
     check_sandbox,
     check_unknown_settings,
+    check_webhook_later,
     check_webhook_secret,
 )
 
@@ -30,6 +31,7 @@ class AnymailBaseConfig(AppConfig):
         checks.register(check_insecure_settings)
         checks.register(check_unknown_settings)
         checks.register(check_webhook_secret)
+        checks.register(check_webhook_later)
         checks.register(check_ignored_mailers)
         checks.register(check_mailers)
         checks.register(check_repeated_calls)

@@ -17,6 +17,7 @@ from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import InvalidStorageError
 from django.urls import get_resolver
 
 from ._docs import with_docs
@@ -40,6 +41,10 @@ from .providers import PROVIDERS
 
 if TYPE_CHECKING:
     from .webhooks.base import AnymailCoreWebhookView
+
+_DAY = 24 * 60 * 60
+
+_LATER_DOCS = "webhooks_later"
 
 _MANY_ENTRIES = 10_000
 """The least that a cache must have room for to remember events for days."""
@@ -234,6 +239,88 @@ def check_webhook_secret(
     return []
 
 
+def check_webhook_later(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report a WEBHOOK_LATER with which calls are refused, or lost. (anymail.E016, anymail.W016)"""
+    name = get_anymail_setting("webhook_later", default=None)
+    if name is None:
+        return []
+    errors = [*_engine_errors(name), *_storage_errors()]
+    warned = [] if settings.DEBUG or name == "inline" else [*_storage_warnings(), *_repetitions()]
+    return [
+        *(
+            Error(text, hint=with_docs(hint, _LATER_DOCS), id="anymail.E016")
+            for text, hint in errors
+        ),
+        *(
+            checks.Warning(text, hint=with_docs(hint, _LATER_DOCS), id="anymail.W016")
+            for text, hint in warned
+        ),
+    ]
+
+
+def _engine_errors(name: str) -> Iterator[tuple[str, str]]:
+    from .later.engines import get_engine
+
+    hint = 'Set it to "tasks", "celery" or the path of an engine of your own.'
+    try:
+        engine = get_engine(name)
+    except Exception as error:  # noqa: BLE001 (whatever a project's class raises)
+        text = str(error).partition("\nDocs: ")[0]
+        yield f"Webhooks can't use the engine {name!r} in WEBHOOK_LATER: {text}", hint
+    else:
+        if not engine.carries_webhooks:
+            text = f"The engine {name!r} in WEBHOOK_LATER has no method enqueue_webhook()."
+            yield text, hint
+
+
+def _storage_errors() -> Iterator[tuple[str, str]]:
+    from .later.storage import why_public
+
+    alias = get_anymail_setting("webhook_later_storage", default=None)
+    if alias is None:
+        return
+    try:
+        reason = why_public(alias)
+    except InvalidStorageError:
+        text = f"WEBHOOK_LATER_STORAGE is {alias!r}, but there is no such alias in STORAGES."
+        hint = "Webhook calls that are large are refused, and those that fail are lost."
+        yield text, hint
+    else:
+        if reason:
+            text = f"WEBHOOK_LATER_STORAGE is {alias!r}, but others may read what is there: "
+            hint = "Use a storage of its own. If nobody else can read it, silence this check."
+            yield text + f"{reason}.", hint
+
+
+def _storage_warnings() -> Iterator[tuple[str, str]]:
+    if get_anymail_setting("webhook_later_storage", default=None) is None:
+        text = (
+            "There is WEBHOOK_LATER, but no WEBHOOK_LATER_STORAGE: webhook calls that are too "
+            "large for a queue are refused, and there is no place for those that fail for a day."
+        )
+        hint = "Set it to an alias of STORAGES whose files nobody can read by URL."
+        yield text, hint
+
+
+def _repetitions() -> Iterator[tuple[str, str]]:
+    from .webhooks.dedupe import DEFAULT_SECONDS
+
+    if get_anymail_setting("webhook_dedupe_cache", default=None) is None:
+        text = (
+            "There is WEBHOOK_LATER, but no WEBHOOK_DEDUPE_CACHE: queues can give a job to a "
+            "worker twice, and then its events are handled twice."
+        )
+        yield text, "Set it to a cache that all processes share."
+    elif get_anymail_setting("webhook_dedupe_seconds", default=DEFAULT_SECONDS) < _DAY:
+        text = (
+            "With WEBHOOK_LATER, WEBHOOK_DEDUPE_SECONDS of less than a day is too little: workers "
+            "don't handle what is older."
+        )
+        yield text, "Remove it, for three days."
+
+
 def check_ignored_mailers(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
@@ -367,12 +454,13 @@ def _url_patterns(patterns: Iterable[Any], prefix: str = "/") -> Iterator[tuple[
 
 def _view_if_open(callback: Any) -> AnymailCoreWebhookView | None:
     """Return the view for a call, if that is a webhook which anyone could call."""
-    load = getattr(callback, "load_anymail_view", None)
+    from .urls import loaded_view
+
     try:
         with warnings.catch_warnings():
             # Views issue them about the same thing, for each call.
             warnings.simplefilter("ignore")
-            view_function = callback if load is None else load()
+            view_function = loaded_view(callback)
             # Without it, there can't be a subclass.
             base = sys.modules.get("anymail.webhooks.base")
             view_class: Any = getattr(view_function, "view_class", object)

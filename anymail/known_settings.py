@@ -93,11 +93,15 @@ def _without_provider() -> list[KnownSetting]:
     from .webhooks.base import AnymailBaseWebhookView
     from .webhooks.dedupe import HandledEvents
     from .webhooks.downloads import Downloads
+    from .webhooks.kept import CallStorage
 
     classes: list[tuple[Use, type]] = [
         ("sending", AnymailRequestsBackend),
         *(("sending", cls) for cls in (Memory, Ledger)),
-        *(("webhooks", cls) for cls in (AnymailBaseWebhookView, HandledEvents, Downloads)),
+        *(
+            ("webhooks", cls)
+            for cls in (AnymailBaseWebhookView, CallStorage, HandledEvents, Downloads)
+        ),
     ]
     return _known(
         (item.full_name(cls), use, item)

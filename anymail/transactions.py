@@ -67,6 +67,16 @@ def databases_to_begin(request: HttpRequest | None) -> list[str]:
     ]
 
 
+def databases_of_django(view: object) -> list[str]:
+    """Return the databases in whose transactions Django calls a view function."""
+    exempt = getattr(view, "_non_atomic_requests", ())
+    return [
+        alias
+        for alias, database in connections.settings.items()
+        if database["ATOMIC_REQUESTS"] and alias not in exempt
+    ]
+
+
 def atomic(databases: Iterable[str]) -> ExitStack:
     """Return a context manager with a transaction in each of the databases."""
     with ExitStack() as stack:

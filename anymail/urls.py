@@ -36,8 +36,14 @@ def _view_on_first_request(view_path: str) -> View:
         return load()(request, *args, **kwargs)
 
     view.__name__ = view.__qualname__ = class_name
-    view.load_anymail_view = load  # type: ignore[attr-defined]  # for a system check
+    view.load_anymail_view = load  # type: ignore[attr-defined]  # for loaded_view()
     return mark_as_webhook(view)
+
+
+def loaded_view(view: Any) -> Any:
+    """Return the view function that a URL pattern's view calls, which can be itself."""
+    load = getattr(view, "load_anymail_view", None)
+    return view if load is None else load()
 
 
 def _pattern(webhook: Webhook) -> URLPattern:

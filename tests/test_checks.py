@@ -28,6 +28,7 @@ from anymail.checks import (
     check_open_webhooks,
     check_repeated_calls,
     check_unknown_settings,
+    check_webhook_later,
     check_webhook_secret,
     get_configured_email_backends,
 )
@@ -156,6 +157,79 @@ class RepeatedCallsTests(SimpleTestCase):
         params = {"config": {"retries": {"mode": "adaptive"}}}
         with use_mailers(default={}, own={"OPTIONS": {"client_params": params}}):
             self.assertEqual(self.found(), ["MAILERS['own']['OPTIONS']['client_params']"])
+
+
+class EngineWithoutWebhooks:
+    def enqueue(self, job: str, **kwargs: Any) -> None:
+        pass
+
+
+class WebhookLaterTests(SimpleTestCase):
+    FILES = "django.core.files.storage.FileSystemStorage"
+    STORAGES = {
+        "default": {"BACKEND": FILES},
+        "calls": {"BACKEND": FILES, "OPTIONS": {"location": "/srv/calls"}},
+        "in media": {"BACKEND": FILES, "OPTIONS": {"location": "/srv/media/calls"}},
+        "with URLs": {"BACKEND": FILES, "OPTIONS": {"location": "/srv", "base_url": "/files/"}},
+        "not files": {"BACKEND": "django.core.files.storage.Storage"},
+        "in memory": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    }
+    RIGHT = {
+        "WEBHOOK_LATER": "tests.webhooks.harness.Queue",
+        "WEBHOOK_LATER_STORAGE": "calls",
+        "WEBHOOK_DEDUPE_CACHE": "events",
+    }
+
+    def found(self, debug: bool = False, **changes: Any) -> list[Any]:
+        with override_settings(
+            STORAGES=self.STORAGES,
+            MEDIA_ROOT="/srv/media",
+            DEBUG=debug,
+            ANYMAIL={**self.RIGHT, **changes},
+        ):
+            return check_webhook_later(None)
+
+    def test_nothing_to_report(self):
+        self.assertEqual(check_webhook_later(None), [])
+        self.assertEqual(self.found(), [])
+        self.assertEqual(self.found(WEBHOOK_LATER_STORAGE="not files"), [])
+        for changes in ({"debug": True}, {"WEBHOOK_LATER": "inline"}):
+            changes |= {"WEBHOOK_LATER_STORAGE": None, "WEBHOOK_DEDUPE_CACHE": None}
+            self.assertEqual(self.found(**changes), [])
+
+    def test_unusable(self):
+        for setting, value, text in (
+            ("WEBHOOK_LATER", "unknown", "no engine 'unknown'"),
+            ("WEBHOOK_LATER", "no.such.engine", "Could not find"),
+            ("WEBHOOK_LATER", "tests.test_checks.EngineWithoutWebhooks", "enqueue_webhook"),
+            ("WEBHOOK_LATER_STORAGE", "unknown", "no such alias"),
+            ("WEBHOOK_LATER_STORAGE", "default", "other files"),
+            ("WEBHOOK_LATER_STORAGE", "in media", "MEDIA_ROOT"),
+            ("WEBHOOK_LATER_STORAGE", "with URLs", "URLs"),
+            ("WEBHOOK_LATER_STORAGE", "in memory", "URLs"),
+        ):
+            with self.subTest(setting, value=value):
+                [error] = self.found(**{setting: value})
+                self.assertEqual((error.id, error.level), ("anymail.E016", checks.ERROR))
+                self.assertIn(text, error.msg)
+                self.assertIn(setting, error.msg)
+                self.assertIn("webhooks_later", error.hint)
+
+    def test_engine_that_is_not_installed(self):
+        with mock.patch.dict(sys.modules, {"celery": None}):
+            [error] = self.found(WEBHOOK_LATER="celery")
+        self.assertIn("celery", error.msg)
+
+    def test_what_can_be_lost_or_repeated(self):
+        for changes, text in (
+            ({"WEBHOOK_LATER_STORAGE": None}, "no place for those that fail"),
+            ({"WEBHOOK_DEDUPE_CACHE": None}, "handled twice"),
+            ({"WEBHOOK_DEDUPE_SECONDS": 3600}, "less than a day"),
+        ):
+            with self.subTest(changes):
+                [warning] = self.found(**changes)
+                self.assertEqual((warning.id, warning.level), ("anymail.W016", checks.WARNING))
+                self.assertIn(text, warning.msg)
 
 
 class SharedCacheTests(SimpleTestCase):

@@ -46,7 +46,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.checks": {
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
         *("check_ignored_mailers", "check_mailers", "check_unknown_settings"),
-        *("check_sandbox", "check_webhook_secret"),
+        *("check_sandbox", "check_webhook_later", "check_webhook_secret"),
         *("check_dedupe_cache", "check_delivery_cache", "check_repeated_calls"),
         "get_configured_email_backends",
     },
@@ -107,7 +107,7 @@ DEFINED: dict[str, set[str]] = {
         *("EventType", "RejectReason", "inbound", "post_send", "pre_send", "send_failed"),
         "tracking",
     },
-    "anymail.urls": {"View", "WEBHOOKS", "app_name", "urlpatterns"},
+    "anymail.urls": {"View", "WEBHOOKS", "app_name", "loaded_view", "urlpatterns"},
     "anymail.utils": {"BASIC_NUMERIC_TYPES"},  # the others are in test_utils.py
     "anymail.webhooks": set(),
     "anymail.webhooks.base": {
@@ -279,6 +279,7 @@ MEMBERS: dict[str, set[str]] = {
         *("convert", "decode", "event_id_is_unique", "is_protected", "load_signature_keys"),
         "send_events",
         *("signature_keys", "signature_option", "signature_setting"),
+        *("headers_for_worker", "is_about_webhook", "later", "when_handled"),
         *("require_webhook_auth", "webhook_isolate_events", "webhook_max_age"),
     },
     "anymail.webhooks.base:AnymailBasicAuthMixin": {

@@ -60,6 +60,14 @@ class Engine:
     runs_at_once = False
     """Whether to enqueue is to run the job, and raises what comes of that."""
 
+    keeps_failures = False
+    """Whether a job that has raised an exception can be found there, as a failed one."""
+
+    @property
+    def carries_webhooks(self) -> bool:
+        """Whether there is ``enqueue_webhook``."""
+        return type(self).enqueue_webhook is not Engine.enqueue_webhook
+
     @property
     def database(self) -> str | None:
         """The alias of the database that has the jobs in it, if one of the project's does.
@@ -100,6 +108,8 @@ class InlineEngine(Engine):
 
 class TasksEngine(Engine):
     """Django's tasks, with the backend that ``tasks_backend`` names in TASKS."""
+
+    keeps_failures = True
 
     def __init__(self, tasks_backend: str = "default") -> None:
         self.alias = tasks_backend
@@ -194,7 +204,7 @@ class ForeignEngine(Engine):
     def __init__(self, engine: Any, name: str) -> None:
         self._engine = engine
         self._name = name
-        for attribute in ("can_wait", "longest_wait", "may_hang", "runs_at_once"):
+        for attribute in ("can_wait", "keeps_failures", "longest_wait", "may_hang", "runs_at_once"):
             setattr(self, attribute, getattr(engine, attribute, getattr(self, attribute)))
         if not callable(getattr(engine, "enqueue", None)):
             raise AnymailConfigurationError(
@@ -208,8 +218,12 @@ class ForeignEngine(Engine):
     def enqueue(self, job: str, *, queue: str | None, at: datetime | None) -> None:
         self._engine.enqueue(job, queue=queue, at=at)
 
+    @property
+    def carries_webhooks(self) -> bool:
+        return callable(getattr(self._engine, "enqueue_webhook", None))
+
     def enqueue_webhook(self, job: str, *, queue: str | None, at: datetime | None) -> None:
-        if not callable(getattr(self._engine, "enqueue_webhook", None)):
+        if not self.carries_webhooks:
             raise AnymailConfigurationError(
                 f"Engine {self._name!r} can't carry calls of webhooks: it has no method "
                 "'enqueue_webhook'.",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+from django.conf import DEFAULT_STORAGE_ALIAS, STATICFILES_STORAGE_ALIAS, settings
 from django.core.files.base import ContentFile
-from django.core.files.storage import Storage, storages
+from django.core.files.storage import FileSystemStorage, Storage, storages
 
 from .job import JobRefused, read_job, sign_job
 
@@ -65,6 +67,29 @@ def delete_job(job: str, *, salt: str) -> None:
 
 def _file_of(job: str, salt: str) -> Any:
     return read_job(job, salt=salt).get("file")
+
+
+def why_public(alias: str) -> str | None:
+    """Return why others may be able to read the files in a storage; None if nothing tells of that.
+
+    ``alias`` is one of Django's STORAGES. Raises InvalidStorageError if there is none.
+    """
+    store = storages[alias]
+    if alias in (DEFAULT_STORAGE_ALIAS, STATICFILES_STORAGE_ALIAS):
+        return "it has other files in it, which sites show"
+    if isinstance(store, FileSystemStorage):
+        for name in ("MEDIA_ROOT", "STATIC_ROOT"):
+            root = getattr(settings, name)
+            if root and Path(store.location).is_relative_to(Path(root).absolute()):
+                return f"its files are in {name}"
+        # By default, that is MEDIA_URL, wherever the files are.
+        has_own_url = getattr(store, "_base_url", None) is not None
+        return "its files have URLs" if has_own_url else None
+    try:
+        store.url("a")
+    except Exception:  # noqa: BLE001 (most have none)
+        return None
+    return "its files have URLs"
 
 
 def left_files(storage: str, now: float) -> Iterator[str]:

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from django.dispatch import Signal
@@ -29,7 +29,7 @@ from ..exceptions import AnymailInsecureWebhookWarning, AnymailWebhookValidation
 from ..http import get_request_basic_auth
 from ..methods import collect_all_methods
 from ..signals import AnymailEvent, inbound
-from ..transactions import atomic, databases_to_begin, mark_as_webhook
+from ..transactions import atomic, call_when_committed, databases_to_begin, mark_as_webhook
 from .dedupe import LEASE_SECONDS, EventInProgress, HandledEvents
 from .keys import SigningKeys
 from .signatures import matches_any
@@ -74,6 +74,10 @@ class AnymailCoreWebhookView(View):
     event_id_is_unique = True
     """Whether each event has an id of its own. False if events of one call share it."""
 
+    headers_for_worker: Sequence[str] = ()
+    """The headers that parse_events() looks at, beside Content-Type. (With WEBHOOK_LATER, a worker
+    parses the events of a call that has been validated; it gets no other headers.)"""
+
     require_webhook_auth: bool = setting(
         "Whether webhooks that anyone could call refuse all calls. New projects should "
         "set it to ``True``.",
@@ -97,6 +101,18 @@ class AnymailCoreWebhookView(View):
         default=False,
         options=(),
     )
+    later: Any = setting(
+        "Has workers handle the calls of webhooks, which answer as soon as the call is in a queue: "
+        '``"tasks"``, ``"celery"``, or the path of an engine. See :doc:`webhooks_later`.',
+        name="webhook_later",
+        general=True,
+        default=None,
+        default_text="webhooks handle their calls themselves",
+        options=("later",),
+    )
+
+    when_handled: Callable[[AnymailEvent], object] | None = None
+    """Called for each event that receivers have handled, once that is committed."""
 
     def __init__(self, **kwargs: Any) -> None:
         read_settings(self, kwargs)
@@ -164,6 +180,13 @@ class AnymailCoreWebhookView(View):
         """Return the normalized events in the call: decode() and convert(). Raises what they do."""
         return [event for data in self.decode(request) for event in self.convert(data)]
 
+    def is_about_webhook(self, request: HttpRequest) -> bool:
+        """Tell whether a valid call is about the webhook itself, such as a test of its URL.
+
+        It has no events then, and is never left to a worker.
+        """
+        return False
+
     @property
     def is_protected(self) -> bool:
         """Whether there is anything to tell the provider's calls from others': a key or secret."""
@@ -206,16 +229,20 @@ class AnymailCoreWebhookView(View):
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Send a signal for each event in the call, and answer 200.
 
-        See send_events for what happens if a receiver raises an exception.
+        See send_events for what happens if a receiver raises an exception. With the setting
+        WEBHOOK_LATER, a worker does it, and the answer is 503 if the call can't be left to one.
         """
         if not self.is_protected and self.require_webhook_auth:
             _log_unprotected(f"{type(self).__module__}.{type(self).__qualname__}", self.esp_name)
             return HttpResponseForbidden()
         # Error reports show nothing of the body, whichever receiver fails.
         request.sensitive_post_parameters = "__ALL__"  # type: ignore[attr-defined]
-        events = self._get_events(request)
         try:
-            self.send_events(events)
+            if self.later is not None:
+                from .later import hand_over
+
+                return hand_over(self, request)
+            self.send_events(self._get_events(request))
         except EventInProgress:
             # It is not certain that the other call succeeds. Have the provider ask again.
             return HttpResponse(status=503, headers={"Retry-After": str(LEASE_SECONDS)})
@@ -281,6 +308,8 @@ class AnymailCoreWebhookView(View):
                 for event, claim in claims:
                     self.signal.send(sender=self.__class__, event=event, esp_name=self.esp_name)
                     handled.finish(claim)
+                    if self.when_handled is not None:
+                        call_when_committed(partial(self.when_handled, event))
 
 
 class AnymailBasicAuthMixin(AnymailCoreWebhookView):

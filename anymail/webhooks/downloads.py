@@ -97,7 +97,8 @@ class Downloads:
     )
     max_bytes: int | None = setting(
         "Limit of what is downloaded for one received message, where the provider's "
-        "webhook only refers to it; ``None`` for no limit.",
+        "webhook only refers to it; ``None`` for no limit. With :setting:`WEBHOOK_LATER`, also of "
+        "a call with a message in a form.",
         name="inbound_max_bytes",
         general=True,
         default=DEFAULT_MAX_BYTES,

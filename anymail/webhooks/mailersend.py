@@ -108,6 +108,9 @@ class MailerSendBaseWebhookView(AnymailBaseWebhookView):
             f"(check Anymail {self.signature_setting} setting)"
         )
 
+    def is_about_webhook(self, request: HttpRequest) -> bool:
+        return _is_test(json_object(request, self.esp_name))
+
     def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         esp_event = json_object(request, self.esp_name)
         return [] if _is_test(esp_event) else [esp_event]

@@ -133,6 +133,10 @@ class MandrillCombinedWebhookView(MandrillSignatureMixin, AnymailBaseWebhookView
     esp_name = "Mandrill"
     signal = tracking
 
+    def is_about_webhook(self, request: HttpRequest) -> bool:
+        # That's how Mandrill tries the URL.
+        return form_data(request, self.esp_name).get("mandrill_events") == "[]"
+
     def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         text = form_data(request, self.esp_name).get("mandrill_events")
         if text is None:

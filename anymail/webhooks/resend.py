@@ -101,6 +101,11 @@ SUPPRESSION_REASONS = {
 
 RECEIVED = "email.received"
 
+# Names of the headers with id, timestamp and signature of a call: Svix has two for each.
+SVIX_HEADERS, UNBRANDED_HEADERS = (
+    (f"{prefix}-id", f"{prefix}-timestamp", f"{prefix}-signature") for prefix in ("svix", "webhook")
+)
+
 SVIX_KEY_PREFIX = "whsec_"
 SIGNATURE_VERSION = "v1"
 SIGNATURE_TOLERANCE = 5 * 60
@@ -122,6 +127,7 @@ class SvixWebhookValidationMixin(AnymailBaseWebhookView):
     can be a list of several secrets that are valid; in instances, the attribute is the first."""
 
     signature_keys: SharedKeys | None
+    headers_for_worker = (*SVIX_HEADERS, *UNBRANDED_HEADERS)
 
     @property
     def signature_option(self) -> str:  # type: ignore[override]
@@ -182,16 +188,11 @@ def _decode_secret(secret: Any, setting: str) -> bytes:
 def _svix_headers(request: HttpRequest) -> tuple[str | None, str | None, str | None]:
     """Return id, timestamp and signature of a call.
 
-    Svix has two names for these headers. They count only if they are complete: what is not
-    signed must not take the place of what is.
+    They count only if they are complete: what is not signed must not take the place of what is.
     """
     branded, unbranded = (
-        (
-            request.headers.get(f"{prefix}-id"),
-            request.headers.get(f"{prefix}-timestamp"),
-            request.headers.get(f"{prefix}-signature"),
-        )
-        for prefix in ("svix", "webhook")
+        (request.headers.get(id_), request.headers.get(timestamp), request.headers.get(signature))
+        for id_, timestamp, signature in (SVIX_HEADERS, UNBRANDED_HEADERS)
     )
     return unbranded if all(unbranded) and not all(branded) else branded
 

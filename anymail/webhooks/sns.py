@@ -188,6 +188,10 @@ class SNSBaseWebhookView(AnymailBaseWebhookView):
             request._sns_message = message  # type: ignore[attr-defined]
         return message
 
+    def is_about_webhook(self, request: HttpRequest) -> bool:
+        message = self._parse_sns_message(request)
+        return message["Type"] != NOTIFICATION or as_word(message.get("Message")) in self.not_events
+
     def decode(self, request: HttpRequest) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Return what the provider has published, and the SNS message that it came in."""
         message = self._parse_sns_message(request)

@@ -100,11 +100,17 @@ BOUNCE_EVENT_TYPES = {
 # The class of an event from SparkPost's inbound webhook
 RELAY_MESSAGE = "relay_message"
 
+# More than the call that tests a URL has.
+_MAX_TEST_BYTES = 100
+
 
 class SparkPostBaseWebhookView(AnymailBaseWebhookView):
     """Unwraps the events in a call of either SparkPost webhook."""
 
     esp_name = "SparkPost"
+
+    def is_about_webhook(self, request: HttpRequest) -> bool:
+        return len(request.body) < _MAX_TEST_BYTES and not self.decode(request)
 
     def decode(self, request: HttpRequest) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         events = []

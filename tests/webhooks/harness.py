@@ -33,7 +33,9 @@ from django.utils.module_loading import import_string
 from anymail import exceptions, signals
 from anymail.addresses import parse_single_address
 from anymail.exceptions import AnymailInvalidAddress
+from anymail.later.engines import Engine
 from anymail.signals import AnymailInboundEvent, AnymailTrackingEvent, EventType, RejectReason
+from anymail.urls import loaded_view
 from anymail.webhooks.base import AnymailCoreWebhookView
 from anymail.webhooks.forms import Form
 
@@ -309,6 +311,20 @@ def _constants(cls: type) -> set[str]:
     return {value for name, value in vars(cls).items() if name.isupper()}
 
 
+class Queue(Engine):
+    """Keeps jobs for a test that is the worker."""
+
+    may_hang = False
+    jobs: list[tuple[str, datetime | None]] = []
+    error: Exception | None = None
+    """What it raises in place of taking a job."""
+
+    def enqueue_webhook(self, job: str, *, queue: str | None, at: datetime | None) -> None:
+        if self.error is not None:
+            raise self.error
+        self.jobs.append((job, at))
+
+
 # ---------------------------------------------------------------------------------------------
 # Fixture pairs
 # ---------------------------------------------------------------------------------------------
@@ -506,9 +522,7 @@ class FixtureTestCase(WebhookTestCase):
 
         (Views of other packages can do both in parse_events.)
         """
-        view_function = resolve(call.path).func
-        if hasattr(view_function, "load_anymail_view"):
-            view_function = view_function.load_anymail_view()
+        view_function = loaded_view(resolve(call.path).func)
         view_class = getattr(view_function, "view_class", AnymailCoreWebhookView)
         if view_class.decode is AnymailCoreWebhookView.decode:
             return

@@ -32,18 +32,22 @@ def _make_test(fixture: Fixture) -> Any:
     return test
 
 
-def _make_test_case(esp: str) -> type[FixtureTestCase]:
+def make_test_cases(base: type[FixtureTestCase], module: str) -> dict[str, type[FixtureTestCase]]:
+    """Return a test case for each provider, by its name, with a test for each fixture."""
+    return {
+        test_case.__name__: test_case for test_case in (_make(base, module, esp) for esp in CASES)
+    }
+
+
+def _make(base: type[FixtureTestCase], module: str, esp: str) -> type[FixtureTestCase]:
     tests = {}
     for fixture in find_fixtures(esp):
         name = re.sub(r"\W", "_", fixture.name)
         tests[f"test_{fixture.kind}_{name}"] = _make_test(fixture)
     class_name = "".join(map(str.capitalize, esp.split("_"))) + "FixtureTests"
-    test_case = type(class_name, (FixtureTestCase,), {**tests, "__module__": __name__})
+    test_case = type(class_name, (base,), {**tests, "__module__": module})
     return skip_without(*CASES[esp].packages)(test_case)
 
 
 # For example: runtests.py tests.webhooks.test_fixtures.MailgunFixtureTests
-for _esp in CASES:
-    _test_case = _make_test_case(_esp)
-    globals()[_test_case.__name__] = _test_case
-del _test_case
+globals().update(make_test_cases(FixtureTestCase, __name__))

@@ -20,9 +20,11 @@ from django.urls import get_resolver, path
 from anymail.signals import AnymailTrackingEvent, tracking
 from anymail.transactions import atomic, call_when_committed
 from anymail.webhooks import dedupe
+from anymail.webhooks.later import handle_webhook
 from tests.postgresql import postgresql_server
 from tests.utils import skip_without
 
+from .harness import Queue
 from .test_trust import CACHES, View
 
 DATABASE, OTHER_DATABASE = "receivers", "other"
@@ -247,6 +249,32 @@ class Transactions(SimpleTestCase):
                 while_parsing, while_handling = expected
                 self.assertEqual(is_atomic_while_parsing, [while_parsing])
                 self.assertEqual(self.is_atomic, [while_handling] * 3)
+
+    def test_worker(self):
+        """What a worker handles is as if the view had; nothing of it is in the view."""
+        for way in WAYS:
+            for dedupe_cache in (None, "default"):
+                settings = {
+                    "WEBHOOK_LATER": "tests.webhooks.harness.Queue",
+                    "WEBHOOK_DEDUPE_CACHE": dedupe_cache,
+                    "WEBHOOK_ISOLATE_EVENTS": way[1],
+                }
+                for fail in (self.raise_error, self.violate_constraint, self.violate_deferred):
+                    with self.each(way, fail), self.configured(atomic=way[0], **settings):
+                        self.assertEqual(self.post(), 200)
+                        self.assertEqual(self.is_atomic, [])
+                        self.work()
+                        self.assertEqual(set(self.is_atomic), {way[0]})
+                        self.assertEqual(self.handled(), HANDLED_BEFORE_RETRY[way])
+                        self.fail_for_2 = None
+                        self.work()
+                        self.assertEqual(self.handled(), ["1", "2", "3"])
+
+    def work(self):
+        job, at = Queue.jobs.pop()
+        now = at.timestamp() if at else time.time()
+        with patch("time.time", lambda: now):
+            handle_webhook(job, engine=Queue())
 
     def test_anymail_urls(self):
         """Also where a view's module is not imported before the first call"""
