@@ -242,7 +242,7 @@ def check_webhook_secret(
 def check_webhook_later(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Report a WEBHOOK_LATER with which calls are refused, or lost. (anymail.E016, anymail.W016)"""
+    """Report a WEBHOOK_LATER with which calls are refused, or lost. (anymail.E020, anymail.W020)"""
     name = get_anymail_setting("webhook_later", default=None)
     if name is None:
         return []
@@ -250,11 +250,11 @@ def check_webhook_later(
     warned = [] if settings.DEBUG or name == "inline" else [*_storage_warnings(), *_repetitions()]
     return [
         *(
-            Error(text, hint=with_docs(hint, _LATER_DOCS), id="anymail.E016")
+            Error(text, hint=with_docs(hint, _LATER_DOCS), id="anymail.E020")
             for text, hint in errors
         ),
         *(
-            checks.Warning(text, hint=with_docs(hint, _LATER_DOCS), id="anymail.W016")
+            checks.Warning(text, hint=with_docs(hint, _LATER_DOCS), id="anymail.W020")
             for text, hint in warned
         ),
     ]

@@ -210,7 +210,7 @@ class WebhookLaterTests(SimpleTestCase):
         ):
             with self.subTest(setting, value=value):
                 [error] = self.found(**{setting: value})
-                self.assertEqual((error.id, error.level), ("anymail.E016", checks.ERROR))
+                self.assertEqual((error.id, error.level), ("anymail.E020", checks.ERROR))
                 self.assertIn(text, error.msg)
                 self.assertIn(setting, error.msg)
                 self.assertIn("webhooks_later", error.hint)
@@ -228,7 +228,7 @@ class WebhookLaterTests(SimpleTestCase):
         ):
             with self.subTest(changes):
                 [warning] = self.found(**changes)
-                self.assertEqual((warning.id, warning.level), ("anymail.W016", checks.WARNING))
+                self.assertEqual((warning.id, warning.level), ("anymail.W020", checks.WARNING))
                 self.assertIn(text, warning.msg)
 
 
