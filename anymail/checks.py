@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
-from django.core.cache import BaseCache, InvalidCacheBackendError, caches
-from django.core.cache.backends.db import DatabaseCache
-from django.core.cache.backends.dummy import DummyCache
-from django.core.cache.backends.filebased import FileBasedCache
-from django.core.cache.backends.locmem import LocMemCache
+from django.core.cache import InvalidCacheBackendError, caches
 from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import InvalidStorageError
@@ -28,6 +24,7 @@ from .conf import (
     sandbox_url,
     setting_name,
 )
+from .delivery.memory import why_not_shared
 from .diagnosis import (
     DJANGO_HAS_MAILERS,
     beside_sandbox,
@@ -45,9 +42,6 @@ if TYPE_CHECKING:
 _DAY = 24 * 60 * 60
 
 _LATER_DOCS = "webhooks_later"
-
-_MANY_ENTRIES = 10_000
-"""The least that a cache must have room for to remember events for days."""
 
 
 def check_deprecated_settings(
@@ -180,7 +174,7 @@ def _check_cache(name: str, purpose: str, *, number: str, docs: str) -> list[Che
     if alias is None:
         return []
     try:
-        problem = _why_it_cannot_tell(caches[alias])
+        problem = why_not_shared(caches[alias])
     except InvalidCacheBackendError:
         text = f"{setting} is {alias!r}, but there is no such cache in CACHES."
         hint = "Set it to the name of one that all of your processes share."
@@ -196,19 +190,6 @@ def _check_cache(name: str, purpose: str, *, number: str, docs: str) -> list[Che
             id=f"anymail.W{number}",
         )
     ]
-
-
-def _why_it_cannot_tell(cache: BaseCache) -> str | None:
-    """Return why processes can't learn from a cache what the others have done; None if they can."""
-    if isinstance(cache, DummyCache):
-        return "it keeps nothing"
-    if isinstance(cache, LocMemCache):
-        return "each process has one of its own"
-    if isinstance(cache, FileBasedCache):
-        return "two processes can both add the same key"
-    if isinstance(cache, DatabaseCache) and cache._max_entries < _MANY_ENTRIES:
-        return f"it drops entries beyond its MAX_ENTRIES, {cache._max_entries}"
-    return None
 
 
 def check_unknown_settings(

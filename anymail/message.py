@@ -35,6 +35,7 @@ ANYMAIL_STATUSES = [
     "rejected",  # the recipient is on a suppression list
     "failed",  # the attempt failed for another reason
     "unknown",  # anything else
+    "later",  # it waits for a worker that hands it to the provider
 ]
 """What can become of a message for one of its recipients when it is handed to the provider."""
 
@@ -64,6 +65,9 @@ class AnymailMessageMixin(EmailMessage):
     UNSET, the default, leaves the choice to SEND_DEFAULTS and then to the provider; None
     overrides SEND_DEFAULTS.
     """
+
+    anymail_job_id: str | None = None
+    """The id of its job, where a worker sends it: its ``message_id`` when it was queued."""
 
     def __init__(
         self,
@@ -110,6 +114,17 @@ class AnymailMessageMixin(EmailMessage):
         if is_bytes and "charset" in str(mimetype).lower():
             content = Attachment((filename, content, mimetype)).content
         super().attach(filename, content, mimetype)
+
+    def send_later(
+        self,
+        using: str | None = None,
+        at: datetime | date | float | None = None,
+        queue: str | None = None,
+    ) -> int:
+        """Have a worker send the message. See :func:`anymail.later.send_later`."""
+        from .later import send_later
+
+        return send_later(self, using=using, at=at, queue=queue)
 
     def attach_inline_image_file(
         self,

@@ -87,20 +87,32 @@ def atomic(databases: Iterable[str]) -> ExitStack:
 
 def is_in_transaction() -> bool:
     """Tell whether what was done up to now can still be rolled back."""
-    return any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
+    return bool(open_transactions())
 
 
-def call_when_committed(function: Callable[[], object]) -> None:
-    """Call a function when what was done up to now can't be rolled back any more.
-
-    That is at once without transactions. It's never called if one of them is rolled back, or if
-    what the project has given to ``transaction.on_commit`` before raises an exception.
-    """
-    uncommitted = {
+def open_transactions() -> list[str]:
+    """Return the databases in which what is done now can still be rolled back."""
+    return [
         connection.alias
         for connection in connections.all(initialized_only=True)
         if connection.in_atomic_block
-    }
+    ]
+
+
+def call_when_committed(
+    function: Callable[[], object],
+    databases: Iterable[str] | None = None,
+    *,
+    robust: bool = False,
+) -> None:
+    """Call a function when what was done up to now can't be rolled back any more.
+
+    In some databases; by default, in all that have transactions. That is at once without
+    transactions. It's never called if one of them is rolled back, or if what the project has given
+    to ``transaction.on_commit`` before raises an exception. ``robust`` says that an exception of
+    the function's is only logged if it's called later.
+    """
+    uncommitted = set(open_transactions() if databases is None else databases)
 
     def call_if_last(alias: str) -> None:
         uncommitted.discard(alias)
@@ -110,4 +122,4 @@ def call_when_committed(function: Callable[[], object]) -> None:
     if not uncommitted:
         function()
     for alias in list(uncommitted):
-        transaction.on_commit(partial(call_if_last, alias), using=alias)
+        transaction.on_commit(partial(call_if_last, alias), using=alias, robust=robust)

@@ -22,7 +22,7 @@ SHARED = {
 }
 
 # Backends that send with others.
-STRATEGIES = {"failover", "mailers", "routed", "weighted"}
+STRATEGIES = {"failover", "later", "mailers", "routed", "weighted"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:

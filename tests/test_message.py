@@ -321,7 +321,8 @@ class AnymailRecipientStatusTests(SimpleTestCase):
 
     def test_statuses(self):
         self.assertEqual(
-            ANYMAIL_STATUSES, ["sent", "queued", "invalid", "rejected", "failed", "unknown"]
+            ANYMAIL_STATUSES,
+            ["sent", "queued", "invalid", "rejected", "failed", "unknown", "later"],
         )
         for status in [*ANYMAIL_STATUSES, None]:
             self.assertEqual(AnymailRecipientStatus("id", status).status, status)

@@ -41,7 +41,8 @@ DEFINED: dict[str, set[str]] = {
         *("AnymailRequestsBackend", "DEFAULT_TIMEOUT", "RequestsPayload"),
     },
     "anymail.backends.console": {"EmailBackend"},
-    **{f"anymail.backends.{name}": {"EmailBackend"} for name in STRATEGIES},
+    **{f"anymail.backends.{name}": {"EmailBackend"} for name in STRATEGIES - {"later"}},
+    "anymail.backends.later": {"EmailBackend", "later_mailers", "logger"},
     "anymail.backends.test": {"EmailBackend", "TestPayload"},
     "anymail.checks": {
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
@@ -87,6 +88,11 @@ DEFINED: dict[str, set[str]] = {
         *("AnymailInboundMessage", "CHUNK_SIZE", "DEFAULT_ATTACHMENT_NAME", "DEFAULT_CONTENT_TYPE"),
         *("MAX_ADDRESSES", "MAX_HEADERS", "MAX_HEADERS_LENGTH", "MAX_HEADER_LENGTH"),
         *("MAX_NESTING", "MAX_PARTS"),
+    },
+    "anymail.later": {"send_later"},
+    "anymail.later.worker": {
+        *("AGAIN_SECONDS", "ENQUEUE_SECONDS", "JobAttempt", "State", "Work", "deliver", "logger"),
+        *("first_state", "job_message", "ledger_alias", "perform"),
     },
     "anymail.later.engines": {
         *("Engine", "TasksEngine", "CeleryEngine", "InlineEngine", "as_engine", "get_engine"),
@@ -143,9 +149,11 @@ INTERNAL = {
         "anymail.delivery.rate",
         "anymail.delivery.snapshot",
         "anymail.delivery.strategy",
-        "anymail.later",
         "anymail.later.celery",
+        "anymail.later.executions",
         "anymail.later.job",
+        "anymail.later.mail",
+        "anymail.later.send",
         "anymail.later.storage",
         "anymail.sending",
         "anymail.sending.attributes",
@@ -165,7 +173,7 @@ INTERNAL = {
     ),
 }
 # Packages that only import their names from modules of their own.
-PACKAGES = {"anymail", "anymail.inbound"}
+PACKAGES = {"anymail", "anymail.inbound", "anymail.later"}
 INTERNAL |= {f"anymail.webhooks.{name}" for name in SHARED["webhooks"] - {"base"}}
 
 # Names that modules do not define, but that are imported from them.
@@ -268,7 +276,8 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.exceptions:AnymailAPIError": {"esp_message", "handed_over"},
     "anymail.message:AnymailMessageMixin": {
-        *("attach", "attach_inline_image", "attach_inline_image_file"),
+        *("anymail_job_id", "attach", "attach_inline_image", "attach_inline_image_file"),
+        "send_later",
     },
     "anymail.message:AnymailStatus": {
         *("attempts", "is_accepted", "mailer", "may_be_accepted", "set_recipient_status"),

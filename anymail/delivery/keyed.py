@@ -30,16 +30,24 @@ _SOMEBODY_ELSE = "somebody else is sending the message with this key"
 class SendingOnce:
     """The right to send a message with a key, and what is noted about it.
 
-    ``duplicates`` says whether it may be given to another provider although its outcome is unclear.
+    ``duplicates`` says whether it may be given to another provider although its outcome is unclear;
+    ``remember_longer`` how many seconds to remember that, in addition to SEND_DEDUPE_SECONDS.
     """
 
-    def __init__(self, message: EmailMessage, duplicates: Duplicates = "avoid") -> None:
+    def __init__(
+        self,
+        message: EmailMessage,
+        duplicates: Duplicates = "avoid",
+        *,
+        remember_longer: float = 0,
+    ) -> None:
         key = idempotency_key(message)
         assert key is not None
         self.key = key
         self.message = message
         self.duplicates = duplicates
         self.ledger = Ledger()
+        self.ledger.seconds += remember_longer
         self.clock = self.ledger.clock
         self._claim: Claim | None = None
         self.is_repeat = False

@@ -47,7 +47,7 @@ class Mailers:
                 alias=alias,
                 docs="failover#mailers",
             )
-        if not DJANGO_HAS_MAILERS and _is_test_run():
+        if not DJANGO_HAS_MAILERS and is_test_run():
             backend_class = import_string(_LOCMEM)
             return _named(backend_class(), alias)
         return _create(alias, config, options)
@@ -77,9 +77,14 @@ class Mailers:
 mailers = Mailers()
 
 
-def _is_test_run() -> bool:
-    # Before Django 6.1, its test runner replaces EMAIL_BACKEND only: mail would really be sent.
-    return hasattr(mail, "outbox") and settings.EMAIL_BACKEND == _LOCMEM
+def is_test_run() -> bool:
+    """Tell whether Django's test runner has put its locmem backend in place of the project's."""
+    if DJANGO_HAS_MAILERS:
+        paths = {config.get("BACKEND") for config in mailers_setting().values()}
+    else:
+        # It replaces EMAIL_BACKEND only: with ANYMAIL["MAILERS"], mail would really be sent.
+        paths = {settings.EMAIL_BACKEND}
+    return hasattr(mail, "outbox") and paths <= {_LOCMEM}
 
 
 def _create(alias: str, config: Mapping[str, Any], options: Mapping[str, Any]) -> BaseEmailBackend:

@@ -8,6 +8,9 @@ from typing import Any
 
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.db import DatabaseCache
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
 
 from ..conf import setting
@@ -16,6 +19,9 @@ from ..sending.telling import log
 logger = logging.getLogger("anymail.delivery")
 
 _MAX_ENTRIES = 50_000
+
+_MANY_ENTRIES = 10_000
+"""The least that a cache must have room for to remember something for days."""
 
 _process_cache = LocMemCache("anymail.delivery", {"OPTIONS": {"MAX_ENTRIES": _MAX_ENTRIES}})
 
@@ -47,6 +53,11 @@ class Memory:
             self._cache = _process_cache if alias is None else caches[alias]
         return self._cache
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether all processes have the same cache, as far as can be known."""
+        return why_not_shared(self.cache) is None
+
     def get_many(self, keys: Iterable[str]) -> Mapping[str, Any]:
         return self._call("get_many", {}, keys)  # type: ignore[no-any-return]
 
@@ -76,3 +87,16 @@ class Memory:
 def _timeout(seconds: float) -> int:
     # Some caches take whole seconds only, and 0 means not at all.
     return max(1, round(seconds + 0.5))
+
+
+def why_not_shared(cache: BaseCache) -> str | None:
+    """Return why processes can't learn from a cache what the others have done; None if they can."""
+    if isinstance(cache, DummyCache):
+        return "it keeps nothing"
+    if isinstance(cache, LocMemCache):
+        return "each process has one of its own"
+    if isinstance(cache, FileBasedCache):
+        return "two processes can both add the same key"
+    if isinstance(cache, DatabaseCache) and cache._max_entries < _MANY_ENTRIES:
+        return f"it drops entries beyond its MAX_ENTRIES, {cache._max_entries}"
+    return None

@@ -375,7 +375,9 @@ class Delivery:
         if isinstance(self.journey, Attempt):  # of a strategy that has this one as a mailer
             self.once = self.journey.delivery.once
         elif idempotency_key(self.message) is not None:
-            self.once = SendingOnce(self.message, self.duplicates)
+            self.once = SendingOnce(
+                self.message, self.duplicates, remember_longer=self.journey.remember_longer
+            )
             if (status := self.once.begin()) is not None:
                 return status
             if self.once.is_partial:
@@ -498,6 +500,8 @@ class Delivery:
         self._note_pause(attempt.mailer, failure)
         self.rest.note(attempt.message, failure)
         self._show_status(attempt)
+        if failure.problem is Problem.UNCLEAR:
+            self.journey.key_lives = failure.key_lives or attempt.key_lives
         return self._plan(attempt.mailer, failure, error) or self.give_up()
 
     def _key_lives(self, mailer: str) -> bool:

@@ -38,6 +38,9 @@ class Journey:
     ends_sending = True
     """Whether an error keeps messages from being sent that come after this one."""
 
+    remember_longer: float = 0
+    """How many seconds longer than usual it must be remembered what became of the message."""
+
     def __init__(
         self,
         message: EmailMessage,
@@ -60,6 +63,9 @@ class Journey:
         """Why it wasn't."""
         self.is_before_call = False
         """Whether it's certain that nobody was asked to send it yet, in this attempt."""
+        self.key_lives = False
+        """Whether the provider still knows its idempotency key, of which it's unclear if it has
+        accepted it."""
         self.receivers_error: Exception | None = None
         """What a receiver of post_send has raised. That changes nothing about the message."""
         self._started = time.monotonic()

@@ -235,23 +235,8 @@ class BasePayload:
         return [Attachment(attachment) for attachment in (*self._related_parts, *attachments)]
 
     def aware_datetime(self, value: Any) -> Any:
-        """Return an aware datetime.
-
-        A naive datetime is in Django's current time zone, a date means its midnight there, and
-        a number is a POSIX timestamp. Anything else is left unchanged.
-        Raises ValueError for timestamps beyond what a datetime can hold.
-        """
-        if isinstance(value, datetime):
-            return make_aware(value, get_current_timezone()) if is_naive(value) else value
-        if isinstance(value, date):
-            midnight = datetime.combine(value, time.min)
-            return make_aware(midnight, get_current_timezone())
-        if isinstance(value, (int, float)):
-            try:
-                return datetime.fromtimestamp(value, tz=timezone.utc)
-            except (OverflowError, OSError, ValueError) as err:
-                raise ValueError(f"send_at timestamp {value!r} is out of range") from err
-        return value
+        """Return an aware datetime: see :func:`aware_datetime`."""
+        return aware_datetime(value)
 
     def adapt_template_id(self, template_id: Any) -> Any:
         """Return the provider's id for a template, if the mailer has names for templates.
@@ -560,3 +545,23 @@ class BasePayload:
         if isinstance(o, CaseInsensitiveDict):
             return dict(o)
         raise TypeError(f"Object of type {type(o).__name__} is not JSON serializable")
+
+
+def aware_datetime(value: Any) -> Any:
+    """Return an aware datetime.
+
+    A naive datetime is in Django's current time zone, a date means its midnight there, and
+    a number is a POSIX timestamp. Anything else is left unchanged.
+    Raises ValueError for timestamps beyond what a datetime can hold.
+    """
+    if isinstance(value, datetime):
+        return make_aware(value, get_current_timezone()) if is_naive(value) else value
+    if isinstance(value, date):
+        midnight = datetime.combine(value, time.min)
+        return make_aware(midnight, get_current_timezone())
+    if isinstance(value, (int, float)):
+        try:
+            return datetime.fromtimestamp(value, tz=timezone.utc)
+        except (OverflowError, OSError, ValueError) as err:
+            raise ValueError(f"send_at timestamp {value!r} is out of range") from err
+    return value

@@ -24,6 +24,11 @@ UNDOCUMENTED = {
     "anymail.sending.batches": {
         *("BATCH_ATTRS", "individual_messages", "match_recipients", "partial_messages"),
     },
+    "anymail.backends.later": {"later_mailers", "logger"},
+    "anymail.later.worker": {
+        *("AGAIN_SECONDS", "ENQUEUE_SECONDS", "JobAttempt", "State", "Work", "logger"),
+        *("first_state", "job_message", "ledger_alias", "perform"),
+    },
     "anymail.later.engines": {
         *("ForeignEngine", "MAX_HANGING", "WORKER_FUNCTIONS", "celery_app", "enqueue_within"),
         *("later_error", "tasks_package", "worker_function"),
