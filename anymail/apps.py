@@ -9,6 +9,7 @@ from .checks import (
     check_deprecated_settings,
     check_ignored_mailers,
     check_insecure_settings,
+    check_later,
     check_mailers,
     check_open_webhooks,
     check_repeated_calls,
@@ -35,6 +36,7 @@ class AnymailBaseConfig(AppConfig):
         checks.register(check_ignored_mailers)
         checks.register(check_mailers)
         checks.register(check_repeated_calls)
+        checks.register(check_later)
         checks.register(check_sandbox)
         checks.register(check_dedupe_cache, checks.Tags.caches)
         checks.register(check_delivery_cache, checks.Tags.caches)

@@ -33,6 +33,7 @@ from .diagnosis import (
     providers_in_use,
     unknown_settings,
     unusable_mailers,
+    usable_mailers,
 )
 from .providers import PROVIDERS
 
@@ -300,6 +301,31 @@ def _repetitions() -> Iterator[tuple[str, str]]:
             "don't handle what is older."
         )
         yield text, "Remove it, for three days."
+
+
+def check_later(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Report mailers that can't deliver later, or lose messages. (anymail.E012, anymail.W012)"""
+    messages: list[CheckMessage] = []
+    for mailer, backend in usable_mailers():
+        if not hasattr(backend, "send_messages_later"):
+            continue
+        from .later import diagnosis
+
+        found = {
+            ("E", checks.ERROR): diagnosis.errors(backend),
+            ("W", checks.WARNING): diagnosis.warnings(backend, debug=settings.DEBUG),
+        }
+        messages += [
+            CheckMessage(
+                level,
+                f"With {mailer.where}, {text}.",
+                hint=with_docs(hint, "api/later#later-options"),
+                id=f"anymail.{letter}012",
+            )
+            for (letter, level), items in found.items()
+            for text, hint in items
+        ]
+    return messages
 
 
 def check_ignored_mailers(

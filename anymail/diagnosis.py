@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from . import __path__ as package_path
-from .conf import declared_settings, project_settings
+from .conf import as_list, declared_settings, project_settings
 from .providers import PROVIDERS, Provider
 
 DJANGO_HAS_MAILERS = django.VERSION >= (6, 1)
@@ -222,6 +222,22 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
+def usable_mailers() -> Iterator[tuple[Mailer, Any]]:
+    """Yield the mailers with backends of Anymail's, or derived from these, and their backends.
+
+    Those that can't be made are left out.
+    """
+    for mailer in configured_mailers():
+        try:
+            backend_class: Any = import_string(mailer.path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if _is_ours(backend_class):
+                    yield mailer, backend_class(**mailer.options)
+        except Exception:  # noqa: BLE001, S112 (whatever a subclass raises: see unusable_mailers)
+            continue
+
+
 def _is_ours(backend_class: Any) -> bool:
     return any(base.__module__.startswith("anymail.") for base in backend_class.__mro__)
 
@@ -247,14 +263,16 @@ def _wrong_mailers(backend: Any, alias: str | None) -> str | None:
     """Return what is wrong with the other mailers that a backend sends with, if it does."""
     from .delivery.strategy import StrategyBackend
 
-    if not isinstance(backend, StrategyBackend):
+    # One that delivers later has a single one. Others' attributes can be anything.
+    option = "mailers" if isinstance(backend, StrategyBackend) else "mailer"
+    if option == "mailer" and not hasattr(backend, "send_messages_later"):
         return None
     aliases = mailers_setting()
-    for name in getattr(backend, "mailers", ()):
+    for name in as_list(getattr(backend, option, ())):
         if name not in aliases:
             close = get_close_matches(name, aliases, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            return f"'mailers' has {name!r}, but there is no such mailer.{hint}"
+            return f"{option!r} has {name!r}, but there is no such mailer.{hint}"
     if alias is not None and (circle := _find_circle([alias])):
         return f"It would send with itself: {' -> '.join(map(repr, circle))}."
     return None
@@ -266,8 +284,7 @@ def _find_circle(path: list[str]) -> list[str] | None:
     ``path`` is the way so far.
     """
     options = mailers_setting().get(path[-1], {}).get("OPTIONS", {})
-    names = options.get("mailers", ())
-    for name in [names] if isinstance(names, str) else names:
+    for name in as_list(options.get("mailers") or options.get("mailer")):
         if name == path[0]:
             return [*path, name]
         if name not in path and (circle := _find_circle([*path, name])):

@@ -71,7 +71,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-if "celery" in sys.modules:
+if sys.modules.get("celery") is not None:
     # A Celery worker's autodiscovery has imported this. It discards jobs of tasks that it doesn't
     # know. (Where Celery is only installed, it isn't imported.)
     from .later import celery  # noqa: F401

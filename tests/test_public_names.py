@@ -46,6 +46,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.backends.test": {"EmailBackend", "TestPayload"},
     "anymail.checks": {
         *("check_deprecated_settings", "check_insecure_settings", "check_open_webhooks"),
+        "check_later",
         *("check_ignored_mailers", "check_mailers", "check_unknown_settings"),
         *("check_sandbox", "check_webhook_later", "check_webhook_secret"),
         *("check_dedupe_cache", "check_delivery_cache", "check_repeated_calls"),
@@ -97,7 +98,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail.later.engines": {
         *("Engine", "TasksEngine", "CeleryEngine", "InlineEngine", "as_engine", "get_engine"),
         *("ForeignEngine", "MAX_HANGING", "WORKER_FUNCTIONS", "celery_app", "enqueue_within"),
-        *("later_error", "tasks_package", "worker_function"),
+        *("later_error", "tasks_package", "tasks_path", "worker_function"),
     },
     "anymail.message": {
         *("ANYMAIL_STATUSES", "AnymailMessage", "AnymailMessageMixin", "AnymailRecipientStatus"),
@@ -150,6 +151,7 @@ INTERNAL = {
         "anymail.delivery.snapshot",
         "anymail.delivery.strategy",
         "anymail.later.celery",
+        "anymail.later.diagnosis",
         "anymail.later.executions",
         "anymail.later.job",
         "anymail.later.mail",

@@ -188,18 +188,19 @@ class EmailBackend(CallsAWS, AnymailBaseBackend):
         yield from (status for status in statuses if status != SUCCESS)
 
     def prepare_call(self, payload: Any) -> ApiCall:
-        if not hasattr(self.client, payload.api_name):
-            raise NotImplementedError(
-                f"This version of boto3 does not have {payload.api_name} for Amazon SES v2. "
-                "Upgrade boto3."
-            )
         return ApiCall(payload.api_name, **payload.get_api_params())
 
     def make_call(self, call: ApiCall) -> Any:
         """Make the call, and return the response, a dict.
 
-        Raises AnymailAPIError with the error that boto3 raised as its cause.
+        Raises AnymailAPIError with the error that boto3 raised as its cause; NotImplementedError if
+        it's too old.
         """
+        if not hasattr(self.client, call.function):
+            raise NotImplementedError(
+                f"This version of boto3 does not have {call.function} for Amazon SES v2. "
+                "Upgrade boto3."
+            )
         try:
             return call.make(self.client)
         except (BotoCoreError, ClientError) as err:

@@ -37,6 +37,7 @@ from ..sending.payload import aware_datetime
 from ..sending.steps import errors_about
 from ..sending.telling import log
 from ..transactions import call_when_committed, open_transactions
+from .base import AnymailBaseBackend
 
 logger = logging.getLogger("anymail.delivery")
 
@@ -404,14 +405,16 @@ def _leaves(mailer: str, message: EmailMessage) -> Iterator[Any]:
 
 
 def _why_refused(backend: Any, message: EmailMessage) -> Exception | None:
-    """Return why a backend can't send a message; None if it can, or nobody knows."""
+    """Return why a backend can't make a call of a message; None if it can, or nobody knows."""
     if not hasattr(backend, "build_message_payload"):
         return None
     message = copy_message(message)
     try:
         with errors_about(message, None):
             payload = backend.build_message_payload(message, backend.send_defaults)
-            next(iter(payload.split()), None)
+            first = next(iter(payload.split()), None)
+            if type(backend).prepare_call is not AnymailBaseBackend.prepare_call:
+                backend.prepare_call(first)
     except ImproperlyConfigured:
         return None  # as above
     except AnymailError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from datetime import datetime, timezone
 from importlib import import_module
@@ -170,8 +170,13 @@ class CeleryEngine(Engine):
         transport = self._app.connection_for_write().transport_cls
         if transport not in ("redis", "rediss", "sentinel", "valkey"):
             return None
-        options = self._app.conf.broker_transport_options or {}
-        return float(options.get("visibility_timeout", 3600))
+        return float(self.transport_options.get("visibility_timeout", 3600))
+
+    @property
+    def transport_options(self) -> Mapping[str, Any]:
+        """What the app's ``broker_transport_options`` say."""
+        options: Mapping[str, Any] = self._app.conf.broker_transport_options or {}
+        return options
 
     def enqueue(self, job: str, *, queue: str | None, at: datetime | None) -> None:
         self._enqueue("anymail.deliver", job, queue, at)
@@ -268,6 +273,11 @@ def as_engine(engine: Any, name: str | None = None) -> Engine:
 def worker_function(name: str) -> Any:
     """Return what one of the tasks calls."""
     return import_string(WORKER_FUNCTIONS[name])
+
+
+def tasks_path(name: str) -> str:
+    """Return the dotted path of one of the tasks, as Django's tasks know it."""
+    return f"anymail.tasks.{name}"
 
 
 def tasks_package() -> Any:

@@ -31,7 +31,7 @@ UNDOCUMENTED = {
     },
     "anymail.later.engines": {
         *("ForeignEngine", "MAX_HANGING", "WORKER_FUNCTIONS", "celery_app", "enqueue_within"),
-        *("later_error", "tasks_package", "worker_function"),
+        *("later_error", "tasks_package", "tasks_path", "worker_function"),
     },
     "anymail.exceptions": {"InvalidMailer"},  # Django's, or what stands in for it
     "anymail.webhooks.base": {"as_keys", "logger"},  # a former name; docs tell its name
