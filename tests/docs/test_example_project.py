@@ -8,30 +8,15 @@ import subprocess
 import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
-from unittest import skipIf
 
 import requests
 from django.test import SimpleTestCase, tag
 
 from anymail.sandbox import Sandbox
 
+from .. import browser
 from .blocks import ROOT
 from .projects import Project
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), "")
-
-# Without what it does for itself: looking for updates, and calling home.
-CHROMIUM_OPTIONS = [
-    "--headless",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-sandbox",  # which can't be had as root, and this visits only pages of ours
-]
 
 CHROMIUM_SECONDS = 60
 
@@ -137,12 +122,11 @@ class ExampleProjectTests(SimpleTestCase):
         self.assertEqual(response.status_code, 200)
         self.assert_page(response.text)
 
-    @skipIf(not CHROMIUM, "Chromium is not installed")
     def test_page_in_chromium(self):
         with tempfile.TemporaryDirectory() as profile:
-            options = [*CHROMIUM_OPTIONS, f"--user-data-dir={profile}", "--dump-dom"]
+            options = ["--headless", *browser.OPTIONS, f"--user-data-dir={profile}", "--dump-dom"]
             result = subprocess.run(
-                [CHROMIUM, *options, self.project.url],
+                [browser.chromium(), *options, self.project.url],
                 check=False,
                 capture_output=True,
                 timeout=CHROMIUM_SECONDS,

@@ -17,6 +17,7 @@ from ..store import StoredAttachment, StoredMessage, StoredRecipient
 _URL = re.compile(r"""\bhttps?://[^\s<>"']+[^\s<>"'.,;:!?)\]]""", re.IGNORECASE)
 _CID = re.compile(r"""\bcid:([^\s"'<>)]+)""", re.IGNORECASE)
 _DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)
+_FRAME_TAG = re.compile(r"<(?=i?frame\b)", re.IGNORECASE)
 _LINK_TAG = re.compile(r"<(?=link\b)", re.IGNORECASE)
 _UNMERGED = re.compile(r"\{\{\s*[^{}\s][^{}]*\}\}")
 _IMAGE_TYPE = re.compile(r"image/(png|jpeg|gif|webp|svg\+xml|bmp|avif|x-icon)", re.IGNORECASE)
@@ -219,8 +220,9 @@ def html_document(
     those from elsewhere.
     """
     html = "".join(_with_images(recipient.html, message.inline_images))
+    # Policies keep browsers from loading them, but not from connecting to their servers.
+    html = _FRAME_TAG.sub("<x-", html)
     if not remote:
-        # No policy is about what <link rel="preconnect"> does.
         html = _LINK_TAG.sub("<x-", html)
     doctype = _DOCTYPE.match(html)
     start = doctype.end() if doctype else 0

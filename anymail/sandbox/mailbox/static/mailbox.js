@@ -42,7 +42,11 @@ function replace(old, now) {
   if (old.innerHTML === now.innerHTML) return;
   const known = new Set([...old.querySelectorAll("[data-message]")].map((row) => row.dataset.message));
   const focused = old.contains(document.activeElement) && document.activeElement.getAttribute("href");
-  const { scrollTop, scrollHeight } = old;
+  const scroller = old.scrollTop ? old : document.scrollingElement;
+  const read = scroller.scrollTop && [...old.querySelectorAll("[data-message]")].find(
+    (row) => row.getBoundingClientRect().bottom > Math.max(0, old.getBoundingClientRect().top),
+  );
+  const place = read && read.getBoundingClientRect().top;
   for (const { name, value } of now.attributes) old.setAttribute(name, value);
   old.innerHTML = now.innerHTML;
   if (known.size) {
@@ -51,7 +55,8 @@ function replace(old, now) {
     });
   }
   // What is read stays where it is.
-  if (scrollTop) old.scrollTop = scrollTop + old.scrollHeight - scrollHeight;
+  const same = read && old.querySelector(`[data-message="${read.dataset.message}"]`);
+  if (same) scroller.scrollTop += same.getBoundingClientRect().top - place;
   if (focused) old.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
