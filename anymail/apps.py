@@ -1,6 +1,9 @@
 """The app to put into INSTALLED_APPS: "anymail"."""
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.conf import settings
 from django.core import checks
 
 from .checks import (
@@ -27,7 +30,15 @@ class AnymailBaseConfig(AppConfig):
     label = "anymail"
     verbose_name = "Anymail"
 
+    mail_settings_at_start: dict[str, Any] | None = None
+    """MAILERS (None if there is none) and EMAIL_BACKEND, before a test run replaces them."""
+
     def ready(self) -> None:
+        self.mail_settings_at_start = {
+            "MAILERS": getattr(settings, "MAILERS", None),
+            # Not settings.EMAIL_BACKEND itself: Django 6.1 and later warn about that.
+            "EMAIL_BACKEND": settings._wrapped.EMAIL_BACKEND,  # type: ignore[misc]
+        }
         checks.register(check_deprecated_settings)
         checks.register(check_insecure_settings)
         checks.register(check_unknown_settings)

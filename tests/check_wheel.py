@@ -60,6 +60,8 @@ def check_distribution(modules: list[str]) -> None:
     for name in ("templates/base.html", "static/mailbox.css", "static/mailbox.js"):
         assert f"anymail/sandbox/mailbox/{name}" in files, f"the mailbox's {name} is missing"
     assert any(name.endswith("licenses/LICENSE") for name in files), "LICENSE is missing"
+    entry_points = distribution.entry_points.select(group="pytest11")
+    assert [item.value for item in entry_points] == ["anymail.pytest_plugin"], entry_points
     strays = {name for name in files if not name.startswith(("anymail/", "django_anymail-"))}
     assert not strays, f"not part of the package: {strays}"
 
@@ -123,6 +125,8 @@ if __name__ == "__main__":
 
     modules = [module.name for module in walk_packages(anymail.__path__, "anymail.")]
     modules = [name for name in modules if not name.endswith(".__main__")]
+    if not util.find_spec("pytest"):  # which imports its plugin itself
+        modules.remove("anymail.pytest_plugin")
     if is_wheel:
         check_distribution(modules)
     check_modules(modules)

@@ -170,6 +170,7 @@ INTERNAL = {
         "anymail.diagnosis",
         "anymail.known_settings",
         "anymail.providers",
+        "anymail.pytest_plugin",
         "anymail.tasks",
         "anymail.transactions",
     ),

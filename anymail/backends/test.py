@@ -11,8 +11,12 @@ from requests.structures import CaseInsensitiveDict
 
 from ..addresses import EmailAddress
 from ..attachments import Attachment
+from ..conf import configuration_error
+from ..delivery.snapshot import copy_message
 from ..exceptions import AnymailAPIError
+from ..known_settings import backend_without_keys
 from ..message import AnymailRecipientStatus
+from ..providers import PROVIDERS
 from .base import AnymailBaseBackend, BasePayload
 
 
@@ -23,12 +27,22 @@ class EmailBackend(AnymailBaseBackend):
     ``anymail_test_params``: what would have gone to a provider, send defaults included.
     Set ``anymail_test_response`` on a message to simulate an API error (an AnymailAPIError
     instance), or statuses: ``{"recipient_status": {addr_spec: AnymailRecipientStatus}}``.
+
+    With ``as_if``, the name of a provider such as "postmark", it raises what that provider's
+    backend does for messages that it can't send, AnymailUnsupportedFeature for example.
     """
 
     esp_name = "Test"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._payload_class: type[TestPayload] = kwargs.pop("payload_class", TestPayload)
+        self.as_if: str | None = kwargs.pop("as_if", None)
+        if self.as_if is not None and self.as_if not in PROVIDERS:
+            raise configuration_error(
+                f"'as_if' must be one of {', '.join(PROVIDERS)}, not {self.as_if!r:.100}.",
+                "testing#testing-as-if",
+                kwargs,
+            )
         super().__init__(*args, **kwargs)
         if not hasattr(mail, "outbox"):
             mail.outbox = []
@@ -47,6 +61,8 @@ class EmailBackend(AnymailBaseBackend):
         return self._payload_class(message, defaults, self)
 
     def post_to_esp(self, payload: Any, message: Any) -> Any:
+        if self.as_if is not None:
+            self._check_as(self.as_if, message)
         message.anymail_test_params = payload.get_params()
         self.record_message(message)
         try:
@@ -57,6 +73,18 @@ class EmailBackend(AnymailBaseBackend):
         if isinstance(response, AnymailAPIError):
             raise response
         return response
+
+    def _check_as(self, provider: str, message: EmailMessage) -> None:
+        """Raise what a provider's backend raises if it can't send a message."""
+        backend: Any = backend_without_keys(
+            provider, ignore_unsupported_features=self.ignore_unsupported_features
+        )
+        payload = backend.build_message_payload(copy_message(message), backend.send_defaults)
+        for part in payload.split():
+            if hasattr(part, "get_request_params"):
+                part.get_request_params(backend.api_url)
+            else:  # for boto3
+                part.get_api_params()
 
     def parse_recipient_status(
         self, response: Any, payload: Any, message: EmailMessage

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.cache import caches
@@ -24,6 +25,16 @@ _MANY_ENTRIES = 10_000
 """The least that a cache must have room for to remember something for days."""
 
 _process_cache = LocMemCache("anymail.delivery", {"OPTIONS": {"MAX_ENTRIES": _MAX_ENTRIES}})
+
+
+@contextmanager
+def forget_in_this_process() -> Iterator[None]:
+    """Have this process remember nothing from before within, and nothing of it afterwards."""
+    _process_cache.clear()
+    try:
+        yield
+    finally:
+        _process_cache.clear()
 
 
 class Memory:

@@ -10,7 +10,7 @@ from collections import defaultdict
 
 from django.test import SimpleTestCase
 
-from anymail import sandbox, utils
+from anymail import sandbox, testing, utils
 
 from ..test_public_names import DEFINED, IMPORTED
 from .test_settings_reference import DOCS
@@ -54,7 +54,8 @@ def public_names() -> dict[str, set[str]]:
     names["anymail.utils"] = promised
     names["anymail.message"] |= IMPORTED["anymail.message"]
     names["anymail.backends.base"] |= {"BasePayload", "Combiner", "Converter", "MessageAttr"}
-    names["anymail.sandbox"] = set(sandbox.__all__)
+    for package in (sandbox, testing):
+        names[package.__name__] = set(package.__all__)
     # Defined in anymail.sending, but these are the places to import them from.
     names["anymail.backends.base"] |= {
         *("ApiCall", "BasePayload", "Combiner", "Converter", "MessageAttr")

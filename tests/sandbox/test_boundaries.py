@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from django.test import SimpleTestCase, tag
 
@@ -12,19 +13,28 @@ from anymail.providers import PROVIDERS
 from ..utils import PACKAGE, imports_of
 
 SANDBOX = PACKAGE / "sandbox"
+TESTING = PACKAGE / "testing"
+
+
+def names_from(path: Path, package: str) -> set[str]:
+    return {name for name in imports_of(path) if name.startswith(package)}
 
 
 @tag("exhaustive")  # The same with each Python and Django.
 class BoundaryTests(SimpleTestCase):
     def test_nothing_imports_the_sandbox(self):
         for path in PACKAGE.rglob("*.py"):
-            # Commands may: they run only what they are for.
-            if SANDBOX not in path.parents and "commands" not in path.parts:
+            # Commands may, and what is for tests: they run only what they are for.
+            if path.parent in (SANDBOX, TESTING) or "commands" in path.parts:
+                continue
+            with self.subTest(path):
+                self.assertEqual(names_from(path, "anymail.sandbox"), set())
+
+    def test_nothing_imports_what_is_for_tests(self):
+        for path in PACKAGE.rglob("*.py"):
+            if path.parent != TESTING and path.stem != "pytest_plugin":
                 with self.subTest(path):
-                    names = {
-                        name for name in imports_of(path) if name.startswith("anymail.sandbox")
-                    }
-                    self.assertEqual(names, set())
+                    self.assertEqual(names_from(path, "anymail.testing"), set())
 
     def test_the_sandbox_imports_neither_backends_nor_webhooks(self):
         for path in SANDBOX.rglob("*.py"):

@@ -14,6 +14,9 @@ from anymail.message import AnymailMessage
 from anymail.signals import AnymailTrackingEvent, EventType, tracking
 
 from . import package, project
+from .own_tests import SignUpTests
+
+__all__ = ["PackageTests", "ProjectTests", "SignUpTests"]
 
 
 class ProjectTests(SimpleTestCase):

@@ -1,0 +1,503 @@
+"""The outbox: what is sent while it's in use, and what becomes of it."""
+
+from __future__ import annotations
+
+import html as html_module
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core import mail
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db import connections
+from django.test import override_settings
+from django.utils.module_loading import import_string
+
+from ..addresses import parse_single_address
+from ..conf import project_settings
+from ..delivery.memory import forget_in_this_process
+from ..delivery.snapshot import copy_message
+from ..delivery.strategy import StrategyBackend
+from ..diagnosis import DEFAULT_BACKEND, DJANGO_HAS_MAILERS, mailers_setting
+from ..exceptions import AnymailError
+from ..providers import PROVIDERS
+from ..sandbox import InboundMail, Sandbox, StoredAttachment, StoredMessage, StoredRecipient
+from ..sandbox.faults import Fault, Faults
+from ..sandbox.providers import Provider, UnsupportedEvent, load_provider
+from ..sandbox.store import Store
+from ..signals import AnymailInboundEvent, AnymailTrackingEvent, inbound, send_failed, tracking
+from .events import post_webhook, webhook_target
+from .lookups import Lookup
+from .mails import SentMail
+from .stand_ins import api_url, stand_in
+
+_LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
+_STAND_IN = f"{__name__}.StandIn"
+_OLD_MAILERS = "anymail.backends.mailers.EmailBackend"
+DEFAULT = "default"
+
+
+class Outbox:
+    """What is sent while it's entered, as a context manager. See :func:`outbox`."""
+
+    def __init__(
+        self,
+        *,
+        as_if: str | None = None,
+        mailers: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        if as_if is not None and as_if not in PROVIDERS:
+            raise ValueError(f"There is no provider {as_if!r}, only {', '.join(PROVIDERS)}")
+        self._as_if = as_if
+        self._given_mailers = mailers
+        self._lock = threading.Lock()
+        self._mails: list[SentMail] = []
+        self._seen: list[SentMail] = []
+        self._failures: list[str] = []
+        self._faults = Faults()
+        self._store = Store()
+        self._providers: dict[str, Provider] = {}
+        self._originals: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self._stack = ExitStack()
+
+    # -- In place of the mailers --------------------------------------------------------------
+
+    def __enter__(self) -> Outbox:
+        with ExitStack() as stack:
+            if not hasattr(mail, "outbox"):
+                mail.outbox = []
+                stack.callback(delattr, mail, "outbox")
+            stack.enter_context(_settings_in_use(self._settings()))
+            # Pauses of mailers, and keys of messages, are none of another test's.
+            stack.enter_context(forget_in_this_process())
+            send_failed.connect(self._note_failure)
+            stack.callback(send_failed.disconnect, self._note_failure)
+            _in_use.append(self)
+            stack.callback(_in_use.remove, self)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings to be in use: the project's, with stand-ins for its mailers."""
+        anymail_settings = {**project_settings(), "DELIVERY_CACHE": None, "SANDBOX": None}
+        given = self._given_mailers
+        configured, email_backend = _mail_settings() if given is None else (given, _OLD_MAILERS)
+        self._originals = {
+            alias: (config.get("BACKEND", DEFAULT_BACKEND), config.get("OPTIONS", {}))
+            for alias, config in configured.items()
+        }
+        stand_ins = {
+            alias: config
+            if _sends_with_others(config.get("BACKEND", DEFAULT_BACKEND))
+            else {"BACKEND": _STAND_IN, "OPTIONS": {"instead_of": alias}}
+            for alias, config in configured.items()
+        }
+        if DJANGO_HAS_MAILERS and configured:
+            return {"ANYMAIL": anymail_settings, "MAILERS": stand_ins}
+        if configured:
+            anymail_settings["MAILERS"] = stand_ins
+        if email_backend != _OLD_MAILERS:
+            self._originals[""] = (email_backend, {})
+            email_backend = _STAND_IN
+        return {"ANYMAIL": anymail_settings, "EMAIL_BACKEND": email_backend}
+
+    def make_stand_in(
+        self, instead_of: str, alias: str | None, options: Mapping[str, Any]
+    ) -> BaseEmailBackend:
+        """Return what takes the place of a mailer; of EMAIL_BACKEND, if that's an empty text."""
+        path, configured = self._originals[instead_of]
+        return stand_in(self, path, {**configured, **options}, alias, self._as_if)
+
+    def provider(self, name: str) -> Provider:
+        """Return the sandbox's stand-in for a provider, which accepts what is sent here."""
+        with self._lock:
+            if name not in self._providers:
+                self._providers[name] = load_provider(name, self._store)
+            return self._providers[name]
+
+    def next_fault(self, backend: Any) -> Fault | None:
+        """Return what goes wrong with the next call of a mailer, if anything does."""
+        return self._faults.next(getattr(backend, "alias", None) or DEFAULT)
+
+    def note_sent(
+        self,
+        message: EmailMessage,
+        backend: Any,
+        stored: Iterable[StoredMessage] = (),
+        provider: str | None = None,
+    ) -> None:
+        """Keep a message that was accepted."""
+        sent = SentMail.of(
+            message,
+            mailer=getattr(backend, "alias", None),
+            provider=provider,
+            stored=tuple(stored),
+            defaults=getattr(backend, "send_defaults", {}),
+        )
+        with self._lock:
+            self._mails.append(sent)
+        django_message = copy_message(message)
+        django_message.anymail_status = sent.status  # type: ignore[attr-defined]
+        mail.outbox.append(django_message)
+
+    def _note_failure(self, error: Exception, mailer: str | None, **kwargs: Any) -> None:
+        problem = f" ({error.problem})" if isinstance(error, AnymailError) and error.problem else ""
+        where = f" with mailer {mailer!r}" if mailer else ""
+        with self._lock:
+            self._failures.append(f"{type(error).__name__}{where}{problem}")
+
+    # -- What was sent ------------------------------------------------------------------------
+
+    @property
+    def mails(self) -> list[SentMail]:
+        """What mailers have accepted, in order, from all threads."""
+        with self._lock:
+            return list(self._mails)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.mails)
+
+    def clear(self) -> None:
+        """Forget what was sent, and have nothing go wrong any more."""
+        with self._lock:
+            self._mails.clear()
+            self._seen.clear()
+            self._failures.clear()
+        self._faults.clear()
+
+    def assert_sent(self, *, count: int | None = None, **lookups: Any) -> SentMail:
+        """Return the mail that was sent with these values.
+
+        Of several, it's the first one that no assertion has returned yet. ``count`` is how many
+        there must be; then all of them count as seen, and the first is returned. For the lookups
+        see :ref:`testing-lookups`.
+
+        Raises AssertionError, which tells what was sent instead. TypeError for an unknown lookup.
+        """
+        conditions = _conditions(lookups)
+        if count is not None and count < 1:
+            raise ValueError("count must be at least 1; there is assert_not_sent()")
+        found = self._find(conditions)
+        if not found or (count is not None and len(found) != count):
+            raise AssertionError(self._describe(conditions, found, count))
+        with self._lock:
+            new = [sent for sent in found if not _is_in(sent, self._seen)]
+            result = (new or found)[0]
+            self._seen += [result] if count is None else new
+        return result if count is None else found[0]
+
+    def assert_not_sent(self, **lookups: Any) -> None:
+        """Raise AssertionError if a mail with these values was sent; without values, any mail."""
+        conditions = _conditions(lookups)
+        if found := self._find(conditions):
+            which = f" with {', '.join(map(str, conditions))}" if conditions else ""
+            raise AssertionError(f"No mail{which} should be sent, but there is:\n{_listed(found)}")
+
+    def assert_nothing_more(self) -> None:
+        """Raise AssertionError if there are mails that ``assert_sent()`` has not seen."""
+        with self._lock:
+            rest = [sent for sent in self._mails if not _is_in(sent, self._seen)]
+        if rest:
+            raise AssertionError(f"No more mail should be sent, but there is:\n{_listed(rest)}")
+
+    def _find(self, conditions: list[Lookup]) -> list[SentMail]:
+        return [
+            sent
+            for sent in self.mails
+            if not any(condition.difference(sent) for condition in conditions)
+        ]
+
+    def _describe(self, conditions: list[Lookup], found: list[SentMail], count: int | None) -> str:
+        which = f" with {', '.join(map(str, conditions))}" if conditions else ""
+        mails = self.mails
+        if count is None:
+            lines = [f"No mail was sent{which}."]
+        else:
+            lines = [f"{len(found)} instead of {count} mails were sent{which}."]
+        lines.append(f"All that was sent ({len(mails)}):" if mails else "Nothing was sent at all.")
+        for number, sent in enumerate(mails, 1):
+            lines.append(f"{number}. {_described(sent)}")
+            lines += [
+                f"   {difference}"
+                for condition in conditions
+                if (difference := condition.difference(sent))
+            ]
+        with self._lock:
+            lines += [f"An attempt has failed: {failure}" for failure in self._failures]
+        if waiting := sum(len(item.run_on_commit) for item in connections.all(True)):
+            lines.append(
+                f"Functions that wait for the transaction to be committed: {waiting} (see Django's "
+                "captureOnCommitCallbacks)"
+            )
+        return "\n".join(lines)
+
+    # -- What goes wrong ----------------------------------------------------------------------
+
+    def fail_next(
+        self,
+        problem: str,
+        *,
+        mailer: str | None = None,
+        calls: int = 1,
+        retry_after: float | None = None,
+    ) -> None:
+        """Have the next attempts to send fail.
+
+        - ``problem``: one of :class:`~anymail.exceptions.Problem`; with "unclear", the message is
+          sent all the same
+        - ``mailer``: the alias of the mailer with which; by default, whichever is used
+        - ``calls``: how many API calls fail
+        - ``retry_after``: in how many seconds a busy provider asks to come back
+
+        The error is what the mailer's own backend makes of its provider's answer. Raises ValueError
+        for another problem.
+        """
+        self._faults.add(Fault(problem, seconds=retry_after, calls=calls, provider=mailer))
+
+    # -- What providers report ----------------------------------------------------------------
+
+    def deliver(self, sent: SentMail, recipient: str | None = None) -> AnymailTrackingEvent:
+        """Have the provider report that the mail was delivered. See :meth:`report`."""
+        return self.report(sent, "delivered", recipient)
+
+    def bounce(self, sent: SentMail, recipient: str | None = None) -> AnymailTrackingEvent:
+        """Have the provider report that the mail has bounced. See :meth:`report`."""
+        return self.report(sent, "bounced", recipient)
+
+    def open(self, sent: SentMail, recipient: str | None = None) -> AnymailTrackingEvent:
+        """Have the provider report that the recipient has opened the mail. See :meth:`report`."""
+        return self.report(sent, "opened", recipient)
+
+    def click(
+        self, sent: SentMail, url: str | None = None, recipient: str | None = None
+    ) -> AnymailTrackingEvent:
+        """Have the provider report a click on a link: by default, the mail's first one.
+
+        See :meth:`report`. Raises ValueError if the mail has no links.
+        """
+        if url is None:
+            if not sent.links:
+                raise ValueError("The mail has no links: which URL was clicked?")
+            url = sent.links[0]
+        return self.report(sent, "clicked", recipient, url=url)
+
+    def complain(self, sent: SentMail, recipient: str | None = None) -> AnymailTrackingEvent:
+        """Have the provider report that the recipient takes it for spam. See :meth:`report`."""
+        return self.report(sent, "complained", recipient)
+
+    def unsubscribe(self, sent: SentMail, recipient: str | None = None) -> AnymailTrackingEvent:
+        """Have the provider report that the recipient wants no more. See :meth:`report`."""
+        return self.report(sent, "unsubscribed", recipient)
+
+    def report(
+        self,
+        sent: SentMail,
+        event_type: str,
+        recipient: str | None = None,
+        *,
+        url: str | None = None,
+    ) -> AnymailTrackingEvent:
+        """Have the provider report any event, and return it as receivers have got it.
+
+        The call is the provider's own, signed. It goes through the project's URLconf, middleware
+        and webhook view, in this thread. What a receiver raises is raised here. ``recipient`` is an
+        address of the mail, by default the first one.
+
+        Raises UnsupportedEvent for what the provider doesn't report, ValueError if no provider of
+        Anymail's has sent the mail, LookupError if it has no such recipient.
+        """
+        provider, stored, copy = self._received(sent, recipient)
+        if event_type not in provider.events:
+            known = ", ".join(sorted(provider.events))
+            raise UnsupportedEvent(f"{provider.esp_name} reports {known}; not {event_type!r}")
+        if url is not None:
+            copy = replace(copy, html=f'<a href="{html_module.escape(url)}">link</a>')
+        call = provider.tracking_webhook(webhook_target(provider), stored, copy, event_type)
+        events: list[Any] = post_webhook(provider, call, tracking, api_url(provider))
+        # Some providers report about all recipients of a message together.
+        own = [event for event in events if event.recipient == copy.address]
+        event: AnymailTrackingEvent = (own or events)[0]
+        return event
+
+    def reply(
+        self,
+        sent: SentMail,
+        text: str = "Thank you!",
+        *,
+        html: str = "",
+        attachments: Iterable[Any] = (),
+        recipient: str | None = None,
+    ) -> AnymailInboundEvent:
+        """Have a recipient reply, and return the event as receivers of inbound mail have got it.
+
+        It quotes the mail, and goes to its Reply-To, or else From. ``attachments`` are (name,
+        content, type) tuples, as Django's ``attach()`` takes them. For the rest see :meth:`report`.
+        """
+        provider, stored, copy = self._received(sent, recipient)
+        reply = InboundMail.reply(stored, copy, text, tuple(map(_attachment, attachments)))
+        reply = replace(reply, html=html)
+        call = provider.inbound_webhook(webhook_target(provider), reply)
+        # Some views ask the provider's API for the rest.
+        with Sandbox() as sandbox:
+            sandbox.providers[provider.name] = provider
+            events: list[Any] = post_webhook(provider, call, inbound, sandbox.url(provider.name))
+        event: AnymailInboundEvent = events[0]
+        return event
+
+    def _received(
+        self, sent: SentMail, recipient: str | None
+    ) -> tuple[Provider, StoredMessage, StoredRecipient]:
+        """Return the provider of a mail, and what it has received for a recipient."""
+        if sent.provider is None:
+            raise ValueError(
+                "The mail was not sent with one of Anymail's providers, so none reports events. "
+                'There is outbox(as_if="postmark").'
+            )
+        for stored in sent.stored:
+            for copy in stored.recipients:
+                if recipient is None or _is_address_of(recipient, copy):
+                    return self.provider(sent.provider), stored, copy
+        raise LookupError(f"The mail has no recipient {recipient!r}")
+
+
+_in_use: list[Outbox] = []
+
+
+class StandIn:
+    """What settings have in place of a mailer: makes a backend for the outbox that is in use."""
+
+    def __new__(  # type: ignore[misc]
+        cls, *, instead_of: str = "", alias: str | None = None, **options: Any
+    ) -> BaseEmailBackend:
+        if not _in_use:
+            raise RuntimeError("The outbox is not in use any more")
+        return _in_use[-1].make_stand_in(instead_of, alias, options)
+
+
+def outbox(
+    *, as_if: str | None = None, mailers: Mapping[str, Mapping[str, Any]] | None = None
+) -> Outbox:
+    """Return an outbox, which is a context manager.
+
+    - ``as_if``: name of the provider that all mailers are to be of, such as "postmark"; by default,
+      each is its own
+    - ``mailers``: in place of the project's, of the form of MAILERS
+
+    Raises ValueError for an unknown provider.
+    """
+    return Outbox(as_if=as_if, mailers=mailers)
+
+
+class OutboxMixin:
+    """Gives each test of a test case an outbox of its own: ``self.outbox``.
+
+    Put it in front of Django's class. ``outbox_options`` are the arguments of :func:`outbox`.
+    """
+
+    outbox: Outbox
+    outbox_options: Mapping[str, Any] = {}
+
+    def setUp(self) -> None:
+        """Begin to use the outbox, before what the test case itself sets up."""
+        self.outbox = outbox(**self.outbox_options)
+        self.outbox.__enter__()
+        self.addCleanup(self.outbox.__exit__, None, None, None)  # type: ignore[attr-defined]
+        super().setUp()  # type: ignore[misc]
+
+
+# -- Settings -----------------------------------------------------------------------------------
+
+
+def _mail_settings() -> tuple[Mapping[str, Mapping[str, Any]], str]:
+    """Return the project's mailers and its EMAIL_BACKEND, not those that test runs put there."""
+    current = mailers_setting()
+    email_backend: str = settings._wrapped.EMAIL_BACKEND  # type: ignore[misc]
+    for config in apps.get_app_configs():
+        at_start = getattr(config, "mail_settings_at_start", None)
+        if at_start is None:
+            continue
+        is_replaced = current and all(item == {"BACKEND": _LOCMEM} for item in current.values())
+        if DJANGO_HAS_MAILERS and is_replaced:
+            current = at_start["MAILERS"] or current
+        if email_backend == _LOCMEM:
+            email_backend = at_start["EMAIL_BACKEND"]
+    return current, email_backend
+
+
+@contextmanager
+def _settings_in_use(values: Mapping[str, Any]) -> Iterator[None]:
+    override = override_settings(**values)
+    with _no_deprecation_warnings():
+        override.enable()
+    try:
+        yield
+    finally:
+        with _no_deprecation_warnings():
+            override.disable()
+
+
+@contextmanager
+def _no_deprecation_warnings() -> Iterator[None]:
+    # Django 6.1 warns of EMAIL_BACKEND, as it has warned the project before.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        yield
+
+
+def _sends_with_others(path: str) -> bool:
+    try:
+        backend_class = import_string(path)
+    except (ImportError, ImproperlyConfigured):
+        return False
+    return isinstance(backend_class, type) and issubclass(backend_class, StrategyBackend)
+
+
+# -- Details ------------------------------------------------------------------------------------
+
+
+def _conditions(lookups: Mapping[str, Any]) -> list[Lookup]:
+    return [Lookup(name, expected) for name, expected in lookups.items()]
+
+
+def _is_in(sent: SentMail, mails: Iterable[SentMail]) -> bool:
+    return any(item is sent for item in mails)
+
+
+def _described(sent: SentMail) -> str:
+    return f"{sent}, with {sent.provider}" if sent.provider else str(sent)
+
+
+def _listed(mails: Iterable[SentMail]) -> str:
+    return "\n".join(f"- {_described(sent)}" for sent in mails)
+
+
+def _is_address_of(address: str, copy: StoredRecipient) -> bool:
+    wanted = parse_single_address(address)
+    encoded = wanted.format_addr_spec(idna_encode=lambda domain: domain.encode("idna").decode())
+    return copy.address.lower() in (wanted.addr_spec.lower(), encoded.lower())
+
+
+def _attachment(item: Any) -> StoredAttachment:
+    name, content, content_type = item
+    return StoredAttachment(
+        name, content_type, content.encode() if isinstance(content, str) else content
+    )
