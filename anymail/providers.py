@@ -92,6 +92,11 @@ class Provider:
         return f"{self.module}:{self.esp_name.replace(' ', '')}"
 
     @property
+    def webhook_api(self) -> str:
+        """Module and class in anymail.webhook_apis."""
+        return self.sandbox
+
+    @property
     def settings_prefix(self) -> str:
         """What the names of its settings begin with, such as "AMAZON_SES"."""
         return self.esp_name.upper().replace(" ", "_")

@@ -30,6 +30,7 @@ FORMER = {former for provider in PROVIDERS.values() for former in provider.forme
 MODULES = {
     PACKAGE / "backends": r"^    esp_name = ",
     PACKAGE / "webhooks": r"^    esp_name = ",
+    PACKAGE / "webhook_apis": r"^class \w+\(WebhookAPI\)",
     PACKAGE / "sandbox": r"^class \w+\(Provider\)",
     TESTS / "backends" / "cases": r"BackendCase\(\n    name=",
     TESTS / "webhooks" / "cases": r"WebhookCase\(\n    esp=",

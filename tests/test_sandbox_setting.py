@@ -20,6 +20,7 @@ from anymail.providers import PROVIDERS, Provider
 from anymail.sandbox import Sandbox
 from anymail.sandbox.providers import load_provider
 from anymail.sandbox.store import Store
+from anymail.webhook_apis import project
 
 from .utils import make_message, use_backend
 
@@ -204,7 +205,7 @@ class CommandTests(SimpleTestCase):
 
     @override_settings(ROOT_URLCONF="tests.no_such_module_with_urls", ANYMAIL={"SANDBOX": URL})
     def test_no_urls(self):
-        with patch.object(anymail_sandbox, "reverse", side_effect=anymail_sandbox.NoReverseMatch):
+        with patch.object(project, "reverse", side_effect=project.NoReverseMatch):
             output, sandbox = self.run_command()
         self.assertIsNone(sandbox.webhook_url)
         self.assertIn("There are no webhooks", output)

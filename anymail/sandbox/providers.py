@@ -14,16 +14,19 @@ from email import message_from_bytes
 from email.message import EmailMessage, Message
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
+from functools import cached_property
 from html import unescape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from ..addresses import EmailAddress, parse_single_address
 from ..providers import PROVIDERS
 from ..providers import Provider as RegisteredProvider
+from ..webhook_apis.urls import with_credentials
 from .mailboxes import parse_mailboxes
 from .store import Store, StoredAttachment, StoredMessage, StoredRecipient
+from .webhook_apis import load_webhooks
+from .webhook_apis.base import Webhooks
 from .wire import ApiRequest, ApiResponse, WebhookCall
 
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -52,12 +55,7 @@ class WebhookTarget:
 
     def webhook_url(self, path: str) -> str:
         """Return the URL to enter in a provider's dashboard. It contains the secret."""
-        parts = urlsplit(self.url.rstrip("/") + "/" + path)
-        if self.secret:
-            user, _, password = self.secret.partition(":")
-            credentials = f"{quote(user, safe='')}:{quote(password, safe='')}"
-            parts = parts._replace(netloc=f"{credentials}@{parts.netloc}")
-        return urlunsplit(parts)
+        return with_credentials(self.url.rstrip("/") + "/" + path, self.secret)
 
 
 @dataclass(frozen=True)
@@ -221,6 +219,11 @@ class Provider(ABC):
 
     def __init__(self, store: Store) -> None:
         self.store = store
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Its API for webhooks, and what is entered there. Nothing of it is called."""
+        return load_webhooks(self)
 
     def is_key(self, received: str | None, *keys: str) -> bool:
         """Tell whether a call has one of the keys for the API; or any, if it takes any."""

@@ -446,7 +446,7 @@ class Sandbox:
             if fault is not None and fault.problem in REFUSALS:
                 response = provider.refuse(fault.problem, request, fault.seconds)
             else:
-                response = provider.handle(request)
+                response = provider.webhooks.handle(request) or provider.handle(request)
         answer = None if fault is not None and fault.problem == "unclear" else response
         self.store.add_call(StoredCall(provider.name, started, request, answer, tuple(accepted)))
         return answer

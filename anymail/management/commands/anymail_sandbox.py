@@ -9,17 +9,15 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.urls import NoReverseMatch, reverse
-from django.utils.encoding import force_str
 from django.utils.module_loading import import_string
 
-from ...conf import as_list, declared_settings, sandbox_url
+from ...conf import declared_settings, sandbox_url
 from ...diagnosis import providers_in_use
-from ...providers import PROVIDERS
 from ...sandbox import Sandbox
 from ...sandbox.commands import faults, run_until_interrupted
 from ...sandbox.providers import Provider as SandboxProvider
 from ...sandbox.report import Report
+from ...webhook_apis.project import signing_keys, webhooks_root
 from ...webhooks.base import AnymailBasicAuthMixin
 from ...webhooks.keys import SharedKeys
 
@@ -63,7 +61,7 @@ class Command(BaseCommand):
             secrets = declared_settings(AnymailBasicAuthMixin)["basic_auth"].read(None)
             sandbox = Sandbox(
                 port=_port(options["port"], url),
-                webhook_url=webhook_url(options["site"]),
+                webhook_url=webhooks_root(options["site"]),
                 webhook_secret=secrets[0] if secrets else "",
                 own_ports={
                     fault.provider: None
@@ -85,16 +83,6 @@ def _port(option: int | None, url: str | None) -> int:
     if option is not None:
         return option
     return DEFAULT_PORT if url is None else urlsplit(url).port or 80
-
-
-def webhook_url(site: str) -> str | None:
-    """Return the URL at which the project includes ``anymail.urls``; None if it doesn't."""
-    webhook = next(iter(next(iter(PROVIDERS.values())).webhook_urls()))
-    try:
-        path = reverse(f"anymail:{webhook.url_name}")
-    except (NoReverseMatch, ImproperlyConfigured):
-        return None
-    return site.rstrip("/") + path.removesuffix(webhook.path)
 
 
 def _notes(sandbox: Sandbox, url: str | None) -> Iterator[str]:
@@ -125,9 +113,8 @@ def use_signing_keys(provider: SandboxProvider) -> Iterator[str]:
             yield f"{provider.esp_name}, {webhook.kind}: {str(error).partition(chr(10))[0]}"
             continue
         if isinstance(view.signature_keys, SharedKeys):
-            declared = declared_settings(view_class)[view.signature_option]
-            keys = [*as_list(declared.read(view)), view.signature_keys.first]
-            setattr(provider, view.signature_option, force_str(keys[0]))
+            for key in signing_keys(view)[:1]:
+                setattr(provider, view.signature_option, key)
         elif view.signature_keys or getattr(view, "verifies_signatures", False):
             yield _about_signatures(provider, view.signature_setting)
 
