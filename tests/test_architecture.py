@@ -18,7 +18,7 @@ ALIASES = {(old, name) for name, provider in PROVIDERS.items() for old in provid
 SHARED = {
     kind: {path.stem for path in (PACKAGE / kind).glob("*.py")}
     - {"__init__", *PROVIDERS, *(old for old, _ in ALIASES)}
-    for kind in ("backends", "webhooks")
+    for kind in ("backends", "webhooks", "webhook_apis")
 }
 
 # Backends that send with others.

@@ -16,6 +16,8 @@ from django.test import SimpleTestCase, tag
 from django.utils.module_loading import import_string
 
 from anymail.providers import PROVIDERS, Webhook
+from anymail.signals import EventType
+from anymail.webhook_apis.base import load_webhook_api
 
 from .docs import test_provider_pages
 from .docs.blocks import ROOT
@@ -114,6 +116,18 @@ class ModulesTests(SimpleTestCase):
                 with self.subTest(webhook.view):
                     view = import_string(webhook.view_path)
                     self.assertEqual(view.esp_name, provider.esp_name)
+
+    def test_places_of_webhooks(self):
+        for provider in PROVIDERS.values():
+            with self.subTest(provider.module):
+                api = load_webhook_api(provider)
+                kinds = [kind for kind in ("tracking", "inbound") if provider.reports(kind)]
+                self.assertEqual(list(api.places), kinds)
+                self.assertLessEqual(set(api.apply_kinds), set(kinds))
+                known = set(vars(EventType).values())
+                words = {word for words in api.events.values() for word in words.split(", ")}
+                self.assertLessEqual(words, known)
+                self.assertTrue(words)
 
 
 class ListsTests(SimpleTestCase):

@@ -14,7 +14,7 @@ class Brevo(WebhookAPI):
 
     places = {
         "tracking": "Transactional, Settings, Webhook",
-        "inbound": "no page of the dashboard: it takes a call of the API, as esps/brevo in the docs shows",
+        "inbound": "not in the dashboard: by a call of the API (in the docs, esps/brevo)",
     }
     events = {
         "request": "queued",

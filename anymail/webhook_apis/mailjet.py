@@ -19,7 +19,7 @@ class Mailjet(WebhookAPI):
 
     places = {
         "tracking": "Account settings, Event notifications (webhooks): for each event",
-        "inbound": "no page of the dashboard: it takes a call of the API, as esps/mailjet in the docs shows",
+        "inbound": "not in the dashboard: by a call of the API (in the docs, esps/mailjet)",
     }
     events = {
         "sent": "delivered",

@@ -37,18 +37,22 @@ class Mandrill(WebhookAPI):
         "Which key signs the calls of an inbound route.",
     )
 
-    def _post(self, path: str, **data: Any) -> Any:
-        return self.make(Call("POST", f"{_API}{path}", {"key": self.backend.api_key, **data}))
+    def _list(self, path: str, **data: Any) -> list[Any]:
+        call = Call("POST", f"{_API}{path}", {"key": self.backend.api_key, **data})
+        answer = self.make(call)
+        if not isinstance(answer, list):
+            raise TypeError(path)
+        return answer
 
     def registered(self) -> Iterator[Registered]:
-        for item in self._post("webhooks/list"):
+        for item in self._list("webhooks/list"):
             yield Registered(
                 "tracking",
                 item["url"],
                 events=frozenset(item["events"]),
                 key=item.get("auth_key") or "",
             )
-        for domain in self._post("inbound/domains"):
-            for route in self._post("inbound/routes", domain=domain["domain"]):
+        for domain in self._list("inbound/domains"):
+            for route in self._list("inbound/routes", domain=domain["domain"]):
                 scope = f"route {route['pattern']}@{domain['domain']}"
                 yield Registered("inbound", route["url"], scope=scope)

@@ -16,7 +16,7 @@ class SparkPost(WebhookAPI):
 
     places = {
         "tracking": "Configuration, Webhooks",
-        "inbound": "no page of the dashboard: it takes calls of the API, as esps/sparkpost in the docs shows",
+        "inbound": "not in the dashboard: by calls of the API (in the docs, esps/sparkpost)",
     }
     events = {
         "injection": "queued",
