@@ -13,7 +13,6 @@ from django.core import checks
 from django.core.cache import InvalidCacheBackendError, caches
 from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
-from django.core.files.storage import InvalidStorageError
 from django.urls import get_resolver
 
 from ._docs import with_docs
@@ -39,8 +38,6 @@ from .providers import PROVIDERS
 
 if TYPE_CHECKING:
     from .webhooks.base import AnymailCoreWebhookView
-
-_DAY = 24 * 60 * 60
 
 _LATER_DOCS = "webhooks_later"
 
@@ -228,79 +225,20 @@ def check_webhook_later(
     name = get_anymail_setting("webhook_later", default=None)
     if name is None:
         return []
-    errors = [*_engine_errors(name), *_storage_errors()]
-    warned = [] if settings.DEBUG or name == "inline" else [*_storage_warnings(), *_repetitions()]
-    return [
-        *(
-            Error(text, hint=with_docs(hint, _LATER_DOCS), id="anymail.E020")
-            for text, hint in errors
-        ),
-        *(
-            checks.Warning(text, hint=with_docs(hint, _LATER_DOCS), id="anymail.W020")
-            for text, hint in warned
-        ),
+    from .webhooks import diagnosis
+
+    hint = "Webhook calls are refused, or others can read them."
+    messages: list[CheckMessage] = [
+        Error(text, hint=with_docs(hint, _LATER_DOCS), id="anymail.E020")
+        for text in diagnosis.errors(name)
     ]
-
-
-def _engine_errors(name: str) -> Iterator[tuple[str, str]]:
-    from .later.engines import get_engine
-
-    hint = 'Set it to "tasks", "celery" or the path of an engine of your own.'
-    try:
-        engine = get_engine(name)
-    except Exception as error:  # noqa: BLE001 (whatever a project's class raises)
-        text = str(error).partition("\nDocs: ")[0]
-        yield f"Webhooks can't use the engine {name!r} in WEBHOOK_LATER: {text}", hint
-    else:
-        if not engine.carries_webhooks:
-            text = f"The engine {name!r} in WEBHOOK_LATER has no method enqueue_webhook()."
-            yield text, hint
-
-
-def _storage_errors() -> Iterator[tuple[str, str]]:
-    from .later.storage import why_public
-
-    alias = get_anymail_setting("webhook_later_storage", default=None)
-    if alias is None:
-        return
-    try:
-        reason = why_public(alias)
-    except InvalidStorageError:
-        text = f"WEBHOOK_LATER_STORAGE is {alias!r}, but there is no such alias in STORAGES."
-        hint = "Webhook calls that are large are refused, and those that fail are lost."
-        yield text, hint
-    else:
-        if reason:
-            text = f"WEBHOOK_LATER_STORAGE is {alias!r}, but others may read what is there: "
-            hint = "Use a storage of its own. If nobody else can read it, silence this check."
-            yield text + f"{reason}.", hint
-
-
-def _storage_warnings() -> Iterator[tuple[str, str]]:
-    if get_anymail_setting("webhook_later_storage", default=None) is None:
-        text = (
-            "There is WEBHOOK_LATER, but no WEBHOOK_LATER_STORAGE: webhook calls that are too "
-            "large for a queue are refused, and there is no place for those that fail for a day."
-        )
-        hint = "Set it to an alias of STORAGES whose files nobody can read by URL."
-        yield text, hint
-
-
-def _repetitions() -> Iterator[tuple[str, str]]:
-    from .webhooks.dedupe import DEFAULT_SECONDS
-
-    if get_anymail_setting("webhook_dedupe_cache", default=None) is None:
-        text = (
-            "There is WEBHOOK_LATER, but no WEBHOOK_DEDUPE_CACHE: queues can give a job to a "
-            "worker twice, and then its events are handled twice."
-        )
-        yield text, "Set it to a cache that all processes share."
-    elif get_anymail_setting("webhook_dedupe_seconds", default=DEFAULT_SECONDS) < _DAY:
-        text = (
-            "With WEBHOOK_LATER, WEBHOOK_DEDUPE_SECONDS of less than a day is too little: workers "
-            "don't handle what is older."
-        )
-        yield text, "Remove it, for three days."
+    if not settings.DEBUG and name != "inline":
+        hint = "Webhook calls can be lost, or be handled twice."
+        messages += [
+            checks.Warning(text, hint=with_docs(hint, _LATER_DOCS), id="anymail.W020")
+            for text in diagnosis.warnings(name)
+        ]
+    return messages
 
 
 def check_later(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:

@@ -183,6 +183,7 @@ class WebhookLaterTests(SimpleTestCase):
     def found(self, debug: bool = False, **changes: Any) -> list[Any]:
         with override_settings(
             STORAGES=self.STORAGES,
+            CACHES={"events": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
             MEDIA_ROOT="/srv/media",
             DEBUG=debug,
             ANYMAIL={**self.RIGHT, **changes},
@@ -193,6 +194,7 @@ class WebhookLaterTests(SimpleTestCase):
         self.assertEqual(check_webhook_later(None), [])
         self.assertEqual(self.found(), [])
         self.assertEqual(self.found(WEBHOOK_LATER_STORAGE="not files"), [])
+        self.assertEqual(self.found(WEBHOOK_DEDUPE_CACHE="unknown"), [])  # anymail.E006
         for changes in ({"debug": True}, {"WEBHOOK_LATER": "inline"}):
             changes |= {"WEBHOOK_LATER_STORAGE": None, "WEBHOOK_DEDUPE_CACHE": None}
             self.assertEqual(self.found(**changes), [])
@@ -220,11 +222,16 @@ class WebhookLaterTests(SimpleTestCase):
             [error] = self.found(WEBHOOK_LATER="celery")
         self.assertIn("celery", error.msg)
 
+    @skipUnless(django.VERSION >= (6, 0), "Django 6.0 introduced tasks")
+    def test_tasks_without_a_queue(self):
+        [warning] = self.found(WEBHOOK_LATER="tasks")
+        self.assertIn("no queue", warning.msg)
+
     def test_what_can_be_lost_or_repeated(self):
         for changes, text in (
-            ({"WEBHOOK_LATER_STORAGE": None}, "no place for those that fail"),
-            ({"WEBHOOK_DEDUPE_CACHE": None}, "handled twice"),
-            ({"WEBHOOK_DEDUPE_SECONDS": 3600}, "less than a day"),
+            ({"WEBHOOK_LATER_STORAGE": None}, "no place for"),
+            ({"WEBHOOK_DEDUPE_CACHE": None}, "twice"),
+            ({"WEBHOOK_DEDUPE_SECONDS": 3600}, "a day at least"),
         ):
             with self.subTest(changes):
                 [warning] = self.found(**changes)

@@ -16,7 +16,7 @@ from .job import JobRefused, read_job, sign_job
 
 FOLDER = "anymail"
 
-_TRAVELS = ("id", "due", "max_age", "queue", "state")
+_TRAVELS = ("id", "due", "max_age", "queue", "state", "esp_name")
 """What is in the short job, too: what can be needed without the file, and what changes."""
 
 _GRACE = 24 * 60 * 60

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,10 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..conf import setting_name
 from ..delivery.decisions import backoff
+from ..delivery.memory import Memory
 from ..exceptions import AnymailConfigurationError, AnymailLaterError, Problem
 from ..later.engines import Engine, as_engine, enqueue_within, get_engine, later_error
+from ..later.executions import MAX_EXECUTIONS, Executions
 from ..later.job import WEBHOOK, JobRefused, NewerJob, read_job, sign_job
 from ..later.storage import delete_job, fetch_job, store_job
 from ..signals import AnymailEvent
@@ -49,8 +52,9 @@ ENQUEUE_TIMEOUT = 5.0
 RETRY_SECONDS = 24 * 60 * 60
 """For how long a call is tried again whose events can't be handled."""
 
-NEWER_JOB_SECONDS = 60
-"""When a job of a later release is given to another worker."""
+AGAIN_SECONDS = 60
+"""When a job is tried again that this worker can't read: it's of a later release of Anymail, or the
+storage with its file can't be reached."""
 
 CANT_BE_DECODED = (SuspiciousOperation, BadRequest, MultiPartParserError)
 """What Django answers with a 400, if a view raises it."""
@@ -160,7 +164,10 @@ def _put(job: str, esp_name: str, engine: Engine) -> None:
 class State:
     """What changes from one execution of a job to the next."""
 
+    turn: int = 1
+    """How often it was published, to be executed."""
     attempt: int = 1
+    """How often it was tried to handle it, with this time."""
     since: float | None = None
     """When the first one was (POSIX time)."""
     at: float = 0
@@ -180,77 +187,109 @@ def handle_webhook(job: str, *, engine: Any, redelivered: bool = False) -> None:
     If a receiver raises an exception, the job is given to the engine again; after a day, or if the
     call can't be decoded, it becomes a file in WEBHOOK_LATER_STORAGE.
 
-    Raises what an engine raises that does not take the job again, what a storage does, and if there
-    is none, the exception that kept the call from being handled. An engine that runs jobs at once
-    gets whatever is raised.
+    Raises AnymailLaterError if the engine does not take the job again, what a storage does that
+    does not take it, and if there is none, the exception that kept the call from being handled. An
+    engine that runs jobs at once gets whatever is raised.
     """
     engine = as_engine(engine)
     try:
-        content = read_job(job, salt=WEBHOOK)
+        header = read_job(job, salt=WEBHOOK)
+        execution = Execution(job, header, engine)
+        if execution.must_wait:
+            # The engine can't wait that long.
+            execution.publish(job, execution.state.at)
+            return
+        if execution.is_copy:
+            logger.warning("A webhook call that was handled was put in again: %s", header["id"])
+            return
         full_job = fetch_job(job, salt=WEBHOOK)
-    except NewerJob as newer:
-        _pass_on(job, newer, engine)
-        return
+    except NewerJob as error:
+        _put_off(job, error.content, engine, str(error))
     except JobRefused as error:
         logger.error("%s. No events are made of it.", error)  # noqa: TRY400 (it says all)
-        return
-    state = State(**content.get("state", {}))
-    now = time.time()
-    if state.at > now + 1 and not engine.runs_at_once:
-        # The engine can't wait that long.
-        enqueue_within(engine, ENQUEUE_TIMEOUT, job, at=state.at, webhook=True)
-        return
-    Execution(job, full_job, state, engine).run()
+    except AnymailLaterError:
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever the storage raises)
+        _put_off(job, header, engine, f"Its file can't be read: {type(error).__name__}")
+    else:
+        execution.run(full_job)
 
 
-def _pass_on(job: str, newer: NewerJob, engine: Engine) -> None:
-    """Leave a job of a later release to workers that know it."""
-    now = time.time()
-    if not engine.can_wait or now > newer.content["due"] + newer.content["max_age"]:
-        logger.error("%s. No events are made of it.", newer)
+def _put_off(job: str, content: Mapping[str, Any], engine: Engine, reason: str) -> None:
+    """Leave a job to a worker that can read it, until its time is over."""
+    at = time.time() + AGAIN_SECONDS
+    if not engine.can_wait or at > content["due"] + content["max_age"]:
+        logger.error("No events are made of a webhook call. %s", reason)
         return
-    enqueue_within(engine, ENQUEUE_TIMEOUT, job, at=now + NEWER_JOB_SECONDS, webhook=True)
+    logger.warning("A webhook call can't be read now, and is tried again. %s", reason)
+    enqueue_within(engine, ENQUEUE_TIMEOUT, job, at=at, webhook=True)
 
 
 class Execution:
-    """One attempt to handle the call in a job."""
+    """One attempt to handle the call in a job. ``header`` is what the job has without its file."""
 
-    def __init__(self, job: str, full_job: str, state: State, engine: Engine) -> None:
+    def __init__(self, job: str, header: Mapping[str, Any], engine: Engine) -> None:
         self.job = job
-        self.full_job = full_job
-        self.content = read_job(full_job, salt=WEBHOOK)
-        self.esp_name: str = self.content["esp_name"]
-        self.state = state
         self.engine = engine
-        self.handled = set(state.handled)
+        self.id: str = header["id"]
+        self.esp_name: str = header["esp_name"]
+        self.state = State(**header.get("state", {}))
+        self.expires: float = header["due"] + header["max_age"]
+        self.handled = set(self.state.handled)
+        self.executions = Executions(
+            self.id,
+            self.state.turn,
+            max(0.0, self.expires - time.time()),
+            Memory(HandledEvents(self.esp_name, "", id_is_unique=True).cache),
+        )
 
-    def run(self) -> None:
+    @property
+    def must_wait(self) -> bool:
+        """Whether it's not yet time."""
+        return self.engine.can_wait and self.state.at > time.time() + 1
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the job has ended, or been published again since."""
+        return not self.engine.runs_at_once and self.executions.is_over
+
+    def run(self, full_job: str) -> None:
         """See :func:`handle_webhook`."""
+        call = Call.from_json(read_job(full_job, salt=WEBHOOK)["call"])
         if self.engine.runs_at_once:
-            self._handle()
+            self._handle(call)
             return
-        if time.time() > self.content["due"] + self.content["max_age"]:
-            self._keep("It is older than what has been handled is remembered.", None)
-            return
+        number = self.executions.begin()
         try:
-            self._handle()
+            if time.time() > self.expires:
+                self._keep(full_job, "It is older than what has been handled is remembered.")
+            elif number >= MAX_EXECUTIONS:
+                self._keep(full_job, f"Workers have begun with it {number} times without an end.")
+            else:
+                self._try(call, full_job)
+        finally:
+            self.executions.end()
+
+    def _try(self, call: Call, full_job: str) -> None:
+        attempt = self.state.attempt
+        try:
+            self._handle(call)
         except EventInProgress:
             # It is not certain that the other one succeeds.
-            self._again(LEASE_SECONDS, self.state.attempt, None)
+            self._again(full_job, LEASE_SECONDS, attempt)
         except CantBeDecodedError as error:
-            self._keep("It can't be decoded.", error.__cause__)
+            self._keep(full_job, "It can't be decoded.", error.__cause__)
         except Exception as error:  # noqa: BLE001 (whatever receivers raise)
-            attempt = self.state.attempt
-            self._again(backoff(attempt, first=10, factor=4), attempt + 1, error)
+            wait = backoff(attempt, first=10, factor=4)
+            self._again(full_job, wait, attempt + 1, error)
         else:
-            _delete_file(self.job)
+            self._end()
 
-    def _handle(self) -> None:
+    def _handle(self, call: Call) -> None:
         """Send the signals of the events that were not handled before.
 
         Adds those to ``handled`` that are. Raises what receivers do, and CantBeDecodedError.
         """
-        call = Call.from_json(self.content["call"])
         match, view_function = view_at(call.path)
         view: AnymailCoreWebhookView = view_function.view_class(**view_function.view_initkwargs)
         with closing(call.request()) as request:
@@ -277,23 +316,32 @@ class Execution:
         with atomic(databases):
             view.send_events(left)
 
-    def _again(self, wait: float, attempt: int, error: Exception | None) -> None:
+    def publish(self, job: str, at: float) -> None:
+        """Give a job to the engine. Raises AnymailLaterError."""
+        enqueue_within(self.engine, ENQUEUE_TIMEOUT, job, at=at, webhook=True)
+
+    def _again(
+        self, full_job: str, wait: float, attempt: int, error: Exception | None = None
+    ) -> None:
         """Have the job executed again, if that was not tried for too long."""
         now = time.time()
         since = self.state.since or now
         if not self.engine.can_wait or now + wait > since + RETRY_SECONDS:
-            self._keep("It could not be handled.", error)
+            self._keep(full_job, "It could not be handled.", error)
             return
         # Once as an error, so that somebody gets to know of it
         level = logging.ERROR if self.state.attempt == 1 else logging.WARNING
         if error is not None:
             text = "Handling a call of the %s webhook failed; it's tried again"
             logger.log(level, text, self.esp_name, exc_info=error)
-        state = State(attempt, since, now + wait, tuple(sorted(self.handled)))
-        job = with_state(self.job, state)
-        enqueue_within(self.engine, ENQUEUE_TIMEOUT, job, at=state.at, webhook=True)
+        turn = self.state.turn + 1
+        state = State(turn, attempt, since, now + wait, tuple(sorted(self.handled)))
+        self.publish(with_state(self.job, state), state.at)
+        # If a worker dies before this, the job is executed in both turns. If that was noted before,
+        # it might be in none.
+        self.executions.note_turn(turn)
 
-    def _keep(self, reason: str, error: BaseException | None) -> None:
+    def _keep(self, full_job: str, reason: str, error: BaseException | None = None) -> None:
         """Give it up, but leave it where it can be found."""
         alias = CallStorage().alias
         if alias is None:
@@ -302,10 +350,15 @@ class Execution:
                 raise error or AnymailLaterError(reason)
         else:
             state = State(handled=tuple(sorted(self.handled)))
-            job = with_state(self.full_job, state)
-            name = keep(job, self.content["id"], self.esp_name, alias)
+            # A new job, when it is put into the queue again
+            job = with_state(full_job, state, id=uuid.uuid4().hex)
+            name = keep(job, self.id, self.esp_name, alias)
             text = "Gave up a %s webhook call, which is now the file %s in the storage %r. %s"
             logger.error(text, self.esp_name, name, alias, reason, exc_info=error)
+        self._end()
+
+    def _end(self) -> None:
+        self.executions.note_end()
         _delete_file(self.job)
 
 

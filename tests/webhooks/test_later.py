@@ -493,13 +493,14 @@ class RetryTests(LaterTestCase):
         with self.changed(WEBHOOK_LATER_STORAGE=None), self.assertLogs("anymail.webhooks"):
             self.call(call)
             [(job, _)] = Queue.jobs
-            self.work()
-            self.assertEqual(list(kept_calls()), [])
+            Queue.jobs.clear()
             with (
                 patch.object(Queue, "keeps_failures", True),
                 self.assertRaises(AnymailWebhookValidationFailure),
             ):
                 self.work(job)
+            self.assertIsNone(self.work(job))
+        self.assertEqual(list(kept_calls()), [])
 
     def test_engine_that_can_not_wait(self):
         self.fails = {"1"}
@@ -537,9 +538,50 @@ class RetryTests(LaterTestCase):
         ):
             self.work(job)
 
+    def test_job_that_kills_workers(self):
+        """Its fourth execution is the last: it's kept."""
+
+        class Killed(BaseException):
+            pass
+
+        job = self.job()
+        with patch.object(later.Execution, "_handle", side_effect=Killed):
+            executions = patch.object(later.Executions, "end")  # nobody is left to note it
+            for _ in range(3):
+                with executions, self.assertRaises(Killed):
+                    self.work(job)
+            with self.assertLogs("anymail.webhooks", "ERROR"):
+                self.assertIsNone(self.work(job))
+        self.assertEqual(len(list(kept_calls())), 1)
+        with self.assertLogs("anymail.webhooks", "WARNING"):
+            self.assertIsNone(self.work(job))
+        self.assertEqual(len(list(kept_calls())), 1)
+
+    def test_many_retries_are_no_killed_workers(self):
+        self.fails = {"1"}
+        self.post()
+        with self.assertLogs("anymail.webhooks"):
+            for hour in range(10):
+                with self.at(hour * 3600):
+                    self.assertIsNotNone(self.work())
+
+    def test_copy_of_a_job(self):
+        """What has ended, or is to be tried again, is not executed in another copy."""
+        self.fails = {"2"}
+        job = self.job()
+        with self.assertLogs("anymail.webhooks", "WARNING"):
+            self.work(job)
+            retry, _ = Queue.jobs.pop()
+            self.assertIsNone(self.work(job))
+            self.fails = set()
+            with self.at(60):
+                for copy in (job, retry, retry, job):
+                    self.assertIsNone(self.work(copy))
+        self.assertEqual(self.handled, ["1", "2", "3"])
+
     def test_job_of_a_later_release(self):
         job = sign_job({"due": time.time(), "max_age": 1000}, salt=WEBHOOK)
-        with patch("anymail.later.job.VERSION", 0):
+        with patch("anymail.later.job.VERSION", 0), self.assertLogs("anymail.webhooks", "WARNING"):
             self.assertAlmostEqual(self.work(job) or 0, 60, delta=1)
             Queue.jobs.clear()
             with self.at(1001), self.assertLogs("anymail.webhooks", "ERROR"):
@@ -551,8 +593,9 @@ class DedupeTests(LaterTestCase):
 
     def test_delivered_twice(self):
         job = self.job()
-        for _ in range(2):
-            self.assertIsNone(self.work(job))
+        with self.assertLogs("anymail.webhooks", "WARNING"):
+            for _ in range(2):
+                self.assertIsNone(self.work(job))
         self.assertEqual(self.handled, ["1", "2", "3"])
 
     def test_call_repeated_after_a_timeout(self):
@@ -634,7 +677,7 @@ class ForgeryTests(LaterTestCase):
         """It's refused, but not lost, when what was handled isn't remembered any more."""
         job = self.job()
         self.work(job)
-        with self.at(3 * 86400 - 1):
+        with self.at(3 * 86400 - 1), self.assertLogs("anymail.webhooks", "WARNING"):
             self.work(job)
         caches["default"].clear()
         with self.at(3 * 86400 + 1), self.assertLogs("anymail.webhooks", "ERROR"):
@@ -739,6 +782,28 @@ class LargeCallTests(LaterTestCase):
         with self.assertLogs("anymail.webhooks", "ERROR"):
             self.assertIsNone(self.work())
         self.assert_no_signals()
+
+    def test_storage_can_not_be_read(self):
+        self.call(self.large_call())
+        with (
+            patch("django.core.files.storage.InMemoryStorage.open", side_effect=OSError),
+            self.assertLogs("anymail.webhooks", "WARNING"),
+        ):
+            self.assertAlmostEqual(self.work() or 0, 60, delta=1)
+            job, _ = Queue.jobs[0]
+            with self.at(4 * 86400), self.assertLogs("anymail.webhooks", "ERROR"):
+                Queue.jobs.clear()
+                self.assertIsNone(self.work(job))
+        self.work(job)
+        self.assertEqual(len(self.received), 1)
+
+    def test_copy_of_a_job_whose_file_was_deleted(self):
+        self.call(self.large_call())
+        job, _ = Queue.jobs.pop()
+        self.work(job)
+        with self.assertLogs("anymail.webhooks", "WARNING") as logs:
+            self.work(job)
+        self.assertIn("put in again", logs.output[0])
 
     def test_refused_by_the_queue(self):
         with patch.object(Queue, "error", ConnectionError()), self.assertLogs("anymail.webhooks"):
