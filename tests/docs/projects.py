@@ -25,7 +25,11 @@ class Project:
         self.directory = directory
         self.environment = {
             # Neither settings nor proxies of whoever runs the tests
-            **{name: value for name, value in os.environ.items() if name in {"PATH", "TZ"}},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if name in {"PATH", "TZ", "PYTHONPYCACHEPREFIX"}
+            },
             "PYTHONIOENCODING": "utf-8",
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
