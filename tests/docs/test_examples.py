@@ -41,7 +41,7 @@ import anymail.delivery.memory
 from anymail import mailers
 from anymail.checks import check_deprecated_settings, check_ignored_mailers
 from anymail.delivery.strategy import StrategyBackend
-from anymail.exceptions import AnymailAPIError, AnymailImproperlyInstalled
+from anymail.exceptions import AnymailAPIError, AnymailError, AnymailImproperlyInstalled
 from anymail.inbound import AnymailInboundMessage
 from anymail.message import AnymailMessage
 from anymail.providers import PROVIDERS
@@ -55,6 +55,7 @@ from anymail.signals import (
     inbound,
     post_send,
     pre_send,
+    send_failed,
     tracking,
 )
 from anymail.webhooks.base import AnymailCoreWebhookView
@@ -131,6 +132,8 @@ LANGUAGES = {"console", "doctest", "html", "json", "pycon", "python", "rst", "te
 # -- What all pages can use -------------------------------------------------------------------
 
 TEST_BACKEND = "anymail.backends.test.EmailBackend"
+
+SIGNALS = (pre_send, post_send, send_failed, tracking, inbound)
 
 IMPORTS = """
 from django.conf import settings
@@ -242,7 +245,7 @@ class BlockTestCase(SimpleTestCase):
                 **SETTINGS.get(page, {}),
             )
         )
-        for signal in (pre_send, post_send, tracking, inbound):
+        for signal in SIGNALS:
             stack.callback(_restore_receivers, signal, list(signal.receivers))
         post_send.connect(self.note_sent)
         self.stack = stack
@@ -422,14 +425,10 @@ class BlockTestCase(SimpleTestCase):
     # -- Other code ---------------------------------------------------------------------------
 
     def run_code(self, block: Block) -> None:
-        signals = {pre_send: 0, post_send: 0, tracking: 0, inbound: 0}
-        for signal in signals:
-            signals[signal] = len(signal.receivers)
+        counts = [(signal, len(signal.receivers)) for signal in SIGNALS]
         self.sent.clear()
         self.execute(block)
-        has_new_receivers = {
-            signal for signal, count in signals.items() if len(signal.receivers) > count
-        }
+        has_new_receivers = {signal for signal, count in counts if len(signal.receivers) > count}
         if tracking in has_new_receivers:
             for event in TRACKING_EVENTS:
                 tracking.send(sender=object(), event=event, esp_name="Postmark")
@@ -437,6 +436,10 @@ class BlockTestCase(SimpleTestCase):
             inbound.send(sender=object(), event=inbound_event(), esp_name="Postmark")
         if has_new_receivers & {pre_send, post_send}:
             AnymailMessage("Hello", "Hello!", to=["ann@example.com"]).send()
+        if send_failed in has_new_receivers:
+            self.sandbox.fail_next("message")
+            with contextlib.suppress(AnymailError):
+                AnymailMessage("Hello", "Hello!", to=["ann@example.com"]).send()
         self.send_unsent(block)
 
     def send_unsent(self, block: Block) -> None:
@@ -871,9 +874,10 @@ class BlockTests(BlockTestCase):
             self.run_blocks("docs/wrong.rst", list(find_blocks(rst, "docs/wrong.rst")))
 
     def test_receivers_are_disconnected(self):
-        before = [list(signal.receivers) for signal in (pre_send, post_send, tracking, inbound)]
-        self.run_blocks("docs/tracking.rst", BLOCKS["docs/tracking.rst"])
-        after = [list(signal.receivers) for signal in (pre_send, post_send, tracking, inbound)]
+        before = [list(signal.receivers) for signal in SIGNALS]
+        for page in ("docs/tracking.rst", "docs/sending/signals.rst"):
+            self.run_blocks(page, BLOCKS[page])
+        after = [list(signal.receivers) for signal in SIGNALS]
         self.assertEqual(after, before)
 
     def test_all_blocks_are_found(self):
