@@ -618,7 +618,7 @@ class CommandTests(SimpleTestCase):
             status, output = self.run_command("serve", "--port", "0")
         self.assertEqual(status, 0)
         printed: dict[str, Any] = {}
-        exec(output.partition("settings:\n")[2].partition("Messages are")[0], printed)
+        exec(output.partition("settings:\n")[2].partition("\n\n")[0], printed)
         with Sandbox() as sandbox:
             self.assertEqual(printed["ANYMAIL"].keys(), sandbox.anymail_settings().keys())
         self.assertRegex(output, r"'POSTMARK_API_URL': 'http://127.0.0.1:\d+/postmark/'")
