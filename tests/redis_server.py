@@ -38,6 +38,12 @@ class RedisServer:
         self._process.terminate()
         self._process.wait()
 
+    def forget(self) -> None:
+        """Delete all that it has."""
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            assert connection.recv(100) == b"+OK\r\n"
+
 
 @contextmanager
 def running_redis(*options: str) -> Iterator[RedisServer]:

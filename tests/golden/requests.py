@@ -67,7 +67,7 @@ def outcome_of(case: BackendCase, make_message: Callable[[], EmailMessage]) -> A
     except AnymailUnsupportedFeature as error:
         try:
             rest = _calls_for(case, make_message(), ignore_unsupported_features=True)
-        except AnymailError as other_error:
+        except (AnymailError, ValueError) as other_error:
             rest = _described(other_error)
         return {**_described(error), "ignoring unsupported features": rest}
     except (AnymailError, ValueError) as error:
@@ -113,10 +113,11 @@ def _counted_uuids() -> Iterator[None]:
 
 
 def _readable(call: ApiCall | BotoCall) -> dict[str, Any]:
-    return _boto_call(call) if isinstance(call, BotoCall) else _http_call(call)
+    return _boto_call(call) if isinstance(call, BotoCall) else http_call(call)
 
 
-def _http_call(call: ApiCall) -> dict[str, Any]:
+def http_call(call: ApiCall) -> dict[str, Any]:
+    """Return an HTTP request as it stands in a golden file."""
     multipart = call.content_type.startswith("multipart/")
     headers = {
         name: value.decode() if isinstance(value, bytes) else value
@@ -159,11 +160,11 @@ def _boto_call(call: BotoCall) -> dict[str, Any]:
     if "Raw" in params.get("Content", {}):
         # In what is decoded, all versions of Django and Python agree.
         mime = message_from_bytes(params["Content"]["Raw"]["Data"], policy=policy.default)
-        params = {**params, "Content": {"Raw": {"MIME": _mime(mime)}}}
+        params = {**params, "Content": {"Raw": {"MIME": mime_parts(mime)}}}
     return {"operation": call.operation, "params": params}
 
 
-def _mime(part: Message) -> dict[str, Any]:
+def mime_parts(part: Message) -> dict[str, Any]:
     result: dict[str, Any] = {"type": part.get_content_type()}
     parameters = {name: value for name, value in part.get_params([])[1:] if name != "boundary"}
     if parameters:
@@ -178,7 +179,7 @@ def _mime(part: Message) -> dict[str, Any]:
     if headers:
         result["headers"] = headers
     if part.is_multipart():
-        result["parts"] = [_mime(item) for item in part.get_payload()]
+        result["parts"] = [mime_parts(item) for item in part.get_payload()]
     else:
         content = part.get_payload(decode=True)
         is_text = part.get_content_maintype() == "text"
