@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -97,6 +98,20 @@ def _parser() -> argparse.ArgumentParser:
         help="where your site includes anymail.urls, such as http://127.0.0.1:8000/anymail/",
     )
     serve_parser.add_argument(
+        "--esp",
+        action="append",
+        dest="names",
+        default=[],
+        metavar="NAME",
+        type=_known_provider,
+        help="print only the settings for this provider, can be repeated; default: for all",
+    )
+    serve_parser.add_argument(
+        "--store",
+        metavar="DIR",
+        help="keep messages, and all else that the page has, in this directory",
+    )
+    serve_parser.add_argument(
         "--fault",
         action="extend",
         dest="faults",
@@ -113,15 +128,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _usable_provider(name: str) -> str:
-    """Return the name of a provider. Raises ArgumentTypeError."""
-    name = name.lower().replace("-", "_")
-    try:
-        provider = load_provider(name, Store())
-    except LookupError as err:
-        raise argparse.ArgumentTypeError(str(err)) from err
+    """Return the name of a provider whose packages are there. Raises ArgumentTypeError."""
+    name = _known_provider(name)
+    provider = load_provider(name, Store())
     if missing := provider.missing_packages:
         raise argparse.ArgumentTypeError(f"{provider.esp_name} needs {missing}")
     return name
+
+
+def _known_provider(name: str) -> str:
+    """Return the name of a provider. Raises ArgumentTypeError."""
+    name = name.lower().replace("-", "_")
+    try:
+        return load_provider(name, Store()).name
+    except LookupError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
 
 
 def faults(text: str) -> list[Fault]:
@@ -180,12 +201,13 @@ def _serve(options: argparse.Namespace, stream: TextIO) -> int:
         sandbox = Sandbox(
             port=options.port,
             webhook_url=options.webhook_url,
+            directory=options.store,
             own_ports={
                 fault.provider: None for fault in options.faults if fault.problem == "unreachable"
             },
         )
     except (LookupError, OSError, ValueError) as err:
-        report.line(f"The sandbox can't start: {err}")
+        report.line(f"The sandbox can't start: {describe(err)}")
         return 1
     with sandbox:
         for fault in options.faults:
@@ -195,7 +217,7 @@ def _serve(options: argparse.Namespace, stream: TextIO) -> int:
         report.line("Put this into your Django settings:")
         report.line()
         report.line("ANYMAIL = {")
-        for name, value in sorted(sandbox.anymail_settings().items()):
+        for name, value in sorted(sandbox.anymail_settings(*options.names).items()):
             report.line(f"    {name!r}: {value!r},")
         report.line("}")
         report.line()
@@ -203,6 +225,13 @@ def _serve(options: argparse.Namespace, stream: TextIO) -> int:
             report.line("Webhooks need --webhook-url.")
         run_until_interrupted(sandbox, report)
     return 0
+
+
+def describe(error: Exception) -> str:
+    """Say why a sandbox can't start."""
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"{error.strerror}. Choose another one with --port."
+    return str(error)
 
 
 def run_until_interrupted(sandbox: Sandbox, report: Report) -> None:

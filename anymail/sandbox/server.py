@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import logging
+import os
 import socket
 import socketserver
 import sys
@@ -69,7 +71,15 @@ class LoopbackServer(socketserver.TCPServer):
     def __init__(self, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
         self._connections: set[Any] = set()
         self._changed = threading.Condition()
-        super().__init__((LOOPBACK, port), handler)
+        try:
+            super().__init__((LOOPBACK, port), handler)
+        except OSError as err:
+            if err.errno != errno.EADDRINUSE:
+                raise
+            other = ", such as Mailpit, whose port is the same" if port == 8025 else ""
+            raise OSError(
+                err.errno, f"port {port} is taken, by another sandbox or something else{other}"
+            ) from err
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
 
     def server_bind(self) -> None:
@@ -126,9 +136,11 @@ class Sandbox:
     ``port`` 0 is any free one. ``webhook_url`` is where a site includes ``anymail.urls``: it must
     be on this computer. It can be set later. ``webhook_secret`` is the site's WEBHOOK_SECRET.
     ``own_ports`` names providers whose APIs have a port of their own each, so that they can be
-    unreachable: one after ``port``, always the same, unless that is 0.
+    unreachable: one after ``port``, always the same, unless that is 0. ``directory`` is where it
+    keeps what it receives, so that a later one can begin with that.
 
-    Raises ValueError for a webhook_url elsewhere; OSError if a port is taken.
+    Raises ValueError for a webhook_url elsewhere, and if what is in the directory can't be read;
+    OSError if a port is taken.
     """
 
     def __init__(
@@ -138,8 +150,9 @@ class Sandbox:
         own_ports: Iterable[str] = (),
         webhook_url: str | None = None,
         webhook_secret: str = WEBHOOK_SECRET,
+        directory: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.store = Store()
+        self.store = Store(directory)
         self.faults = Faults()
         self.providers: dict[str, Provider] = {
             name: load_provider(name, self.store) for name in PROVIDERS

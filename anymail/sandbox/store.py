@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..addresses import EmailAddress
+from .archive import Archive
 from .wire import ApiRequest, ApiResponse, WebhookCall
 
 
@@ -108,6 +110,7 @@ class StoredCall:
     - ``time``: when it came (POSIX time)
     - ``response``: None if the connection was broken instead
     - ``messages``: what was accepted
+    - ``number``: what the store knows it by
     """
 
     provider: str
@@ -115,6 +118,7 @@ class StoredCall:
     request: ApiRequest
     response: ApiResponse | None
     messages: tuple[StoredMessage, ...] = ()
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,27 +170,53 @@ class StoredTemplate:
     html: str = ""
 
 
+_ARCHIVED = (
+    *(ApiRequest, ApiResponse, WebhookCall),
+    *(StoredAttachment, StoredCall, StoredMessage, StoredRecipient, StoredWebhook),
+)
+
+
 class Store:
     """The sandbox's memory. It can be used from any thread.
 
     - ``suppressed``: addresses that providers refuse to send to, in lower case
     - ``templates``: by template id. Providers accept all template ids, and leave the content of
       messages with other ones empty.
+
+    What is in the ``directory``, if there is one, it begins with, and keeps up to date. Raises
+    ValueError if that can't be read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._version = 0
         self._closed = False
         self._last_number = 0
         self._messages: dict[int, StoredMessage] = {}
-        self._calls: list[StoredCall] = []
+        self._calls: dict[int, StoredCall] = {}
         self._webhooks: dict[int, StoredWebhook] = {}
         self._keys: dict[tuple[str, str], KeyUse] = {}
         self._local = threading.local()
         self.suppressed: set[str] = set()
         self.templates: dict[str, StoredTemplate] = {}
+        self._archive = None if directory is None else Archive(directory, *_ARCHIVED)
+        if self._archive is not None:
+            self._load(self._archive)
+
+    def _save_call(self, call: StoredCall) -> None:
+        self._calls[call.number] = call
+        if self._archive is not None:
+            # Messages have the whole request, too. A batch of them would be large.
+            messages = tuple(replace(item, request=None) for item in call.messages)
+            self._archive.save("call", call.number, replace(call, messages=messages))
+
+    def _load(self, archive: Archive) -> None:
+        self._calls = {item.number: _with_request(item) for item in archive.load("call")}
+        self._webhooks = {item.number: item for item in archive.load("webhook")}
+        for call in self._calls.values():
+            self._messages |= {message.number: message for message in call.messages}
+        self._last_number = max([*self._calls, *self._messages, *self._webhooks], default=0)
 
     @property
     def messages(self) -> list[StoredMessage]:
@@ -216,21 +246,26 @@ class Store:
         """Forget a message, what is known of its API call, and its webhooks. Raises LookupError."""
         with self._lock:
             del self._messages[number]
-            calls = []
-            for call in self._calls:
-                if any(message.number == number for message in call.messages):
-                    others = tuple(item for item in call.messages if item.number != number)
-                    if not others:
-                        continue
-                    call = replace(call, messages=others)
-                calls.append(call)
-            self._calls = calls
-            self._webhooks = {
-                key: webhook
-                for key, webhook in self._webhooks.items()
-                if webhook.call.message != number
-            }
+            for call in list(self._calls.values()):
+                others = tuple(item for item in call.messages if item.number != number)
+                if not others and call.messages:
+                    self._forget_call(call.number)
+                elif len(others) < len(call.messages):
+                    self._save_call(replace(call, messages=others))
+            for webhook in list(self._webhooks.values()):
+                if webhook.call.message == number:
+                    self._forget_webhook(webhook.number)
             self._note_change()
+
+    def _forget_call(self, number: int) -> None:
+        del self._calls[number]
+        if self._archive is not None:
+            self._archive.delete("call", number)
+
+    def _forget_webhook(self, number: int) -> None:
+        del self._webhooks[number]
+        if self._archive is not None:
+            self._archive.delete("webhook", number)
 
     @contextmanager
     def noting_messages(self) -> Iterator[list[StoredMessage]]:
@@ -246,12 +281,13 @@ class Store:
     def calls(self) -> list[StoredCall]:
         """All API calls, in the order of their answers."""
         with self._lock:
-            return list(self._calls)
+            return list(self._calls.values())
 
     def add_call(self, call: StoredCall) -> None:
         """Keep an API call."""
         with self._lock:
-            self._calls.append(call)
+            stored = replace(call, number=self._next_number())
+            self._save_call(stored)
             self._note_change()
 
     @property
@@ -265,6 +301,8 @@ class Store:
         with self._lock:
             stored = replace(webhook, number=self._next_number())
             self._webhooks[stored.number] = stored
+            if self._archive is not None:
+                self._archive.save("webhook", stored.number, stored)
             self._note_change()
             return stored
 
@@ -325,8 +363,10 @@ class Store:
         with self._lock:
             self._keys.clear()
             self._messages.clear()
-            self._calls.clear()
-            self._webhooks.clear()
+            for number in list(self._calls):
+                self._forget_call(number)
+            for number in list(self._webhooks):
+                self._forget_webhook(number)
             self._note_change()
 
     def find(self, provider: str, message_id: str) -> StoredMessage:
@@ -338,6 +378,11 @@ class Store:
             ):
                 return message
         raise LookupError(f"No message with the id {message_id!r} was sent through {provider}")
+
+
+def _with_request(call: StoredCall) -> StoredCall:
+    messages = tuple(replace(item, request=call.request) for item in call.messages)
+    return replace(call, messages=messages)
 
 
 _FIELD = re.compile(r"\{\{\{?\s*([\w.-]+)\s*\}?\}\}")

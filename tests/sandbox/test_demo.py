@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack, redirect_stderr
 from io import BytesIO, StringIO, TextIOWrapper
@@ -675,7 +676,29 @@ class CommandTests(SimpleTestCase):
             port = sandbox.base_url.rpartition(":")[2]
             status, output = self.run_command("serve", "--port", port)
         self.assertEqual(status, 1)
-        self.assertIn("can't start", output)
+        self.assertIn(f"can't start: port {port} is taken", output)
+        self.assertIn("--port", output)
+
+    def test_serve_for_some_providers(self):
+        with self.interrupt():
+            _, output = self.run_command(
+                "serve", "--port", "0", "--esp", "postmark", "--esp", "amazon-ses"
+            )
+        self.assertEqual(
+            set(re.findall("^    '([A-Z]+)_", output, re.MULTILINE)),
+            {"AMAZON", "POSTMARK", "WEBHOOK"},
+        )
+        self.assert_refused(("serve", "--esp", "pigeon"), "no provider 'pigeon'")
+
+    def test_serve_with_a_store(self):
+        with self.interrupt(), tempfile.TemporaryDirectory() as directory:
+            store = Path(directory) / "mail"
+            status, _ = self.run_command("serve", "--port", "0", "--store", str(store))
+            self.assertEqual((status, store.is_dir()), (0, True))
+            (store / "1.call.json").write_text("{}")
+            status, output = self.run_command("serve", "--port", "0", "--store", str(store))
+        self.assertEqual(status, 1)
+        self.assertIn("1.call.json can't be read", output)
 
 
 @tag("exhaustive")

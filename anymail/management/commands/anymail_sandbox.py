@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from ...conf import declared_settings, sandbox_url
 from ...diagnosis import providers_in_use
 from ...sandbox import Sandbox
-from ...sandbox.commands import faults, run_until_interrupted
+from ...sandbox.commands import describe, faults, run_until_interrupted
 from ...sandbox.providers import Provider as SandboxProvider
 from ...sandbox.report import Report
 from ...webhook_apis.project import signing_keys, webhooks_root
@@ -44,6 +44,11 @@ class Command(BaseCommand):
             help="where runserver serves this project, for webhooks; default: %(default)s",
         )
         parser.add_argument(
+            "--store",
+            metavar="DIR",
+            help="keep messages, and all else that the page has, in this directory",
+        )
+        parser.add_argument(
             "--fault",
             action="extend",
             dest="faults",
@@ -63,6 +68,7 @@ class Command(BaseCommand):
                 port=_port(options["port"], url),
                 webhook_url=webhooks_root(options["site"]),
                 webhook_secret=secrets[0] if secrets else "",
+                directory=options["store"],
                 own_ports={
                     fault.provider: None
                     for fault in options["faults"]
@@ -70,7 +76,7 @@ class Command(BaseCommand):
                 },
             )
         except (ImproperlyConfigured, OSError, ValueError) as error:
-            raise CommandError(f"The sandbox can't start: {error}") from error
+            raise CommandError(f"The sandbox can't start: {describe(error)}") from error
         with sandbox:
             for fault in options["faults"]:
                 sandbox.add_fault(fault)
