@@ -37,13 +37,15 @@ class NewerJob(AnymailError):
         self.content = content
 
 
-def sign_job(content: Mapping[str, Any], *, salt: str) -> str:
+def sign_job(content: Mapping[str, Any], *, salt: str, compress: bool = True) -> str:
     """Return a job with some content, which must be JSON. ``salt`` says what it is for.
+
+    To ``compress`` it takes seconds for tens of megabytes.
 
     Raises TypeError if the content can't be JSON.
     """
     signer = signing.Signer(salt=salt)
-    return signer.sign_object({**content, "version": VERSION}, compress=True)
+    return signer.sign_object({**content, "version": VERSION}, compress=compress)
 
 
 def read_job(job: str, *, salt: str) -> dict[str, Any]:

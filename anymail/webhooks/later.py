@@ -46,6 +46,9 @@ logger = logging.getLogger("anymail.webhooks")
 INLINE_MAX = 64 * 1024
 """A call whose job has more characters is a file, which the queue has only the name of."""
 
+COMPRESSED_MAX = 1024 * 1024
+"""A call with a larger body is not compressed: the provider is waiting."""
+
 ENQUEUE_TIMEOUT = 5.0
 """How many seconds a provider waits at most until its call is in the queue."""
 
@@ -129,6 +132,7 @@ def enqueue(call: Call, esp_name: str, engine: Engine) -> None:
             "call": call.as_json(),
         },
         salt=WEBHOOK,
+        compress=len(call.body) <= COMPRESSED_MAX,
     )
     _put(job, esp_name, engine)
 

@@ -10,9 +10,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
+from unittest import skipUnless
 from unittest.mock import patch
 
+import django
+from django.conf import settings as project_settings
 from django.conf.urls.i18n import i18n_patterns
 from django.core.cache import caches
 from django.core.files.base import ContentFile
@@ -174,6 +178,11 @@ class LaterTestCase(WebhookTestCase):
         with patch("time.time", lambda: now):
             yield
 
+    @contextmanager
+    def changed(self, **settings: Any) -> Iterator[None]:
+        with override_settings(ANYMAIL={**project_settings.ANYMAIL, **settings}):
+            yield
+
     def files(self, folder: str) -> list[str]:
         try:
             return storages["calls"].listdir(folder)[1]
@@ -186,6 +195,33 @@ class ViewTests(LaterTestCase):
         self.assertEqual(self.post(), 200)
         self.assert_no_signals()
         self.assertIsNone(self.work())
+        self.assertEqual(self.handled, ["1", "2", "3"])
+
+    @skipUnless(django.VERSION >= (6, 0), "Django 6.0 introduced tasks")
+    def test_tasks(self):
+        """Here, with a backend that runs them at once."""
+        backend = {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}
+        with override_settings(TASKS={"default": backend}), self.changed(WEBHOOK_LATER="tasks"):
+            self.assertEqual(self.post(), 200)
+            self.assertEqual(self.handled, ["1", "2", "3"])
+            self.received.clear()
+            self.fails = {"2"}
+            with self.assertLogs("anymail.webhooks", "ERROR"):
+                self.assertEqual(self.post(), 200)
+        self.assertEqual(self.handled, ["1"])
+        self.assertEqual(len(list(kept_calls())), 1)
+
+    @skipUnless(find_spec("celery"), "needs celery")
+    def test_celery(self):
+        """Here, without a broker."""
+        from celery import Celery, current_app
+
+        self.addCleanup(current_app._get_current_object().set_current)
+        app = Celery("test_later", set_as_current=True)
+        self.addCleanup(app.close)
+        app.conf.task_always_eager = True
+        with self.changed(WEBHOOK_LATER="celery"):
+            self.assertEqual(self.post(), 200)
         self.assertEqual(self.handled, ["1", "2", "3"])
 
     def test_invalid_calls(self):
@@ -403,13 +439,6 @@ class RetryTests(LaterTestCase):
                 with self.at(60):
                     self.assertIsNone(self.work())
                 self.assertEqual(self.handled, ["1", "2", "3"])
-
-    @contextmanager
-    def changed(self, **settings: Any) -> Iterator[None]:
-        from django.conf import settings as django_settings
-
-        with override_settings(ANYMAIL={**django_settings.ANYMAIL, **settings}):
-            yield
 
     def test_isolated_events(self):
         with self.changed(WEBHOOK_ISOLATE_EVENTS=True):
