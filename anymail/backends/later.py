@@ -260,7 +260,7 @@ class EmailBackend(BaseEmailBackend):
                 Problem.UNSUITABLE,
             )
         ledger_alias(job_id, message, self.max_age + max(0.0, due - time.time()))
-        _set_status(message, job_id)
+        set_later_status(message, job_id)
         return _Parcel(message, job_id, job, due, queue)
 
     def _check_for_mailer(self, message: EmailMessage) -> None:
@@ -379,7 +379,8 @@ def _options_error(text: str, alias: str | None) -> Exception:
     return configuration_error(text, "api/later#later-options", kwargs)
 
 
-def _set_status(message: EmailMessage, job_id: str) -> None:
+def set_later_status(message: EmailMessage, job_id: str) -> None:
+    """Let a message have the status of one that was queued."""
     status = AnymailStatus()
     later = AnymailRecipientStatus(job_id, "later")
     emails = parse_address_list(message.recipients())

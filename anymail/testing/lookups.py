@@ -18,7 +18,17 @@ _BY_RECIPIENT = {
     "merge_headers": "headers",
 }
 _OTHERS = {
-    *("attachments", "html", "mailer", "message_id", "provider", "send_at", "subject", "tags"),
+    *(
+        "attachments",
+        "html",
+        "later",
+        "mailer",
+        "message_id",
+        "provider",
+        "send_at",
+        "subject",
+        "tags",
+    ),
     *("template_id", "text", "track_clicks", "track_opens"),
 }
 FIELDS = sorted(_ADDRESSES | _MAPPINGS | _OTHERS | _BY_RECIPIENT.keys())

@@ -60,6 +60,8 @@ class SentMail:
     - ``provider``: name of the provider's module, such as "postmark"; None if it is none of
       Anymail's
     - ``stored``: what the provider has received, as the sandbox has it
+    - ``later``: whether it's one for a worker. Then ``mailer`` is that with which the worker sends
+      it; the rest is known when it has done so
 
     The other attributes are the message's, with SEND_DEFAULTS and all.
     """
@@ -68,6 +70,7 @@ class SentMail:
     mailer: str | None = None
     provider: str | None = None
     stored: tuple[StoredMessage, ...] = ()
+    later: bool = False
     _fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -76,15 +79,16 @@ class SentMail:
         message: EmailMessage,
         *,
         mailer: str | None,
-        provider: str | None,
-        stored: tuple[StoredMessage, ...],
         defaults: Mapping[str, Any],
+        provider: str | None = None,
+        stored: tuple[StoredMessage, ...] = (),
+        later: bool = False,
     ) -> SentMail:
         """Return the mail for a message that is being sent."""
         copy: Any = copy_message(message)
         if (status := getattr(message, "anymail_status", None)) is not None:
             copy.anymail_status = status
-        return cls(copy, mailer, provider, stored, read_fields(copy, defaults))
+        return cls(copy, mailer, provider, stored, later, read_fields(copy, defaults))
 
     def __str__(self) -> str:
         return f"{self.subject!r} to {', '.join([*self.to, *self.cc, *self.bcc]) or 'nobody'}"

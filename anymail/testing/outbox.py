@@ -22,6 +22,7 @@ from django.test import override_settings
 from django.utils.module_loading import import_string
 
 from ..addresses import parse_single_address
+from ..backends.later import EmailBackend as LaterBackend
 from ..conf import project_settings
 from ..delivery.memory import forget_in_this_process
 from ..delivery.snapshot import copy_message
@@ -35,6 +36,7 @@ from ..sandbox.providers import Provider, UnsupportedEvent, load_provider
 from ..sandbox.store import Store
 from ..signals import AnymailInboundEvent, AnymailTrackingEvent, inbound, send_failed, tracking
 from .events import post_webhook, webhook_target
+from .later import OutboxEngine, deliver_now, job_id_of, mail_of, options_with_engine
 from .lookups import Lookup
 from .mails import SentMail
 from .stand_ins import api_url, stand_in
@@ -65,6 +67,10 @@ class Outbox:
         self._faults = Faults()
         self._store = Store()
         self._providers: dict[str, Provider] = {}
+        self._queue: list[str] = []
+        self._job_ids: set[str] = set()
+        self._queued: dict[str, SentMail] = {}
+        """The mails in the queue by the ids of their jobs, until they are sent."""
         self._originals: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._stack = ExitStack()
 
@@ -102,12 +108,7 @@ class Outbox:
             alias: (config.get("BACKEND", DEFAULT_BACKEND), config.get("OPTIONS", {}))
             for alias, config in configured.items()
         }
-        stand_ins = {
-            alias: config
-            if _sends_with_others(config.get("BACKEND", DEFAULT_BACKEND))
-            else {"BACKEND": _STAND_IN, "OPTIONS": {"instead_of": alias}}
-            for alias, config in configured.items()
-        }
+        stand_ins = {alias: _replaced(alias, config) for alias, config in configured.items()}
         if DJANGO_HAS_MAILERS and configured:
             return {"ANYMAIL": anymail_settings, "MAILERS": stand_ins}
         if configured:
@@ -151,10 +152,40 @@ class Outbox:
             defaults=getattr(backend, "send_defaults", {}),
         )
         with self._lock:
-            self._mails.append(sent)
+            queued = self._queued.pop(getattr(message, "anymail_job_id", None) or "", None)
+            if queued is None:
+                self._mails.append(sent)
+            else:
+                sent = replace(sent, later=True)
+                for mails in (self._mails, self._seen):
+                    mails[:] = [sent if item is queued else item for item in mails]
         django_message = copy_message(message)
         django_message.anymail_status = sent.status  # type: ignore[attr-defined]
         mail.outbox.append(django_message)
+
+    def note_queued(self, job: str) -> None:
+        """Keep a job, which is for a worker."""
+        job_id = job_id_of(job)
+        queued = mail_of(job)
+        with self._lock:
+            self._queue.append(job)
+            if job_id not in self._job_ids:
+                self._job_ids.add(job_id)
+                self._queued[job_id] = queued
+                self._mails.append(queued)
+
+    def deliver_later(self) -> int:
+        """Do what a worker does with all messages that are queued now, and return their number.
+
+        They are sent as if they were due. Those that are to be tried again later are in the queue
+        again. Nothing is raised, as with a worker: receivers of send_failed get to know.
+        """
+        with self._lock:
+            jobs, self._queue = self._queue, []
+        engine = OutboxEngine(self)
+        for job in jobs:
+            deliver_now(job, engine, self._originals)
+        return len(jobs)
 
     def _note_failure(self, error: Exception, mailer: str | None, **kwargs: Any) -> None:
         problem = f" ({error.problem})" if isinstance(error, AnymailError) and error.problem else ""
@@ -180,6 +211,8 @@ class Outbox:
         with self._lock:
             self._mails.clear()
             self._seen.clear()
+            self._queue.clear()
+            self._queued.clear()
             self._failures.clear()
         self._faults.clear()
 
@@ -387,9 +420,20 @@ class StandIn:
     def __new__(  # type: ignore[misc]
         cls, *, instead_of: str = "", alias: str | None = None, **options: Any
     ) -> BaseEmailBackend:
-        if not _in_use:
-            raise RuntimeError("The outbox is not in use any more")
-        return _in_use[-1].make_stand_in(instead_of, alias, options)
+        return _current().make_stand_in(instead_of, alias, options)
+
+
+class LaterEngine(OutboxEngine):
+    """What settings have in place of the engine of a mailer that delivers later."""
+
+    def __init__(self) -> None:
+        super().__init__(_current())
+
+
+def _current() -> Outbox:
+    if not _in_use:
+        raise RuntimeError("The outbox is not in use any more")
+    return _in_use[-1]
 
 
 def outbox(
@@ -463,12 +507,18 @@ def _no_deprecation_warnings() -> Iterator[None]:
         yield
 
 
-def _sends_with_others(path: str) -> bool:
+def _replaced(alias: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a mailer as they are to be in use."""
     try:
-        backend_class = import_string(path)
+        backend_class: Any = import_string(config.get("BACKEND", DEFAULT_BACKEND))
     except (ImportError, ImproperlyConfigured):
-        return False
-    return isinstance(backend_class, type) and issubclass(backend_class, StrategyBackend)
+        backend_class = object  # That is told when it's used.
+    if issubclass(backend_class, LaterBackend):
+        options = options_with_engine(config.get("OPTIONS", {}), f"{__name__}.LaterEngine")
+        return {**config, "OPTIONS": options}
+    if issubclass(backend_class, StrategyBackend):
+        return config
+    return {"BACKEND": _STAND_IN, "OPTIONS": {"instead_of": alias}}
 
 
 # -- Details ------------------------------------------------------------------------------------
@@ -483,7 +533,8 @@ def _is_in(sent: SentMail, mails: Iterable[SentMail]) -> bool:
 
 
 def _described(sent: SentMail) -> str:
-    return f"{sent}, with {sent.provider}" if sent.provider else str(sent)
+    provider = f", with {sent.provider}" if sent.provider else ""
+    return f"{sent}{provider}{', later' if sent.later else ''}"
 
 
 def _listed(mails: Iterable[SentMail]) -> str:
