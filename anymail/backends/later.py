@@ -17,7 +17,6 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
-from ..addresses import parse_address_list
 from ..conf import configuration_error
 from ..delivery.mailers import DEFAULT, is_test_run, mailers
 from ..delivery.memory import Memory
@@ -26,10 +25,10 @@ from ..delivery.strategy import StrategyBackend
 from ..exceptions import AnymailError, AnymailLaterError, Problem
 from ..later.engines import Engine, InlineEngine, enqueue_within, get_engine, later_error
 from ..later.job import MAIL, sign_job
-from ..later.mail import pack_message, unpack_message
+from ..later.mail import pack_message, set_later_status, unpack_message
 from ..later.storage import delete_job, store_job
 from ..later.worker import first_state, ledger_alias, perform
-from ..message import AnymailRecipientStatus, AnymailStatus
+from ..message import AnymailStatus
 from ..sending.failures import describe, report_failure
 from ..sending.journey import Journey
 from ..sending.keys import idempotency_key
@@ -377,15 +376,6 @@ def _is_later(config: Mapping[str, Any]) -> bool:
 def _options_error(text: str, alias: str | None) -> Exception:
     kwargs = None if alias is None else {"alias": alias}
     return configuration_error(text, "api/later#later-options", kwargs)
-
-
-def set_later_status(message: EmailMessage, job_id: str) -> None:
-    """Let a message have the status of one that was queued."""
-    status = AnymailStatus()
-    later = AnymailRecipientStatus(job_id, "later")
-    emails = parse_address_list(message.recipients())
-    status.set_recipient_status({email.addr_spec: later for email in emails})
-    message.anymail_status = status  # type: ignore[attr-defined]
 
 
 def _leaves(mailer: str, message: EmailMessage) -> Iterator[Any]:

@@ -18,10 +18,11 @@ from uuid import UUID
 from django.core import mail
 from django.core.mail import EmailMessage
 
+from ..addresses import parse_address_list
 from ..attachments import Attachment
 from ..datastructures import UNSET, force_non_lazy, is_lazy
 from ..exceptions import AnymailSerializationError, Problem
-from ..message import AnymailMessage
+from ..message import AnymailMessage, AnymailRecipientStatus, AnymailStatus
 from ..sending.attributes import ANYMAIL_ATTRIBUTES
 from ..sending.payload import aware_datetime
 from ..sending.problems import ADVICE
@@ -236,3 +237,12 @@ def _unpack_part(packed: Mapping[str, Any]) -> email.message.Message:
     part.preamble, part.epilogue = packed["preamble"], packed["epilogue"]
     part.set_default_type(packed["default_type"])
     return part  # type: ignore[no-any-return]
+
+
+def set_later_status(message: EmailMessage, job_id: str) -> None:
+    """Let a message have the status of one that was queued."""
+    status = AnymailStatus()
+    later = AnymailRecipientStatus(job_id, "later")
+    emails = parse_address_list(message.recipients())
+    status.set_recipient_status({email.addr_spec: later for email in emails})
+    message.anymail_status = status  # type: ignore[attr-defined]

@@ -8,13 +8,12 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..backends.later import set_later_status
 from ..backends.test import EmailBackend as AnymailTestBackend
 from ..delivery.meaning import from_domain
 from ..delivery.pauses import Pauses
 from ..later.engines import Engine, get_engine
 from ..later.job import MAIL, read_job, sign_job
-from ..later.mail import unpack_message
+from ..later.mail import set_later_status, unpack_message
 from ..later.worker import deliver
 from .mails import SentMail
 
