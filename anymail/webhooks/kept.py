@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -22,7 +23,7 @@ class CallStorage:
     """Where webhook calls are that are large, or could not be handled."""
 
     alias: Any = setting(
-        "With :setting:`WEBHOOK_LATER`, an alias of Django's :setting:`STORAGES`: files there hold "
+        "With :setting:`WEBHOOK_LATER`, an alias of Django's ``STORAGES``: files there hold "
         "calls that are too large for a queue, and those that could not be handled. It must be "
         "one that nobody can read by URL. See :ref:`webhooks-later-storage`.",
         name="webhook_later_storage",
@@ -62,8 +63,8 @@ def kept_calls() -> Iterator[KeptCall]:
     except FileNotFoundError:  # None was written yet.
         return
     for name in sorted(names):
-        time, separator, rest = name.partition("_")
-        if separator:
+        time, _, rest = name.partition("_")
+        with suppress(ValueError):  # for files that others have put there
             since = datetime.strptime(time, _TIME).replace(tzinfo=timezone.utc)
             yield KeptCall(f"{FOLDER}/{name}", since, rest.partition("_")[0])
 
