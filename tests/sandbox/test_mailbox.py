@@ -82,8 +82,9 @@ class ListTests(PageTestCase):
         self.sandbox.trigger(self.sandbox.messages[0], "opened")
         text = self.get("/").text
         self.assertIn("&lt;b&gt;Hi&lt;/b&gt;", text)
-        self.assertIn("<bdi>Ann</bdi> <small><bdi>ann@example.net</bdi></small> and 1 more", text)
-        self.assertIn('>Postmark</span> <bdi>shop@example.com</bdi> <bdi class="tag">t</bdi>', text)
+        self.assertIn("<b><bdi>Ann</bdi></b> <small><bdi>ann@example.net</bdi></small>", text)
+        self.assertIn("<small>and 1 more</small>", text)
+        self.assertIn('>Postmark</span> <bdi class="tag">t</bdi> <bdi>shop@example.com</bdi>', text)
         self.assertIn('<span class="event opened" data-latest>opened</span>', text)
         self.sink.status = 500
         self.sandbox.trigger(self.sandbox.messages[0], "clicked")
@@ -298,6 +299,8 @@ class MessageTests(PageTestCase):
         text = self.get(f"{path}?view=merge").text
         self.assertIn('<th scope="col"><bdi>name</bdi></th>', text)
         self.assertIn("<td><bdi>Ann</bdi></td><td><bdi>Hi Ann</bdi></td>", text)
+        self.assertIn("<bdi data-merged-subject>Hi Ann</bdi>", text)
+        self.assertIn("data-text>Dear Ann</pre>", text)
         self.assertIn("Dear Ann", self.get(f"{path}?view=text").text)
 
 

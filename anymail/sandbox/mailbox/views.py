@@ -300,8 +300,12 @@ class Mailbox:
             return {
                 "names": list(names),
                 "merged": [
-                    (item, [item.merge_data.get(name, "") for name in names])
-                    for item in message.recipients
+                    (
+                        item,
+                        [item.merge_data.get(name, "") for name in names],
+                        _url(f"mail/{message.number}", view="merge", to=str(place or "")),
+                    )
+                    for place, item in enumerate(message.recipients)
                 ],
             }
         calls = [call for call in self.store.calls if _has(call, message)]
