@@ -47,6 +47,7 @@ from .harness import (
     basic_auth_header,
     find_fixtures,
 )
+from .large import large_mailgun_call
 from .test_amazon_ses import confirmation
 from .test_fixtures import make_test_cases
 
@@ -734,30 +735,7 @@ class LargeCallTests(LaterTestCase):
     size = 200_000
 
     def large_call(self, size: int | None = None) -> WebhookRequest:
-        # Not compressible, as most attachments
-        from random import Random
-
-        content = Random(1).randbytes(size or self.size)
-        headers = json.dumps([["Subject", "Large"], ["Content-Type", "text/plain"]])
-        request = WebhookRequest(
-            "inbound",
-            reverse(self.url_name),
-            multipart=[
-                {"name": "recipient", "value": "to@example.com"},
-                {"name": "message-headers", "value": headers},
-                {"name": "body-plain", "value": "Hello"},
-                {
-                    "name": "attachment-1",
-                    "filename": "large.bin",
-                    "content_type": "application/octet-stream",
-                    "base64": base64.b64encode(content).decode(),
-                },
-            ],
-        )
-        sign = CASES["mailgun"].sign
-        assert sign is not None
-        sign(request)
-        return request
+        return large_mailgun_call(size or self.size, path=reverse(self.url_name))
 
     def test_storage(self):
         self.check_through_storage(self.size)

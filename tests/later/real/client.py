@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 
@@ -86,12 +87,36 @@ def count_tasks() -> int:
     return int(DBTaskResult.objects.filter(finished_at=None).count())
 
 
+def post(path: str, file: str, content_type: str, authorization: str) -> int:
+    """Make a webhook call, whose body is in a file. Returns the answer's status."""
+    from django.test import Client
+
+    response = Client().generic(
+        "POST",
+        path,
+        Path(file).read_bytes(),
+        content_type=content_type,
+        headers={"Authorization": authorization},
+    )
+    return response.status_code
+
+
+def publish(jobs: list[str], task: str) -> None:
+    """Put jobs into the queue as somebody does who can write to the broker."""
+    import celery_app
+
+    for job in jobs:
+        celery_app.app.send_task(task, [job])
+
+
 COMMANDS: dict[str, Any] = {
     "send": send,
     "send_golden": send_golden,
     "manage": manage,
     "control": control,
     "count_tasks": count_tasks,
+    "post": post,
+    "publish": publish,
 }
 
 if __name__ == "__main__":

@@ -215,6 +215,8 @@ class Client:
         self.process = process
         self.send = partial(self._do, "send")
         self.send_golden = partial(self._do, "send_golden")
+        self.post = partial(self._do, "post")
+        self.publish = partial(self._do, "publish")
         self.count_tasks = partial(self._do, "count_tasks")
 
     def control(self, command: str, queue: str) -> None:

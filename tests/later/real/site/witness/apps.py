@@ -21,6 +21,7 @@ class WitnessConfig(AppConfig):
     def ready(self) -> None:
         from anymail.delivery import decisions, keyed
         from anymail.signals import inbound, post_send, pre_send, send_failed, tracking
+        from anymail.webhooks import dedupe
 
         pre_send.connect(before_call)
         post_send.connect(after_call)
@@ -32,6 +33,7 @@ class WitnessConfig(AppConfig):
         if scale != 1:
             decisions.after_failure = partial(decisions.after_failure, scale=scale)
         keyed.GRACE = getattr(settings, "WITNESS_GRACE", keyed.GRACE)
+        dedupe.LEASE_SECONDS = getattr(settings, "WITNESS_LEASE", dedupe.LEASE_SECONDS)
 
 
 def before_call(message: Any, **kwargs: Any) -> None:
@@ -56,6 +58,8 @@ def note_failure(message: Any, error: Any, final: bool, **kwargs: Any) -> None:
 
 def note_event(event: Any, **kwargs: Any) -> None:
     time.sleep(getattr(settings, "WITNESS_RECEIVER_SECONDS", 0))
+    if (event.event_id or "").startswith("before"):
+        hold(event.event_id)
     write({"what": "event", "event_id": event.event_id, "type": event.event_type})
 
 
