@@ -63,8 +63,9 @@ class EmailBackend(BaseEmailBackend):
     - ``storage_is_private``: whether the check is to trust that nobody else can read that storage
     - ``enqueue_timeout``: how many seconds the queue has to take a message (5)
     - ``fallback``: "send" to send a message at once if the queue does not take it (None)
-    - ``settle``: for how many seconds to wait for a provider's event, if it is unclear whether it
-      has accepted a message (None)
+    - ``settle``: for how many seconds to wait for a tracking event, if it is unclear whether the
+      provider has accepted a message (None). For that, the metadata has an ``anymail_key``, which
+      receivers of events don't get to see. Only with providers whose events have metadata
 
     Raises AnymailConfigurationError for anything else.
     """

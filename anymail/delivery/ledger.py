@@ -7,6 +7,7 @@ version; it has no address in it and no content.
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -175,7 +176,12 @@ class Ledger:
             self.memory.delete(_entry_key(claim.key))
 
     def settle(self, hashed_key: str) -> None:
-        """Note that a message was accepted of whose key only the :func:`key_hash` is known."""
+        """Note that a message was accepted of whose key only the :func:`key_hash` is known.
+
+        Anything else has no effect: it can come from anywhere.
+        """
+        if not re.fullmatch("[0-9a-f]{32}", hashed_key):
+            return
         entry_key = _ENTRY_PREFIX + hashed_key
         entry = _loads(self.memory.get(entry_key))
         if entry is not None and entry.state != "sent":
@@ -200,9 +206,10 @@ class Ledger:
         self.memory.set(_entry_key(key), _dumps(entry), self.seconds)
 
     def _set_if_owned(self, key: str, entry: Entry) -> None:
-        # Whoever is late, after the claim was over, must not undo what has been noted since.
+        # Whoever is late, after the claim was over, must not undo what has been noted since; and a
+        # provider's event can come before the end of the call that it's about.
         known = self.get(key)
-        if known is None or known.owner == entry.owner:
+        if known is None or (known.owner == entry.owner and known.state != "sent"):
             self._set(key, entry)
 
 

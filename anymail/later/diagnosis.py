@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.core import mail
 from django.core.files.storage import InvalidStorageError
 
+from ..conf import as_list
+from ..delivery.mailers import mailers
 from ..delivery.memory import Memory
+from ..exceptions import AnymailUnsupportedFeature
+from ..message import AnymailMessage
 from .engines import CeleryEngine, Engine, TasksEngine
 from .storage import why_public
 
@@ -72,6 +76,8 @@ def warnings(backend: Any, *, debug: bool = False) -> Iterator[tuple[str, str]]:
             yield text, 'Use a backend that has workers; or, in development, the engine "inline".'
     elif not (debug or engine.runs_at_once):
         yield from _not_shared()
+        if backend.settle is not None:
+            yield from _cannot_settle(backend.mailer)
         if isinstance(engine, CeleryEngine):
             yield from _redis(engine)
 
@@ -83,6 +89,40 @@ def _not_shared() -> Iterator[tuple[str, str]]:
             "not tried again, since it is unclear if they were sent"
         )
         yield text, "Set DELIVERY_CACHE to a cache that all processes share, such as one in Redis."
+
+
+def _cannot_settle(mailer: str) -> Iterator[tuple[str, str]]:
+    names = [name for name in _leaves(mailer) if not _has_metadata(name)]
+    if names:
+        text = (
+            "'settle' only makes messages wait whose outcome is unclear with "
+            f"{', '.join(map(repr, names))}: there are no events with metadata"
+        )
+        yield text, "Leave 'settle' away, if these are all that are used."
+
+
+def _leaves(mailer: str, before: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the aliases of the mailers that one sends with in the end."""
+    if mailer in before:  # a circle, which another check tells
+        return
+    try:
+        names = as_list(getattr(mailers[mailer], "mailers", ()))
+    except Exception:  # noqa: BLE001 (another check tells)
+        return
+    if not names:
+        yield mailer
+    for name in names:
+        yield from _leaves(name, [*before, mailer])
+
+
+def _has_metadata(mailer: str) -> bool:
+    backend: Any = mailers[mailer]
+    message = AnymailMessage("-", "-", "from@example.com", ["to@example.com"], metadata={"a": "b"})
+    try:
+        backend.build_message_payload(message, {})
+    except (AnymailUnsupportedFeature, AttributeError):
+        return False
+    return True
 
 
 def _redis(engine: CeleryEngine) -> Iterator[tuple[str, str]]:

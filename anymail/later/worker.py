@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 
 from ..delivery import decisions
 from ..delivery.decisions import Failure, Later
-from ..delivery.ledger import Ledger
+from ..delivery.ledger import Ledger, key_hash
 from ..delivery.mailers import mailers
 from ..delivery.meaning import duplicates_of, failure_of
 from ..delivery.memory import Memory
@@ -63,7 +64,12 @@ class State:
     is_settling: bool = False
     """Whether it was published to wait for an event that says that it was sent."""
     has_settled: bool = False
-    """Whether that was waited for."""
+    """Whether that was waited for in an earlier turn."""
+
+    @property
+    def was_settled(self) -> bool:
+        """Whether that was waited for."""
+        return self.is_settling or self.has_settled
 
 
 def deliver(job: str, *, engine: Any, redelivered: bool = False) -> None:
@@ -214,7 +220,7 @@ class Work:
             failure,
             1 + (self.state.busy if is_busy else self.state.failures),
             duplicates=duplicates,
-            has_settled=self.state.is_settling or self.state.has_settled,
+            has_settled=self.state.was_settled,
             **facts,
         )
         return later if later is not None and later.wait <= self.remaining else None
@@ -258,18 +264,29 @@ class JobAttempt(Journey):
             job_message(content, state), mailer=content["mailer"], attempt=state.attempt
         )
         self.work = work
-        self.settle_seconds: float | None = content.get("settle")
+        self.settle_seconds: float | None = content.get("settle") if work.engine.can_wait else None
+        if self.settle_seconds is not None:
+            self._let_events_tell()
         self.remember_longer = work.remaining
         # Nobody has got it before a mailer says so.
         self.is_before_call = True
         self.duplicates: decisions.Duplicates = "avoid"
+        """Whether another mailer may get it, when nothing has settled whether it was sent."""
         self.later: Later | None = None
         """What comes next, after an error."""
+
+    def _let_events_tell(self) -> None:
+        message: Any = self.message
+        key = idempotency_key(message)
+        if key is not None:
+            message.anymail_key_for_events = key_hash(key)
+        if not self.work.state.was_settled:
+            # No other mailer gets it before that was waited for.
+            message.duplicates = "avoid"
 
     def make(self) -> None:
         """Give it to its mailer."""
         backend = _strategy(self.mailer)
-        self.duplicates = backend.options.duplicates
         backend.open()
         try:
             backend.run_journeys([self])
@@ -283,7 +300,8 @@ class JobAttempt(Journey):
         if entry is not None and entry.state == "sent":
             self.sent = True
             return
-        self.duplicates = _strategy(self.mailer).options.duplicates
+        with suppress(ValueError):
+            self.duplicates = duplicates_of(self.message, _strategy(self.mailer).options.duplicates)
         error = later_error("It is unclear if a message was sent", Problem.UNCLEAR)
         self._tell(error, self.fail(error))
 
@@ -302,20 +320,12 @@ class JobAttempt(Journey):
         failure = failure_of(error, key_lives=self.key_lives)
         self.later = self.work.plan(
             failure,
-            self._duplicates(failure),
+            # Otherwise, the mailer has tried others already, if it may.
+            self.duplicates if self.work.state.is_settling else "avoid",
             settle=self.settle_seconds,
             before_call=self.is_before_call,
         )
         return Verdict() if self.later is None else Verdict(False, self.later.wait)
-
-    def _duplicates(self, failure: Failure) -> decisions.Duplicates:
-        # Without a call, it's for want of another mailer that it can be given to.
-        if failure.problem is Problem.UNCLEAR and failure.is_our_own:
-            return "avoid"
-        try:
-            return duplicates_of(self.message, self.duplicates)
-        except ValueError:
-            return "avoid"
 
     def note_attempt(self, problem: str | None) -> None:
         pass  # The mailer has done so.
@@ -335,7 +345,7 @@ class JobAttempt(Journey):
             busy=state.busy + is_busy,
             left=self._left() or state.left,
             is_settling=self.later.settles,
-            has_settled=state.is_settling or state.has_settled,
+            has_settled=state.was_settled,
         )
 
     def _left(self) -> list[str]:

@@ -12,6 +12,10 @@ from ..datastructures import UNSET
 
 MAX_LENGTH = 255
 
+KEY_IN_METADATA = "anymail_key"
+"""Under this name, what stands for a message's key travels in its metadata, for the provider's
+events to tell that it was sent. No receiver gets to see it."""
+
 # For what is made of keys. It must stay as it is: calls with the same key must look the same.
 _NAMESPACE = uuid.UUID("8f7f0c1e-3a0e-4c52-9a1b-6f2b7c0d5e94")
 

@@ -36,7 +36,7 @@ from .batches import (
     match_recipients,
     partial_messages,
 )
-from .keys import derived_id, idempotency_key
+from .keys import KEY_IN_METADATA, derived_id, idempotency_key
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -100,12 +100,19 @@ class BasePayload:
         self._related_parts: list[Message] = []
         """Parts of a multipart/related among the alternatives, to be attached."""
 
+        key_for_events = getattr(message, "anymail_key_for_events", None)
+        if type(self).set_metadata is BasePayload.set_metadata:  # There is no metadata.
+            key_for_events = None
+
         self.init_payload()
         for attribute in self._attributes():
             attr = attribute.attr
             value = getattr(message, attr, UNSET)
             if value is not UNSET or attr in defaults or not attribute.needs_value:
                 value = self._combine(attribute, value)
+            if key_for_events is not None and attr == "metadata":
+                others: Any = {} if value is UNSET else value
+                value = {**others, KEY_IN_METADATA: key_for_events}
             ignored_features = self._ignored_features
             if value is not UNSET:
                 self._apply(attribute, value)

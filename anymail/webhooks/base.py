@@ -28,6 +28,7 @@ from ..conf import (
 from ..exceptions import AnymailInsecureWebhookWarning, AnymailWebhookValidationFailure
 from ..http import get_request_basic_auth
 from ..methods import collect_all_methods
+from ..sending.keys import KEY_IN_METADATA
 from ..signals import AnymailEvent, inbound
 from ..transactions import atomic, call_when_committed, databases_to_begin, mark_as_webhook
 from .dedupe import LEASE_SECONDS, EventInProgress, HandledEvents
@@ -267,6 +268,9 @@ class AnymailCoreWebhookView(View):
 
         Raises EventInProgress if another call has one of the events.
         """
+        events = list(events)
+        for event in events:
+            _settle(event)
         isolate = self.webhook_isolate_events
         handled = HandledEvents(
             self.esp_name,
@@ -310,6 +314,17 @@ class AnymailCoreWebhookView(View):
                     handled.finish(claim)
                     if self.when_handled is not None:
                         call_when_committed(partial(self.when_handled, event))
+
+
+def _settle(event: AnymailEvent) -> None:
+    """Note that a message was sent, if the event tells of its key; and take that away."""
+    metadata = getattr(event, "metadata", None)
+    hashed_key = metadata.pop(KEY_IN_METADATA, None) if metadata else None
+    if isinstance(hashed_key, str):
+        # Imported when needed: others don't deliver anything.
+        from ..delivery.ledger import Ledger
+
+        Ledger().settle(hashed_key)
 
 
 class AnymailBasicAuthMixin(AnymailCoreWebhookView):

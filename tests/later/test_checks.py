@@ -11,7 +11,8 @@ from django.test import SimpleTestCase, override_settings
 
 from anymail.checks import check_later, check_mailers
 
-from ..delivery.leaf import mailer_settings
+from ..delivery.leaf import LEAF, mailer_settings
+from ..delivery.test_strategies import failover
 from ..utils import skip_without
 from .harness import later
 from .test_engines import DUMMY, HAS_TASKS
@@ -83,6 +84,25 @@ class CheckTests(SimpleTestCase):
             self.assertIn("DELIVERY_CACHE", self.found)
             self.assertEqual(self.check({"DEBUG": True}), [])
             self.assertEqual(self.check(engine="inline"), [])
+
+    def test_settle(self):
+        postal = {"api_key": "key", "api_url": "https://postal.example.com/"}
+        mailers = {
+            "default": later(mailer="both", settle=5),
+            "both": failover("a", "b"),
+            "a": {"BACKEND": "anymail.backends.postal.EmailBackend", "OPTIONS": postal},
+            "b": LEAF,
+        }
+        with mailer_settings(mailers):
+            [warning] = check_later(None)
+            self.assertIn("unclear with 'a': there are no events", warning.msg)
+        mailers["default"] = later(mailer="b", settle=5)
+        mailers["both"] = failover("default", "both2")
+        with mailer_settings({**mailers, "both2": failover("both", "a")}):
+            self.assertEqual(check_later(None), [])
+        mailers["default"] = later(mailer="both", settle=5)
+        with mailer_settings({**mailers, "both": failover("c"), "c": failover("both")}):
+            self.assertEqual(check_later(None), [])
 
     @skipUnless(HAS_TASKS, "Django has no tasks before 6.0")
     def test_tasks(self):

@@ -2,21 +2,26 @@ from __future__ import annotations
 
 import tempfile
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
-from django.test import override_settings
+from django.test import SimpleTestCase, override_settings
+from django.utils.module_loading import import_string
 
+from anymail.datastructures import UNSET
 from anymail.delivery.mailers import mailers
 from anymail.exceptions import AnymailCancelSend, AnymailLaterError, Problem
 from anymail.later import worker
 from anymail.later.job import MAIL, VERSION, WEBHOOK, read_job, sign_job
 from anymail.later.worker import deliver
-from anymail.signals import post_send, pre_send
+from anymail.signals import AnymailTrackingEvent, post_send, pre_send, tracking
+from anymail.webhooks.postmark import PostmarkTrackingWebhookView
 
+from ..backends.cases import CASES
 from ..delivery.leaf import CALLS, LEAF, fails
 from ..delivery.test_strategies import failover
 from ..utils import make_message
@@ -513,25 +518,48 @@ class SettleTests(LaterTestCase):
 
     mailers = {"default": later(settle=600)}
 
-    def start(self) -> Any:
+    def start(self, **attrs: Any) -> None:
         self.script(a=fails(Problem.UNCLEAR))
-        mailers["default"].send_messages([make_message()])
-        key = self.queued()["key"]
+        mailers["default"].send_messages([make_message(**attrs)])
         self.work_once()
         self.assertEqual(QUEUED[0][2].timestamp(), self.clock.now + 600)
-        return key
+
+    def receive(self, metadata: dict[str, Any], event_type: str = "delivered") -> Any:
+        """Have the provider's event come in. Returns it as receivers get it."""
+        seen: list[Any] = []
+        self.connect(tracking, lambda event, **kwargs: seen.append(event))
+        event = AnymailTrackingEvent(event_type=event_type, metadata=metadata)
+        PostmarkTrackingWebhookView(basic_auth=["a:b"]).send_events([event])
+        return seen[0]
 
     def test_sent(self):
-        from anymail.delivery.ledger import Ledger, key_hash
+        for event_type in ("delivered", "bounced"):
+            self.reset()
+            self.start(metadata={"own": "value"})
+            backend: Any = mailers["a"]
+            metadata = backend.build_message_payload(CALLS[0][1], {}).params["metadata"]
+            self.assertEqual(set(metadata), {"own", "anymail_key"})
+            event = self.receive(metadata, event_type)
+            self.assertEqual(event.metadata, {"own": "value"})
+            with self.logged():
+                self.work()
+            self.assertEqual((len(CALLS), self.final), (1, []))
 
-        key = self.start()
-        Ledger().settle(key_hash(key))
-        with self.logged():
-            self.work()
+    def test_event_before_the_end_of_the_call(self):
+        def in_time(message: Any) -> Any:
+            self.receive({"anymail_key": message.anymail_key_for_events})
+            return fails(Problem.UNCLEAR)
+
+        self.script(a=in_time)
+        mailers["default"].send_messages([make_message()])
+        self.work()
         self.assertEqual((len(CALLS), self.final), (1, []))
 
     def test_no_event(self):
         self.start()
+        self.receive({"anymail_key": "0" * 32})
+        self.receive({"anymail_key": "of something else"})
+        self.receive({"anymail_key": ["no text"]})
         with self.logged("ERROR"):
             self.assertEqual(len(self.work()), 1)
         self.assertEqual(
@@ -540,9 +568,53 @@ class SettleTests(LaterTestCase):
 
     def test_no_event_and_accepted_twice(self):
         both = failover("a", "b", duplicates="accept")
-        self.use_mailers(default=later(mailer="both", settle=600), both=both)
+        other = {**LEAF, "OPTIONS": {"api_key": "of another account"}}
+        self.use_mailers(default=later(mailer="both", settle=600), both=both, b=other)
+        self.script(a=fails(Problem.UNCLEAR), b=[None, fails(Problem.UNCLEAR)])
+        mailers["default"].send_messages([make_message(duplicates="accept")])
+        self.work_once()
+        self.assertEqual(self.called, ["a"])
+        with self.logged():
+            self.assertEqual(self.work()[0], 600)
+        self.assertEqual(self.called, ["a", "b"])
+        self.reset()
         self.script(a=fails(Problem.UNCLEAR), b=fails(Problem.UNCLEAR))
         mailers["default"].send_messages([make_message()])
-        with self.logged("WARNING", "ERROR"):
+        with self.logged("ERROR"):
             self.work()
         self.assertEqual(self.called, ["a", "b"])
+
+    def test_no_metadata(self):
+        """It's never an unsupported feature."""
+        message = make_message()
+        message.anymail_key_for_events = "hash"
+        backend = import_string("anymail.backends.postal.EmailBackend")(
+            api_key="key", api_url="https://postal.example.com/"
+        )
+        payload = backend.build_message_payload(message, {})
+        self.assertNotIn("hash", payload.serialize_data())
+
+
+class EveryProviderSettlesTests(SimpleTestCase):
+    """The key is in the metadata of all providers that have any, beside other metadata."""
+
+    def test_payloads(self):
+        without = []
+        for name, case in CASES.items():
+            if any(find_spec(package) is None for package in case.packages):
+                continue
+            backend = import_string(case.backend)(**{**case.base_options(), **case.options})
+            payload = type(backend.build_message_payload(make_message(), {}))
+            with self.subTest(name), patch.object(payload, "set_metadata") as set_metadata:
+                for metadata, default in ((UNSET, {}), (None, {"x": 1}), ({"a": 1}, {"x": 1})):
+                    message = make_message(metadata=metadata)
+                    message.anymail_key_for_events = "hash"
+                    backend.build_message_payload(message, {"metadata": default})
+                key = {"anymail_key": "hash"}
+                seen = [call.args[0] for call in set_metadata.call_args_list]
+                self.assertEqual(seen, [key, key, {"a": 1, "x": 1, **key}])
+            message.metadata = UNSET
+            if "metadata" in case.unsupported:
+                without.append(name)
+                backend.build_message_payload(message, {})
+        self.assertEqual(without, ["minimal", "mailersend", "postal"])
