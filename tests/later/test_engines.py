@@ -152,12 +152,10 @@ class GetEngineTests(SimpleTestCase):
         self.assertEqual(OwnEngine.taken, [("job", None, None)])
 
     def test_not_installed(self):
-        sys.modules.pop("anymail.later.celery", None)
-        with (
-            patch.dict("sys.modules", {"celery": None}),
-            self.assertRaisesMessage(AnymailConfigurationError, "django-anymail[celery]"),
-        ):
-            get_engine("celery")
+        with patch.dict("sys.modules", {"celery": None}):
+            sys.modules.pop("anymail.later.celery", None)
+            with self.assertRaisesMessage(AnymailConfigurationError, "django-anymail[celery]"):
+                get_engine("celery")
 
     @skipIf(HAS_TASKS, "Django has tasks")
     def test_no_tasks(self):
