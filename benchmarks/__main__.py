@@ -13,7 +13,10 @@ from pathlib import Path
 DOCS = Path(__file__).parent.parent / "docs" / "performance"
 
 # Modules of this package. Each has `run() -> list[Table]`.
-TOPICS = (*("imports", "connections", "concurrency", "failover", "payloads", "receiving", "scale"),)
+TOPICS = (
+    *("imports", "connections", "concurrency", "failover", "payloads", "receiving"),
+    *("webhooks_later", "scale"),
+)
 
 
 def main() -> int:

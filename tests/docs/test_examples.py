@@ -39,6 +39,7 @@ from django.utils.module_loading import import_string
 
 import anymail.delivery.memory
 from anymail import mailers
+from anymail.backends.later import EmailBackend as LaterBackend
 from anymail.checks import check_deprecated_settings, check_ignored_mailers
 from anymail.delivery.strategy import StrategyBackend
 from anymail.exceptions import AnymailAPIError, AnymailError, AnymailImproperlyInstalled
@@ -60,6 +61,7 @@ from anymail.signals import (
 )
 from anymail.webhooks.base import AnymailCoreWebhookView
 
+from ..later.harness import ENGINE
 from ..utils import SAMPLE_IMAGE, use_backend
 from ..webhooks.cases import CASES as WEBHOOK_CASES
 from ..webhooks.sns_signing import CAN_SIGN
@@ -119,6 +121,13 @@ FILES: dict[str, Mapping[str, Callable[[], bytes]]] = {
 
 # What a block needs, by page and some text in that block.
 NEEDS: dict[tuple[str, str], bool] = {
+    # Those for a project of their own: test_later_page.py follows them.
+    ("docs/later.rst", "127.0.0.1:8025"): False,
+    ("docs/later.rst", "autodiscover_tasks"): False,
+    ("docs/later.rst", "celery_app"): False,
+    ("docs/later.rst", "greeting"): False,
+    ("docs/later.rst", "import Queue"): importlib.util.find_spec("rq") is not None,
+    ("docs/later.rst", "import dramatiq"): importlib.util.find_spec("dramatiq") is not None,
     ("docs/sending/index.rst", "MIMEPart"): django.VERSION >= (6, 0),
     # There are no tabs where a repository's pages are shown.
     ("README.rst", "MAILERS"): TABS["Django 6.1 and newer"],
@@ -500,18 +509,27 @@ class BlockTestCase(SimpleTestCase):
         return 0
 
 
+# What pages say to install
+_INSTALLED = re.compile(
+    r'"\.\[([^]]*)\]"(?: "celery\[redis\]")?|(?:-e \. ?)?(?:-r \w+/\w+\.txt ?)*'
+)
+
 # A caption that tells in which module of a project some code is.
 _MODULE = re.compile(r"(\w+(?:/\w+)+)\.py\b")
 
 
 def _without_sending(configs: dict[str, Any]) -> dict[str, Any]:
     """Return mailers' settings with which the code of a page can use them, but sends nothing."""
-    return {
-        alias: config
-        if issubclass(import_string(config["BACKEND"]), StrategyBackend)
-        else {"BACKEND": TEST_BACKEND}
-        for alias, config in configs.items()
-    }
+    return {alias: _config_without_sending(config) for alias, config in configs.items()}
+
+
+def _config_without_sending(config: dict[str, Any]) -> dict[str, Any]:
+    backend = import_string(config["BACKEND"])
+    if issubclass(backend, StrategyBackend):
+        return config
+    if issubclass(backend, LaterBackend):
+        return {**config, "OPTIONS": {**config["OPTIONS"], "engine": ENGINE}}
+    return {"BACKEND": TEST_BACKEND}
 
 
 class _WithoutEllipses(ast.NodeTransformer):
@@ -858,8 +876,10 @@ class BlockTests(BlockTestCase):
                 self.assertEqual(found, one * found.count("tab-set::"))
 
     def test_settings_that_not_all_versions_have_are_in_tabs(self):
-        new_only = r"""\bMAILERS *= *|\busing=|["']using["']|\bmail\.mailers\b"""
-        old_only = r"""\b(EMAIL_BACKEND|connection) *=|["']MAILERS["']|email_backend|get_conn"""
+        new_only = r"""\bMAILERS *= *|(?<!later\()\busing=|["']using["']|\bmail\.mailers\b"""
+        old_only = (
+            r"""\b(EMAIL_BACKEND|connection) *=(?!R)|["']MAILERS["']|email_backend|get_conn"""
+        )
         for page in pages():
             for block in blocks_in(page):
                 if block.is_python and block.page != "README.rst":
@@ -894,14 +914,15 @@ class BlockTests(BlockTestCase):
 
     def test_what_is_installed(self):
         # A package index has another package by that name.
-        extras = {*(provider.extra for provider in PROVIDERS.values()), "rate", "<your provider>"}
+        extras = {*(provider.extra for provider in PROVIDERS.values()), "<your provider>"}
+        extras |= {"celery", "rate", "tasks"}
         found = set()
         for page in pages():
             if page.stem == "contributing_a_provider":  # It makes up the extra that it installs.
                 continue
             for what in re.findall(r"pip install ([^`\n&]*)", page.read_text(encoding="utf-8")):
                 with self.subTest(page.relative_to(ROOT).as_posix(), what=what):
-                    match = re.fullmatch(r'"\.\[(.*)\]"|(?:-e \. ?)?(?:-r \w+/\w+\.txt ?)*', what)
+                    match = re.fullmatch(_INSTALLED, what)
                     self.assertIsNotNone(match)
                     names = match[1].split(",") if match[1] else []
                     self.assertLessEqual(set(names), extras)

@@ -12,10 +12,7 @@ from django.test import tag
 from ...postgresql import postgresql_server
 from ...utils import skip_without
 from .cases import CeleryTestCase, RealTestCase
-from .processes import Project
-
-KILLS = int(os.environ.get("ANYMAIL_KILLS", "2"))
-"""How many processes are killed in each moment."""
+from .processes import KILLS, Project
 
 MOMENTS = ("before", "during", "after")
 """The provider's call."""

@@ -11,7 +11,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.conf import settings
 
-HELD_SECONDS = 60
+HELD_SECONDS = 600
 """For a process that waits to be killed."""
 
 
