@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Literal, TypeVar, overload
 from urllib.parse import urlsplit
@@ -20,8 +20,7 @@ T = TypeVar("T")
 _NONE_MEANS_NOT_GIVEN = frozenset({"username", "password"})
 
 
-@cache
-@lru_cache(maxsize=1024)  # Each message and each call of a webhook asks for dozens.
+@lru_cache(maxsize=1024)  # Each backend and each call of a webhook asks for dozens.
 def setting_name(name: str, esp_name: str | None = None) -> str:
     """Return the key of an option in ``settings.ANYMAIL``, such as ``MAILGUN_API_KEY``."""
     if esp_name is None:
@@ -49,7 +48,7 @@ def get_anymail_setting(
     setting = setting_name(name, esp_name)
     value = _take_option((name,), kwargs)
     if value is UNSET:
-        value = _find_setting(setting, allow_bare)
+        value = _ProjectSettings().find(setting, allow_bare)
     if value is UNSET:
         value = default
     if value is UNSET:
@@ -82,36 +81,41 @@ def project_settings() -> Mapping[str, Any]:
     return value
 
 
-def _find_setting(setting: str, allow_bare: bool) -> Any:
-    """Return a setting; UNSET if there is none."""
-    anymail_settings = project_settings()
-    if setting in anymail_settings:
-        return anymail_settings[setting]
-    value = _find_name(f"ANYMAIL_{setting}")
-    if value is UNSET and allow_bare:
-        return _find_name(setting)
-    return value
+class _ProjectSettings:
+    """The project's settings as they are now, for those who look for several of Anymail's."""
 
+    def __init__(self) -> None:
+        self._anymail = project_settings()
+        is_usual = type(settings) is LazySettings
+        # Otherwise, a package has put something else in its place.
+        self._all: Any = settings._wrapped if is_usual else settings  # type: ignore[misc]
 
-def _find_name(name: str) -> Any:
-    """Return ``getattr(settings, name, UNSET)``, but soon if there is nothing, as nearly always.
+    def find(self, setting: str, allow_bare: bool = False) -> Any:
+        """Return the setting with a key in ``settings.ANYMAIL``; UNSET if there is none."""
+        if setting in self._anymail:
+            return self._anymail[setting]
+        value = self._find_name(f"ANYMAIL_{setting}")
+        if value is UNSET and allow_bare:
+            return self._find_name(setting)
+        return value
 
-    (Django's settings raise several exceptions to say so, for each of some twenty names that a
-    backend looks for.)
-    """
-    if type(settings) is not LazySettings:  # a package has put something else in its place
-        return getattr(settings, name, UNSET)
-    layer: Any = settings._wrapped  # type: ignore[misc]
-    while type(layer) is UserSettingsHolder:
-        values = vars(layer)
-        if name in values:
-            return values[name]
-        if name in values["_deleted"]:
-            return UNSET
-        layer = layer.default_settings
-    if type(layer) is Settings:
-        return vars(layer).get(name, UNSET)
-    return getattr(layer, name, UNSET)
+    def _find_name(self, name: str) -> Any:
+        """Return ``getattr(settings, name, UNSET)``, soon if there is nothing, as nearly always.
+
+        (Django's settings raise several exceptions to say so, for each of some twenty names that a
+        backend looks for.)
+        """
+        layer = self._all
+        while type(layer) is UserSettingsHolder:
+            values = vars(layer)
+            if name in values:
+                return values[name]
+            if name in values["_deleted"]:
+                return UNSET
+            layer = layer.default_settings
+        if type(layer) is Settings:
+            return vars(layer).get(name, UNSET)
+        return getattr(layer, name, UNSET)
 
 
 def _missing(
@@ -142,8 +146,9 @@ class Setting:
     """A setting that a class declares with :func:`setting`, as an attribute.
 
     Checks and documentation are made of what :func:`declared_settings` finds; looked up in the
-    class, it is the default. In instances, :func:`read_settings` puts the value in its place. A
-    subclass can have a plain value, which counts unless there is an option, or it is empty.
+    class, it is the default. In instances, :func:`read_settings` puts the value in its place,
+    unless there is no option for it. A subclass can have a plain value, which counts unless there
+    is an option, or it is empty.
     """
 
     def __init__(
@@ -172,25 +177,26 @@ class Setting:
         self.bare = bare
         self.general = general
         self.none = none
-        self._options = options
+        self.options: Sequence[str] = options or ()
+        """The names of the option; those of keyword arguments. The first one counts."""
+        self._has_usual_option = options is None
         self.sandbox = sandbox
         self.attribute = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.attribute = name
         self.name = self.name or name
+        if self._has_usual_option:
+            self.options = (name,)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return None if self.default is UNSET else self.default
         # Without read_settings (or before it), so without options.
-        value = vars(instance)[self.attribute] = self.read(instance)
+        value = self.read(instance)
+        if self.options:
+            vars(instance)[self.attribute] = value
         return value
-
-    @property
-    def options(self) -> Sequence[str]:
-        """The names of the option; those of keyword arguments. The first one counts."""
-        return (self.attribute,) if self._options is None else self._options
 
     def full_name(self, owner: Any) -> str:
         """Return the key in ``settings.ANYMAIL``. The owner is an instance or class."""
@@ -202,7 +208,11 @@ class Setting:
         return f"settings#setting-{full_name}" if self.general else docs_of_setting(full_name)
 
     def read(
-        self, owner: Any, kwargs: MutableMapping[str, Any] | None = None, override: Any = UNSET
+        self,
+        owner: Any,
+        kwargs: MutableMapping[str, Any] | None = None,
+        override: Any = UNSET,
+        project: _ProjectSettings | None = None,
     ) -> Any:
         """Return the value for an instance, from kwargs (which lose it), ``override`` or settings.
 
@@ -214,7 +224,7 @@ class Setting:
         if value is UNSET:
             value = override
         if value is UNSET:
-            value = _find_setting(full_name, self.bare)
+            value = (project or _ProjectSettings()).find(full_name, self.bare)
         if value is UNSET and self.sandbox is not None and (sandbox := sandbox_url()) is not None:
             value = f"{sandbox}/{self.sandbox}"
         if value is UNSET and self.required is not True:
@@ -261,34 +271,35 @@ def setting(help: str, **details: Any) -> Any:  # noqa: A002
     - ``bare``: whether ``settings.MY_ESP_API_KEY`` is read, too.
     - ``general``: whether it's a setting for all providers, without the provider's name.
     - ``name``: the setting's, if not that of the attribute.
-    - ``options``: names of the keyword argument, if not just that of the attribute.
+    - ``options``: names of the keyword argument, if not just that of the attribute. Without any,
+      instances don't keep the value: it is looked up each time.
     - ``sandbox``: for the base URL of an API, its path in the sandbox, which takes its place where
       there is a SANDBOX setting and nothing else says where the API is.
     """
     return Setting(help, **details)
 
 
-def declared_settings(cls: type) -> dict[str, Setting]:
-    """Return the settings that a class and its bases declare, by the names of the attributes."""
-    declared: dict[str, Setting] = {}
-    for base in cls.__mro__:
-        for name, value in vars(base).items():
-            if isinstance(value, Setting):
-                declared.setdefault(name, value)
-    return declared
+_declared: WeakKeyDictionary[type, Mapping[str, Setting]] = WeakKeyDictionary()
 
 
-_reading_orders: WeakKeyDictionary[type, list[Setting]] = WeakKeyDictionary()
+def declared_settings(cls: type) -> Mapping[str, Setting]:
+    """Return the settings that a class and its bases declare, by the names of the attributes.
+
+    They are in the order in which they are read.
+    """
+    if cls not in _declared:
+        found: dict[str, Setting] = {}
+        for base in cls.__mro__:
+            for name, value in vars(base).items():
+                if isinstance(value, Setting):
+                    found.setdefault(name, value)
+        _declared[cls] = dict(sorted(found.items(), key=_reading_order))
+    return _declared[cls]
 
 
-def _reading_order(cls: type) -> list[Setting]:
+def _reading_order(item: tuple[str, Setting]) -> tuple[bool, bool]:
     # Those whose default depends on others come last; missing ones are complained about late.
-    def order(item: Setting) -> tuple[bool, bool]:
-        return item.default_of is not None, item.required is True
-
-    if cls not in _reading_orders:
-        _reading_orders[cls] = sorted(declared_settings(cls).values(), key=order)
-    return _reading_orders[cls]
+    return item[1].default_of is not None, item[1].required is True
 
 
 def read_settings(instance: Any, kwargs: MutableMapping[str, Any]) -> None:
@@ -299,13 +310,14 @@ def read_settings(instance: Any, kwargs: MutableMapping[str, Any]) -> None:
     """
     cls = type(instance)
     values = vars(instance)
-    for declared in _reading_order(cls):
-        override = _plain_value(cls, declared.attribute)
-        if override is not UNSET and hasattr(override, "__get__"):
-            continue  # a property or method of a subclass
+    project = _ProjectSettings()
+    for attribute, declared in declared_settings(cls).items():
         is_option = kwargs and any(name in kwargs for name in declared.options)
-        if is_option or declared.attribute not in values:
-            values[declared.attribute] = declared.read(instance, kwargs, override)
+        if is_option or (attribute not in values and declared.options):
+            override = _plain_value(cls, attribute)
+            if override is not UNSET and hasattr(override, "__get__"):
+                continue  # a property or method of a subclass
+            values[attribute] = declared.read(instance, kwargs, override, project)
 
 
 _nothing = object()

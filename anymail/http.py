@@ -43,12 +43,12 @@ def is_html_page(response: Response) -> bool:
     content = response.content
     if not isinstance(content, bytes):
         return False  # of a test's stand-in
-    start = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    start = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")
     if not start.startswith(b"<"):
         return False
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     is_labelled = media_type in ("text/html", "application/xhtml+xml")
-    return is_labelled or start.startswith((b"<!doctype html", b"<html"))
+    return is_labelled or start.lower().startswith((b"<!doctype html", b"<html"))
 
 
 def querydict_getfirst(qdict: MultiValueDict[str, Any], field: str, default: Any = UNSET) -> Any:

@@ -198,7 +198,6 @@ class DeclaredSettingsTests(SimpleTestCase):
                 "timeout": 30,
                 "keys": None,
                 "later": None,
-                "_hidden": 0,
                 "unknown": {},
             },
         )

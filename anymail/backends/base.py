@@ -42,7 +42,6 @@ from ..datastructures import (
 )
 from ..delivery.alone import journeys_of
 from ..delivery.keyed import DEFAULT_CALL_SECONDS
-from ..delivery.mailers import mailers
 from ..delivery.particular import checked_template_ids, esp_extra_for
 from ..delivery.rate import RateLimit
 from ..exceptions import (
@@ -245,6 +244,7 @@ class AnymailBaseBackend(BaseEmailBackend):
     )
 
     def __init__(self, fail_silently: bool = False, **kwargs: Any) -> None:
+        SANDBOX.read(self, kwargs)  # raises an error where no mail must go there
         read_settings(self, kwargs)
         self.send_defaults = {**(self._general_send_defaults or {}), **(self.send_defaults or {})}
         for attr in _NO_DEFAULTS.keys() & self.send_defaults.keys():
@@ -260,8 +260,6 @@ class AnymailBaseBackend(BaseEmailBackend):
                 stacklevel=2,
             )
         self.alias: str | None = kwargs.get("alias")
-        self._aliases = frozenset(mailers)
-        """Those of all mailers of the project."""
         unknown = [name for name in kwargs if name != "alias"]
         if unknown and self.alias is not None and django.VERSION < (6, 1):
             # As later versions of Django do.

@@ -117,8 +117,9 @@ class EmailBackend(AnymailRequestsBackend):
     ) -> dict[str, AnymailRecipientStatus]:
         # SendGrid accepts a message whole, with an empty answer, or not at all. Whom it refuses to
         # send to is only reported to the tracking webhook. Other successes can be a proxy's.
-        accepted = {202, 200} if payload.is_test else {202}
-        if response.status_code not in accepted or response.content.strip():
+        status = response.status_code
+        is_accepted = status == 202 or (status == 200 and payload.is_test)
+        if not is_accepted or response.content.strip():
             raise self.response_error(
                 "Unexpected answer to a SendGrid API call, which succeeds with status 202 (or 200, "
                 "in sandbox mode) and nothing else",

@@ -10,7 +10,7 @@ from django.core.mail import EmailMessage
 
 from ..exceptions import AnymailError, Problem
 from ..message import AnymailRecipientStatus, AnymailStatus
-from ..sending.journey import Journey, Verdict, journey_of
+from ..sending.journey import Journey, Verdict, current_journey
 from ..sending.keys import idempotency_key
 from . import decisions
 from .decisions import Options
@@ -31,14 +31,20 @@ def journeys_of(backend: AnymailBaseBackend, messages: Iterable[EmailMessage]) -
     with that.
     """
     for message in messages:
-        journey = journey_of(message, mailer=backend.alias)
-        if type(journey) is Journey:
-            journey = Alone(backend, message)
-        yield journey
+        journey = current_journey(message)
+        yield Alone(backend, message) if journey is None or type(journey) is Journey else journey
 
 
 class Alone(Journey):
     """The way of a message that is sent with one mailer only."""
+
+    wait: float | None = None
+    """How many seconds until it's sent again."""
+
+    _once: SendingOnce | None = None
+    _may_have_been_sent = False
+    _rest: Rest | None = None
+    """What each attempt after this one gets a copy of."""
 
     def __init__(
         self, backend: AnymailBaseBackend, message: EmailMessage, before: Alone | None = None
@@ -46,13 +52,7 @@ class Alone(Journey):
         super().__init__(message, mailer=backend.alias)
         self.backend = backend
         self.can_repeat = bool(backend.retries)
-        self.wait: float | None = None
-        """How many seconds until it's sent again."""
         self._wait_left: float = backend.max_wait
-        self._once: SendingOnce | None = None
-        self._may_have_been_sent = False
-        self._rest: Rest | None = None
-        """What each attempt after this one gets a copy of."""
         self._attempts: list[tuple[str | None, str | None]] = []
         if before is not None:
             self.attempt = before.attempt + 1

@@ -21,8 +21,8 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, partial
 from queue import Full, LifoQueue
@@ -113,29 +113,25 @@ class SharedConnectionsAdapter(HTTPAdapter):
 # -- What was handed over ---------------------------------------------------------------------
 
 
-class Handover:
-    """What is known about a call that ended without an answer, if anything."""
-
-    happened: bool | None = None
-    """Whether any byte of a request was written. None if others' connections were used."""
-
-
-_handover: ContextVar[Handover | None] = ContextVar("anymail_handover", default=None)
-
-
-@contextmanager
-def watch_handover() -> Iterator[Handover]:
+class watch_handover:  # noqa: N801 (used as a statement)
     """Note whether requests that are made meanwhile, in this thread, are written at all.
 
     All attempts of an adapter that repeats them count as one. What opens a tunnel through a proxy
     doesn't count.
     """
-    handover = Handover()
-    token = _handover.set(handover)
-    try:
-        yield handover
-    finally:
-        _handover.reset(token)
+
+    happened: bool | None = None
+    """Whether any byte of a request was written. None if others' connections were used."""
+
+    def __enter__(self) -> watch_handover:
+        self._token = _handover.set(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _handover.reset(self._token)
+
+
+_handover: ContextVar[watch_handover | None] = ContextVar("anymail_handover", default=None)
 
 
 def _note_handover(happened: bool) -> None:

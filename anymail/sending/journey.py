@@ -41,6 +41,22 @@ class Journey:
     remember_longer: float = 0
     """How many seconds longer than usual it must be remembered what became of the message."""
 
+    sent: bool | None = None
+    """Whether it was accepted. None if that isn't known (yet)."""
+
+    error: Exception | None = None
+    """Why it wasn't."""
+
+    is_before_call = False
+    """Whether it's certain that nobody was asked to send it yet, in this attempt."""
+
+    key_lives = False
+    """Whether the provider still knows its idempotency key, of which it's unclear if it has
+    accepted it."""
+
+    receivers_error: Exception | None = None
+    """What a receiver of post_send has raised. That changes nothing about the message."""
+
     def __init__(
         self,
         message: EmailMessage,
@@ -57,17 +73,6 @@ class Journey:
         """Number of the attempt, from 1."""
         self.original = message if original is None else original
         """The message as the caller knows it."""
-        self.sent: bool | None = None
-        """Whether it was accepted. None if that isn't known (yet)."""
-        self.error: Exception | None = None
-        """Why it wasn't."""
-        self.is_before_call = False
-        """Whether it's certain that nobody was asked to send it yet, in this attempt."""
-        self.key_lives = False
-        """Whether the provider still knows its idempotency key, of which it's unclear if it has
-        accepted it."""
-        self.receivers_error: Exception | None = None
-        """What a receiver of post_send has raised. That changes nothing about the message."""
         self._started = time.monotonic()
 
     @property
@@ -130,15 +135,18 @@ class Journey:
 _current: ContextVar[Journey | None] = ContextVar("anymail_journey", default=None)
 
 
+def current_journey(message: Any) -> Journey | None:
+    """Return the journey of a message that is being given to a backend, if it is on one."""
+    journey = _current.get()
+    return journey if journey is not None and journey.message is message else None
+
+
 def journey_of(message: Any, mailer: str | None = None) -> Journey:
     """Return the journey of a message that is being given to a backend.
 
     A new one, with a mailer, if it isn't on a journey.
     """
-    journey = _current.get()
-    if journey is None or journey.message is not message:
-        return Journey(message, mailer=mailer)
-    return journey
+    return current_journey(message) or Journey(message, mailer=mailer)
 
 
 class on_journey:  # noqa: N801 (used as a statement)

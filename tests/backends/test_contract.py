@@ -1046,6 +1046,12 @@ class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ign
             with self.assertRaisesMessage(AssertionError, "read"):
                 self.make_backend()
 
+    def test_few_attributes(self):
+        # CPython looks up attributes of objects that have more of them in a slower way.
+        with self.make_backend() as backend:
+            backend.send_messages([self.message()])
+            self.assertLessEqual(len(vars(backend)), 30)
+
     @only_if(lambda case: case.is_http)
     def test_content_is_encoded_once(self):
         contents = [bytes(range(256)) * 40, b"\0\xff" * 5000]
