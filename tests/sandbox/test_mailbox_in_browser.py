@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from django.core.mail import EmailMultiAlternatives
 from django.test import SimpleTestCase, override_settings, tag
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -113,17 +112,16 @@ class BrowserTests(SimpleTestCase):
         page = self.open()
         expect(page.get_by_text("Nothing has been sent yet")).to_be_visible()
 
-        message = EmailMultiAlternatives(
-            "Welcome, Ann", "Hello", "shop@example.com", ["ann@example.net"]
-        )
-        message.attach_alternative(
-            '<h1>Hello</h1><a href="https://example.com/">Site</a>', "text/html"
-        )
+        message = AnymailMessage("Welcome, Ann", "Hello", "shop@example.com", ["ann@example.net"])
+        content_id = message.attach_inline_image(SAMPLE_IMAGE, "logo.png")
+        html = f'<h1>Hello</h1><img src="cid:{content_id}" alt=Logo><a href="https://example.com/">'
+        message.attach_alternative(html, "text/html")
         message.attach("terms.txt", "Be kind", "text/plain")
         message.send()
         page.get_by_role("link", name="Welcome, Ann").click()  # which has appeared by itself
         frame = page.frame_locator("[data-html]")
         expect(frame.get_by_role("heading", name="Hello")).to_be_visible()
+        expect(frame.get_by_alt_text("Logo")).to_have_js_property("naturalWidth", 1)
         with page.expect_download() as download:
             page.get_by_role("link", name="Download terms.txt").click()
         self.assertEqual(download.value.path().read_text(), "Be kind")
@@ -384,7 +382,12 @@ class BrowserTests(SimpleTestCase):
     def test_looks(self):
         """Names for everything that can be used, enough contrast, and nothing that jumps about."""
         image = ("logo.png", SAMPLE_IMAGE, "image/png")
-        path = self.send(attachments=[image], tags=["t"], metadata={"a": "b"})
+        path = self.send(
+            html='<a href="https://example.com/">x</a>',
+            attachments=[image],
+            tags=["t"],
+            metadata={"a": "b"},
+        )
         self.sandbox.trigger(self.sandbox.messages[0], "bounced")
         self.sandbox.webhook_secret = "wrong:secret"
         for event in ("delivered", "opened", "deferred", "inbound"):

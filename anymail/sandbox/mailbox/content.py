@@ -34,6 +34,11 @@ class Link:
     text: str = ""
 
     @property
+    def is_web(self) -> bool:
+        """Whether a browser may follow it."""
+        return self.url.lower().startswith(("http://", "https://"))
+
+    @property
     def is_local(self) -> bool:
         """Whether nobody else can follow it, because it leads to the computer itself."""
         try:

@@ -290,7 +290,8 @@ class Mailbox:
         if view == "headers":
             return {"headers": _headers(raw_mime(message, recipient))}
         if view == "raw":
-            return {"raw": raw_mime(message, recipient).decode("utf-8", "replace")}
+            raw = raw_mime(message, recipient)
+            return {"raw": http.highlight(raw.decode("utf-8", "replace"), "")}
         if view == "links":
             return {"links": content.find_links(recipient)}
         if view == "checks":

@@ -64,6 +64,7 @@ let events = null;
 
 // A hidden page gives its connection to others: browsers make only a few to a server.
 function listen() {
+  if ("frozen" in document.body.dataset) return; // the answer to a form, which has no address
   if (document.hidden) {
     events?.close();
     events = null;
