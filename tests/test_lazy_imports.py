@@ -121,6 +121,25 @@ class WebhooksTests(LazyImportTestCase):
 
 
 @tag("exhaustive")
+class WorkersTests(LazyImportTestCase):
+    def test_nothing_optional(self):
+        """Where Celery is installed, it isn't imported by what its autodiscovery looks for."""
+        modules = self.modules_after("import anymail.tasks, anymail.later")
+        self.assertIn("anymail.tasks", modules)
+        unwanted = {*NOT_FOR_BACKENDS, "anymail.backends", "django.tasks"}
+        self.assertEqual(modules & unwanted, set())
+
+    @skip_without("celery")
+    def test_celery_knows_the_tasks(self):
+        """In a project that has no line about Anymail but INSTALLED_APPS."""
+        self.modules_after(
+            "from celery import Celery; app = Celery('x', broker='memory://'); "
+            "app.autodiscover_tasks(['anymail'], force=True); app.finalize(); "
+            "assert {'anymail.deliver', 'anymail.handle_webhook'} <= set(app.tasks), app.tasks"
+        )
+
+
+@tag("exhaustive")
 class BackendsTests(LazyImportTestCase):
     def assertLoadsOnly(self, name: str) -> None:
         modules = self.modules_after(f"import anymail.backends.{name}")

@@ -155,7 +155,8 @@ class CeleryEngine(Engine):
     def __init__(self) -> None:
         import_module("anymail.later.celery")
         self._app: Any = celery_app()
-        self.may_hang = not self._app.conf.task_always_eager
+        # Then it runs tasks at once, also those that are to be run later.
+        self.can_wait = self.may_hang = not self._app.conf.task_always_eager
 
     @property
     def longest_wait(self) -> float:  # type: ignore[override]

@@ -289,6 +289,12 @@ class CeleryTests(SimpleTestCase):
         enqueue_within(self.engine, 5, "call", queue="calls", webhook=True)
         self.assertEqual(self.published("calls").headers["task"], "anymail.handle_webhook")
 
+    def test_eager(self):
+        """Nothing is tried again, at once and for ever."""
+        self.app.conf.task_always_eager = True
+        engine = get_engine("celery")
+        self.assertEqual((engine.can_wait, engine.may_hang), (False, False))
+
     def test_other_threads(self):
         """The app is that of the project, whichever thread asks for it."""
         from celery import _state

@@ -204,6 +204,13 @@ class DeliverTests(LaterTestCase):
             self.assertEqual(self.work(), [300, 300, 300, 100])
         self.assertEqual(len(CALLS), 1)
 
+    def test_queue_is_away_while_it_waits(self):
+        """The engine keeps the job."""
+        make_message().send_later(at=self.clock.now + 1000)
+        REFUSALS.append(ConnectionRefusedError())
+        with self.assertRaises(AnymailLaterError):
+            deliver(QUEUED[0][0], engine=QueueEngine())
+
     def test_max_age(self):
         """It counts from when it's due; and a job that is older is not sent."""
         make_message().send_later(at=self.clock.now + 5 * DAY)
