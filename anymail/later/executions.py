@@ -28,7 +28,7 @@ class Executions:
 
     @property
     def is_known(self) -> bool:
-        """Whether anything is remembered of the job."""
+        """Whether this process, or another one that shares its memory, has had the job before."""
         return self._record() is not None
 
     @property
@@ -48,9 +48,11 @@ class Executions:
     def begin(self) -> int:
         """Note that an execution begins. Returns how many have begun that did not end, with it.
 
-        Those of all turns. The first one of a job makes it known.
+        Those of all turns.
         """
-        self.note_turn(self.turn)
+        if not self.memory.is_shared:
+            # For this process to know that it's the one which had the job before.
+            self.note_turn(self.turn)
         for number in range(1, MAX_EXECUTIONS):
             if self.memory.add(self._slot(number), True, self.seconds):
                 self._number = number
