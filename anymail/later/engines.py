@@ -357,7 +357,7 @@ def enqueue_within(
     except (AnymailError, ImproperlyConfigured):
         raise
     except Exception as error:
-        problem = Problem.UNCLEAR if _has_timed_out(error) else Problem.UNREACHABLE
+        problem = Problem.UNCLEAR if _may_be_queued(error) else Problem.UNREACHABLE
         raise later_error("The queue has not taken a message", problem) from error
 
 
@@ -370,17 +370,37 @@ def later_error(text: str, problem: Problem) -> AnymailLaterError:
     return error
 
 
-def _has_timed_out(error: BaseException) -> bool:
-    """Tell whether an engine has waited for an answer, so that it may have been heard."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        # Those of redis-py and others have the name only.
-        if isinstance(cause, TimeoutError) or "timeout" in type(cause).__name__.lower():
+_LOST = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, EOFError)
+"""Errors of connections that there were."""
+
+
+def _may_be_queued(error: BaseException) -> bool:
+    """Tell whether an engine may have got a job, of which it has only not told.
+
+    That is after a time-out, or if a connection was lost. (Engines also try again themselves: any
+    of the attempts may have been heard.)
+    """
+    chain = _chain(error)
+    for cause, before in zip(chain, [*chain[1:], None], strict=True):
+        # Those of redis-py and others have only the name in common.
+        name = type(cause).__name__
+        if isinstance(cause, (TimeoutError, *_LOST)) or "timeout" in name.lower():
             return True
-        seen.add(id(cause))
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, OSError) or not name.endswith("ConnectionError"):
+            continue
+        if not isinstance(before, OSError):  # which says that there was no connection
+            return True
     return False
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error, and those that it came of."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return chain
 
 
 def _call_within(seconds: float, function: Callable[[], None]) -> None:

@@ -45,9 +45,9 @@ class LaterTestCase(StrategyTestCase):
     mailers = {"default": later()}
 
     def setUp(self) -> None:
-        QUEUED.clear()
-        REFUSALS.clear()
         super().setUp()
+        self.addCleanup(QUEUED.clear)
+        self.addCleanup(REFUSALS.clear)
         self.final: list[Any] = []
         """The errors of messages that were given up."""
         self.connect(

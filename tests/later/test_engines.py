@@ -66,13 +66,24 @@ class EnqueueTests(SimpleTestCase):
         class Timeout(Exception):
             pass
 
+        class OwnConnectionError(Exception):
+            pass
+
         late = ConnectionError("lost")
         late.__cause__ = Timeout()
+        refused, refused_again = OwnConnectionError(), OwnConnectionError()
+        refused.__cause__ = ConnectionRefusedError()
+        refused_again.__cause__ = ConnectionRefusedError()
+        refused_again.__cause__.__context__ = OwnConnectionError("lost")
         for error, problem in (
             (ConnectionRefusedError(), Problem.UNREACHABLE),
             (TypeError(), Problem.UNREACHABLE),
             (TimeoutError(), Problem.UNCLEAR),
             (late, Problem.UNCLEAR),
+            (ConnectionResetError(), Problem.UNCLEAR),
+            (OwnConnectionError("lost"), Problem.UNCLEAR),
+            (refused, Problem.UNREACHABLE),
+            (refused_again, Problem.UNCLEAR),
         ):
             for may_hang in (False, True):
                 with self.subTest(error), self.assertRaises(AnymailLaterError) as caught:
