@@ -129,7 +129,11 @@ class Ledger:
     def claim_again(self, key: str, entry: Entry, seconds: float) -> Claim | None:
         """Claim the key of an entry whose outcome is unclear; None if somebody else has done so."""
         turn_key = f"{_entry_key(key)}.{entry.turn}"
-        if not self.memory.add(turn_key, True, self.seconds):
+        # It lasts as long as the claim: whoever has got it may die before the claim is there.
+        if not self.memory.add(turn_key, True, seconds):
+            return None
+        known = self.get(key)
+        if known is not None and known.turn != entry.turn:
             return None
         claimed = replace(
             entry,

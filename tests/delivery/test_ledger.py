@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.mail import EmailMessage
@@ -84,6 +86,18 @@ class LedgerTests(SimpleTestCase):
         self.assertIsNone(self.ledger.claim_again("key", entry, 60), "somebody else was first")
         self.ledger.note_unclear(again)
         self.assertIsNotNone(self.ledger.claim_again("key", self.known(), 60))
+
+    def test_dies_before_the_claim(self):
+        """Who gets the turn to claim it, and dies, keeps others from it for a while only."""
+        self.ledger.note_unclear(self.claimed())
+        entry = self.known()
+        with patch.object(Ledger, "_set", side_effect=KeyboardInterrupt):
+            self.assertRaises(KeyboardInterrupt, self.ledger.claim_again, "key", entry, 60)
+        self.assertIsNone(self.ledger.claim_again("key", entry, 60))
+        with patch("time.time", return_value=time.time() + 62):
+            self.assertIsNotNone(self.ledger.claim_again("key", entry, 60))
+        with patch("time.time", return_value=time.time() + 124):
+            self.assertIsNone(self.ledger.claim_again("key", entry, 60), "it's another's turn")
 
     def test_late_owner(self):
         """Its claim is over, and another one has taken its place."""

@@ -45,7 +45,7 @@ class RealTestCase(SimpleTestCase):
         anymail_settings = {
             **self.provider.anymail_settings(*self.provider_names),
             "DELIVERY_CACHE": "default",
-            "REQUESTS_TIMEOUT": 2,
+            "REQUESTS_TIMEOUT": 6,
             **settings.pop("ANYMAIL", {}),
         }
         caches = {"default": redis_cache(self.redis.url)}

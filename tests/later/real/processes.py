@@ -23,10 +23,7 @@ REPOSITORY = Path(__file__).parents[3]
 SITE = Path(__file__).parent / "site"
 """What the processes import, beside Anymail."""
 
-KILLS = int(os.environ.get("ANYMAIL_KILLS", "2"))
-"""How many processes are killed in each moment."""
-
-SECONDS = 20 * KILLS
+SECONDS = 40
 """How long to wait for what should take a few."""
 
 VISIBILITY_SECONDS = 5

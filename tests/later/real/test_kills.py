@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,11 @@ from django.test import tag
 from ...postgresql import postgresql_server
 from ...utils import skip_without
 from .cases import CeleryTestCase, RealTestCase
-from .processes import KILLS, Project
+from .processes import Project
+
+AT_ONCE = 2
+ROUNDS = max(1, int(os.environ.get("ANYMAIL_KILLS", "2")) // AT_ONCE)
+"""So many processes are killed in each moment, so often."""
 
 MOMENTS = ("before", "during", "after")
 """The provider's call."""
@@ -25,8 +30,16 @@ IMPATIENT = {
 
 
 class KillsTestCase(RealTestCase):
+    def in_rounds(self, test: Callable[[], None]) -> None:
+        for number in range(ROUNDS):
+            with self.subTest(round=number):
+                if number:
+                    self.stack.close()
+                    self.setUp()
+                test()
+
     def subjects(self, provider: str) -> list[str]:
-        return [f"{moment} {provider} {n}" for moment in MOMENTS for n in range(KILLS)]
+        return [f"{moment} {provider} {n}" for moment in MOMENTS for n in range(AT_ONCE)]
 
     def send_and_hold(self, site: Project) -> dict[str, int]:
         """Have all messages sent until the moments when processes are to be killed.
@@ -96,9 +109,15 @@ class CeleryTests(CeleryTestCase, KillsTestCase):
 
     @property
     def concurrency(self) -> int:
-        return len(self.provider_names) * len(MOMENTS) * KILLS
+        return len(self.provider_names) * len(MOMENTS) * AT_ONCE
 
     def test_child(self):
+        self.in_rounds(self.kill_children)
+
+    def test_worker(self):
+        self.in_rounds(self.kill_worker)
+
+    def kill_children(self) -> None:
         site = self.start_project(**IMPATIENT)
         site.celery_worker(self.concurrency)
         processes = self.send_and_hold(site)
@@ -107,7 +126,7 @@ class CeleryTests(CeleryTestCase, KillsTestCase):
             os.kill(pid, signal.SIGKILL)
         self.check_fates(site)
 
-    def test_worker(self):
+    def kill_worker(self) -> None:
         site = self.start_project(**IMPATIENT)
         worker = site.celery_worker(self.concurrency)
         self.send_and_hold(site)
@@ -121,16 +140,19 @@ class CeleryTests(CeleryTestCase, KillsTestCase):
 @skip_without("psycopg", "redis", "django_tasks_db")
 class TasksTests(KillsTestCase):
     # A process for each message, which takes long to start
-    provider_names = ("postmark", "resend") if KILLS > 2 else ("postmark",)
+    provider_names = ("postmark", "resend") if ROUNDS > 1 else ("postmark",)
 
     def engine_options(self) -> dict[str, Any]:
         return {"engine": "tasks", "on_commit": False}
 
     def test_worker(self):
+        self.in_rounds(self.kill_workers)
+
+    def kill_workers(self) -> None:
         database = self.stack.enter_context(postgresql_server())
         site = self.start_project(**tasks_settings(database), **IMPATIENT)
         site.client().manage("migrate", "--verbosity=0")
-        count = len(self.provider_names) * len(MOMENTS) * KILLS
+        count = len(self.provider_names) * len(MOMENTS) * AT_ONCE
         workers = site.db_workers(count)
         self.send_and_hold(site)
         for worker in workers:
