@@ -223,6 +223,7 @@ MEMBERS: dict[str, set[str]] = {
         *(
             "ERRORS",
             "error_codes",
+            "makes_usual_calls",
             "find_meaning",
             "find_retry_after",
             "is_own_answer",

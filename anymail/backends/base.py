@@ -400,6 +400,16 @@ class AnymailBaseBackend(BaseEmailBackend):
             return ConcurrentSending(self, self.send_concurrency)
         return SequentialSending(self)
 
+    @property
+    def makes_usual_calls(self) -> bool:
+        """Whether prepare_call() returns what is sent.
+
+        Subclasses can have their own way to send, in post_to_esp().
+        """
+        usual: Any = AnymailBaseBackend
+        cls: Any = type(self)
+        return cls.post_to_esp is usual.post_to_esp and cls.prepare_call is not usual.prepare_call
+
     def _takes_usual_steps(self) -> bool:
         """Tell whether messages can be sent by other methods than _send and post_to_esp.
 

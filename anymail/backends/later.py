@@ -36,7 +36,6 @@ from ..sending.payload import aware_datetime
 from ..sending.steps import errors_about
 from ..sending.telling import log
 from ..transactions import call_when_committed, open_transactions
-from .base import AnymailBaseBackend
 
 logger = logging.getLogger("anymail.delivery")
 
@@ -405,7 +404,7 @@ def _why_refused(backend: Any, message: EmailMessage) -> Exception | None:
         with errors_about(message, None):
             payload = backend.build_message_payload(message, backend.send_defaults)
             first = next(iter(payload.split()), None)
-            if type(backend).prepare_call is not AnymailBaseBackend.prepare_call:
+            if getattr(backend, "makes_usual_calls", False):
                 backend.prepare_call(first)
     except ImproperlyConfigured:
         return None  # as above

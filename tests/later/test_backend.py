@@ -153,6 +153,17 @@ class SendTests(LaterTestCase):
         with self.assertRaises(ValueError):
             make_message(to=["not an address"]).send()
 
+    def test_mistakes_in_the_call(self):
+        """Those of the first one that would be made."""
+        postmark = {"BACKEND": "anymail.backends.postmark.EmailBackend"}
+        self.use_mailers(default=later(), a={**postmark, "OPTIONS": {"server_token": "token"}})
+        message = make_message(merge_data={"to@example.com": {"a": 1}})
+        with self.assertRaisesMessage(AnymailUnsupportedFeature, "merge_data without template_id"):
+            message.send()
+        with patch("anymail.backends.postmark.EmailBackend.post_to_esp"):
+            message.send()  # Who knows what that sends.
+        self.assertEqual(len(QUEUED), 1)
+
     def test_one_of_them_takes_it(self):
         both = failover("postal", "a")
         self.use_mailers(default=later(mailer="both"), both=both, postal=POSTAL)
