@@ -59,6 +59,8 @@ MAX_ANSWER = 2**18
 CONTROL = "_sandbox"
 """Paths that start with this are the sandbox's own, not a provider's."""
 
+MESSAGES = f"/{CONTROL}/messages"
+
 logger = logging.getLogger("anymail.sandbox")
 
 
@@ -610,7 +612,10 @@ class _Handler(BaseHTTPRequestHandler):
             sandbox = cast(_SandboxServer, self.server).sandbox
             answer = sandbox.handle(path, request)
             status = "no answer" if answer is None else answer.status
-            logger.info("%s %s: %s", self.command, path, status)
+            # Nobody needs to know which pages somebody has looked at.
+            is_page = path == "/" or (path.startswith(f"/{CONTROL}/") and path != MESSAGES)
+            level = logging.DEBUG if is_page and self.command == "GET" else logging.INFO
+            logger.log(level, "%s %s: %s", self.command, path, status)
             if answer is None:
                 self.close_connection = True
                 return

@@ -778,6 +778,11 @@ class ProcessTests(SimpleTestCase):
         self.assertRegex(stdout, r"FAILED: \d+ of")
         self.assertIn("Missing or invalid basic auth in Anymail Mailgun webhook", stdout)
 
+    def live_page(self, url: str) -> requests.Response:
+        response = requests.get(f"{url}_sandbox/live", timeout=10, stream=True)
+        self.addCleanup(response.close)
+        return response
+
     def test_ctrl_c(self):
         for arguments in (("demo", "--serve"), ("serve", "--port", "0")):
             with self.subTest(arguments), self.start(*arguments) as process:
@@ -787,6 +792,10 @@ class ProcessTests(SimpleTestCase):
                     output += line
                     if b"Ctrl-C ends it." in line:
                         break
+                # Pages are made without Django's settings, and those that wait keep nobody waiting.
+                [url] = re.findall(rb"Messages are listed at (http://127.0.0.1:\d+/)", output)
+                pages = [requests.get(url, timeout=10), self.live_page(url.decode())]
+                self.assertEqual([page.status_code for page in pages], [200, 200])
                 process.send_signal(signal.SIGINT)
                 stdout, stderr = process.communicate(timeout=10)
                 self.assertEqual((process.returncode, stderr), (0, b""), output)

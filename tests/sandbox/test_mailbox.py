@@ -206,6 +206,13 @@ class ListTests(PageTestCase):
             with self.subTest(method=method, path=path):
                 self.assertEqual(self.call(f"/_sandbox/{path}", method=method).status, 404)
 
+    def test_visits_are_not_reported(self):
+        with self.assertNoLogs("anymail.sandbox", "INFO"):
+            self.get("/")
+            self.get("/_sandbox/help")
+        with self.assertLogs("anymail.sandbox", "INFO"):
+            self.post("/_sandbox/clear")
+
     def test_static_files(self):
         for name, content_type in (("mailbox.css", "text/css"), ("mailbox.js", "text/javascript")):
             answer = self.get(f"/_sandbox/static/{name}")
