@@ -74,6 +74,11 @@ class Outbox:
         self._originals: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._stack = ExitStack()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # With --parallel, test cases travel between processes, if a subtest fails. Nothing is sent
+        # there.
+        return Outbox, ()
+
     # -- In place of the mailers --------------------------------------------------------------
 
     def __enter__(self) -> Outbox:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import smtplib
 import threading
 import warnings
@@ -370,6 +371,14 @@ def send_view(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [path("send/", send_view)]
+
+
+class ParallelTests(OutboxMixin, SimpleTestCase):
+    def test_failing_subtest(self):
+        """With --parallel, its test case is pickled."""
+        make_message().send()
+        outbox, _cleanups = pickle.loads(pickle.dumps((self.outbox, self._cleanups)))
+        self.assertEqual(outbox.count, 0)
 
 
 @override_settings(ROOT_URLCONF=__name__)
