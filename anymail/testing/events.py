@@ -16,17 +16,16 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.timezone import now
 
 from ..addresses import parse_single_address
-from ..conf import declared_settings, project_settings
+from ..conf import project_settings
 from ..inbound import AnymailInboundMessage
 from ..sandbox.providers import Provider, WebhookTarget
 from ..sandbox.wire import WebhookCall
 from ..signals import AnymailEvent, AnymailInboundEvent, AnymailTrackingEvent, RejectReason
-from ..webhooks.base import AnymailBasicAuthMixin
 
 _SITE = "https://testserver"
 """As Django's test client calls it."""
 
-_SECRET = "outbox:webhook-secret"  # noqa: S105 (only where a project has none)
+_SECRET = "outbox:webhook-secret"  # noqa: S105 (protects nothing but tests)
 
 # By which a project makes sure of what the sandbox's providers can't do: they have no private keys
 # for these, and call the URL that is in the URLconf.
@@ -108,7 +107,7 @@ def make_inbound_event(
 
 
 def webhook_target(provider: Provider) -> WebhookTarget:
-    """Return where the project includes ``anymail.urls``, and its WEBHOOK_SECRET.
+    """Return where the project includes ``anymail.urls``, and a secret for its webhooks.
 
     Raises ImproperlyConfigured if the URLconf doesn't include them.
     """
@@ -122,9 +121,8 @@ def webhook_target(provider: Provider) -> WebhookTarget:
                 "The project's URLconf does not include anymail.urls, where providers' webhooks "
                 "arrive."
             ) from error
-        secrets = declared_settings(AnymailBasicAuthMixin)["basic_auth"].read(AnymailBasicAuthMixin)
         base = path.removesuffix(webhook.path)
-        return WebhookTarget(f"{_SITE}{base}", secrets[0] if secrets else _SECRET)
+        return WebhookTarget(f"{_SITE}{base}", _SECRET)
     raise AssertionError(provider.name)
 
 
@@ -140,7 +138,7 @@ def post_webhook(
         **project_settings(),
         **_OVERRIDDEN,
         **provider.anymail_settings(api_url),
-        "WEBHOOK_SECRET": webhook_target(provider).secret,
+        "WEBHOOK_SECRET": _SECRET,
     }
     parts = urlsplit(call.url)
     path = parts.path + (f"?{parts.query}" if parts.query else "")

@@ -203,6 +203,8 @@ STRICT = {
     "POSTAL_REQUIRE_SHA256": True,
     "RESEND_SIGNING_SECRET": "whsec_cmVhbA==",
     "SCALEWAY_SNS_TRUST_CHAIN": "real",
+    "SENDGRID_INBOUND_WEBHOOK_VERIFICATION_KEY": "real",
+    "WEBHOOK_LATER": "tests.later.harness.QueueEngine",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import django
+import requests
 from django.apps import apps
 from django.conf import settings
 from django.core import mail
@@ -18,6 +19,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.http import HttpRequest, HttpResponse
 from django.test import LiveServerTestCase, SimpleTestCase, override_settings
 from django.urls import path
+from requests.adapters import HTTPAdapter
 
 import anymail.delivery.memory
 from anymail import mailers as project_mailers
@@ -56,6 +58,11 @@ class OtherBackend(BaseEmailBackend):
 
 class OwnBackend(PostmarkBackend):
     message_stream = "own"
+
+    def create_session(self) -> requests.Session:
+        session = super().create_session()
+        session.mount(self.api_url, HTTPAdapter(max_retries=1))  # which would use the network
+        return session
 
 
 OTHER = {"BACKEND": f"{__name__}.OtherBackend"}
@@ -108,7 +115,10 @@ class StandInTests(SimpleTestCase):
                 del settings.MAILERS
             with outbox() as box:
                 make_message().send()
-            sent = box.assert_sent()
+                box.fail_next("account", mailer="default")
+                with self.assertRaises(AnymailAPIError):
+                    make_message().send()
+            sent = box.assert_sent(count=1)
             self.assertEqual((sent.mailer, sent.provider), (None, "postmark"))
 
     def test_mailers_before_django_6_1(self):
@@ -180,7 +190,8 @@ class StandInTests(SimpleTestCase):
             message.anymail_test_response = {"recipient_status": {"to@example.com": status}}
             message.send()
             self.assertEqual(box.assert_sent().message_id, "id-1")
-            self.assertEqual(mail.outbox[0].anymail_test_params["subject"], "Subject")
+            [kept] = mail.outbox
+            self.assertEqual(kept.anymail_test_params["subject"], "Subject")
             message.anymail_test_response = AnymailAPIError("Down")
             with self.assertRaises(AnymailAPIError):
                 message.send()
@@ -298,6 +309,16 @@ class FaultTests(SimpleTestCase):
             box.fail_next("unclear")
             make_message().send()
             self.assertEqual([item.mailer for item in box.mails], ["one", "two"])
+
+    def test_the_other_messages_of_a_connection(self):
+        with outbox(mailers={"default": POSTMARK}) as box:
+            with project_mailers.default as connection:
+                connection.send_messages([make_message(to=["a@example.com"])])
+                box.fail_next("message")
+                with self.assertRaises(AnymailAPIError):
+                    connection.send_messages([make_message(to=["b@example.com"])])
+            box.assert_sent(to="a@example.com", count=1)
+            box.assert_not_sent(to="b@example.com")
 
     def test_several_calls(self):
         with outbox(mailers={"default": POSTMARK}) as box:
