@@ -95,6 +95,7 @@ SETUP: dict[str, str] = {
 
 # Settings while a page's blocks are run.
 SETTINGS: dict[str, dict[str, Any]] = {
+    "docs/later.rst": {"RQ_URL": "redis://127.0.0.1:6379/0"},
     "docs/adding_a_provider.rst": {"ANYMAIL_CARRIER_PIGEON_SIGNING_KEY": "a key"},
     "docs/quickstart.rst": {"INSTALLED_APPS": [*settings.INSTALLED_APPS, "django.contrib.admin"]},
     "docs/esps/mandrill.rst": {"MANDRILL_INBOUND_KEY": "a webhook's key"},
