@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 from django.core import mail
 from django.core.management import CommandError, ManagementUtility, call_command
-from django.test import SimpleTestCase, override_settings
+from django.test import Client, SimpleTestCase, override_settings
 from django.utils.module_loading import import_string
 
+from anymail.addresses import EmailAddress
 from anymail.checks import check_mailers, check_sandbox
 from anymail.exceptions import AnymailConfigurationError
 from anymail.known_settings import settings_of
@@ -19,8 +22,9 @@ from anymail.management.commands import anymail_sandbox
 from anymail.providers import PROVIDERS, Provider
 from anymail.sandbox import Sandbox
 from anymail.sandbox.providers import load_provider
-from anymail.sandbox.store import Store
+from anymail.sandbox.store import Store, StoredMessage, StoredRecipient
 from anymail.webhook_apis import project
+from anymail.webhook_apis.urls import credentials_in
 
 from .utils import make_message, use_backend
 
@@ -234,6 +238,36 @@ class CommandTests(SimpleTestCase):
         self.assertTrue(all(provider.takes_any_key for provider in providers.values()))
         self.assertIsNotNone(sandbox.faults.next("postmark"))
         self.assertNotIn("own-", output)
+
+    def test_webhooks_are_accepted(self):
+        """By the project's views, with whatever keys it has."""
+        secret = "whsec_b3duLXNlY3JldA=="
+        settings = {
+            **{f"MAILERSEND_{name}_SECRET": "own-key" for name in ("SIGNING", "INBOUND")},
+            **{f"MAILTRAP_{name}_SECRET": "own-key" for name in ("TRACKING", "INBOUND")},
+            **{f"RESEND_{name}_SECRET": secret for name in ("SIGNING", "INBOUND")},
+            **{f"{name}_API_KEY": "own-key" for name in ("UNISENDER_GO", "RESEND")},
+            **{
+                f"{name}_KEY": "own-key" for name in ("MAILGUN_WEBHOOK_SIGNING", "MANDRILL_WEBHOOK")
+            },
+            "WEBHOOK_SECRET": "user:own",
+            "SANDBOX": URL,
+            **own_settings(PROVIDERS[SES]),
+        }
+        client = Client(SERVER_NAME="127.0.0.1", SERVER_PORT="8000")
+        recipient = StoredRecipient("to", EmailAddress("", "bo@example.net"), "1", "", "", "", "")
+        with override_settings(ANYMAIL=settings, ALLOWED_HOSTS=["*"]):
+            _, sandbox = self.run_command()
+            for name in sorted(PROVIDERS.keys() - {"postal"}):
+                message = StoredMessage(name, recipient.mailbox, "", "", "", "", (recipient,))
+                call = sandbox.tracking_webhook(message, "bounced")
+                credentials = base64.b64encode(credentials_in(call.url).encode()).decode()
+                headers = {**call.headers, "Authorization": f"Basic {credentials}"}
+                content_type = headers.pop("Content-Type")
+                with self.subTest(name):
+                    path = urlsplit(call.url).path
+                    answer = client.post(path, call.body, content_type, headers=headers)
+                    self.assertEqual(answer.status_code, 200)
 
     def test_keys_that_nobody_else_can_sign_with(self):
         sendgrid: Any = load_provider("sendgrid", Store())

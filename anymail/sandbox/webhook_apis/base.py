@@ -37,9 +37,9 @@ class Webhooks:
             match = re.fullmatch(path, request.path)
             if match is None or method != request.method:
                 continue
-            if not self.has_key(request):
-                return self.error("unauthorized", 401)
             try:
+                if not self.has_key(request):
+                    return self.error("unauthorized", 401)
                 answer: ApiResponse = getattr(self, name)(request, *match.groups())
             except (AttributeError, KeyError, TypeError, MalformedRequest) as error:
                 return self.error(f"invalid: {error}", 400)
