@@ -254,7 +254,7 @@ class CommandTests(SimpleTestCase):
             "SANDBOX": URL,
             **own_settings(PROVIDERS[SES]),
         }
-        client = Client(SERVER_NAME="127.0.0.1", SERVER_PORT="8000")
+        client = Client(HTTP_HOST="127.0.0.1:8000")
         recipient = StoredRecipient("to", EmailAddress("", "bo@example.net"), "1", "", "", "", "")
         with override_settings(ANYMAIL=settings, ALLOWED_HOSTS=["*"]):
             _, sandbox = self.run_command()

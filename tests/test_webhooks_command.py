@@ -70,7 +70,11 @@ def _user(url: str) -> dict[str, str]:
 # What a provider has for tracking: items of its API.
 TRACKING: dict[str, Callable[[str, list[str]], list[dict[str, Any]]]] = {
     "brevo": lambda url, events: [
-        {"id": 1, "type": "transactional", "url": url, "events": ["sent", *events]}
+        {
+            "id": 1, "type": "transactional", "url": url,
+            # Either name of the same event
+            "events": ["sent" if event == "request" else event for event in events],
+        }
     ],
     "mailersend": lambda url, events: [
         {
@@ -394,6 +398,12 @@ class ProvidersTests(CommandTestCase):
             [line] = results(self.run_command("--check"))
             self.assertIn("BREVO_API_KEY", line)
 
+    def test_nothing_is_dumped(self):
+        for name in TRACKING:
+            with self.use(name, DEBUG_API_REQUESTS=True), patch("builtins.print") as mock_print:
+                self.run_command("--check")
+                self.assertEqual(mock_print.call_args_list, [], name)
+
     def test_particular(self):
         """Where several providers have something of their own."""
         with self.use("postmark", POSTMARK_MESSAGE_STREAM="broadcasts"):
@@ -422,6 +432,9 @@ class ProvidersTests(CommandTestCase):
         with self.use("mailersend"):
             [line] = results(self.run_command("--check", "--domain=other.example"))
             self.assertEqual(line, "Can't be told: MailerSend has no domain other.example.")
+        with self.use("sendgrid"):
+            self.enter("sendgrid").items[0]["enabled"] = False
+            self.assertIn("Different: tracking: It is switched off.", self.run_command("--check"))
         with self.use("mailtrap"):
             self.enter("mailtrap")
             self.webhooks("mailtrap").items[0] |= {"active": False, "domain_id": 5}
