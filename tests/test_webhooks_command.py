@@ -71,7 +71,9 @@ def _user(url: str) -> dict[str, str]:
 TRACKING: dict[str, Callable[[str, list[str]], list[dict[str, Any]]]] = {
     "brevo": lambda url, events: [
         {
-            "id": 1, "type": "transactional", "url": url,
+            "id": 1,
+            "type": "transactional",
+            "url": url,
             # Either name of the same event
             "events": ["sent" if event == "request" else event for event in events],
         }
