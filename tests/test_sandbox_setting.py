@@ -291,6 +291,8 @@ class CommandTests(SimpleTestCase):
     def test_port_that_is_taken_and_other_mistakes(self):
         with Sandbox() as other, self.assertRaisesMessage(CommandError, "The sandbox can't start"):
             call_command("anymail_sandbox", port=int(other.base_url.rpartition(":")[2]))
+        with self.assertRaisesMessage(CommandError, "have the same port"):
+            self.run_command("--fault=unreachable")
         with self.assertRaisesMessage(CommandError, "must be on this computer"):
             self.run_command("--site=https://www.example.com")
         text = "SANDBOX must be the URL of a sandbox"

@@ -106,25 +106,30 @@ def _parser() -> argparse.ArgumentParser:
         type=_known_provider,
         help="print only the settings for this provider, can be repeated; default: for all",
     )
-    serve_parser.add_argument(
+    add_options(serve_parser)
+    serve_parser.set_defaults(command=_serve)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that ``manage.py anymail_sandbox`` has, too."""
+    parser.add_argument(
         "--store",
         metavar="DIR",
         help="keep messages, and all else that the page has, in this directory",
     )
-    serve_parser.add_argument(
+    parser.add_argument(
         "--fault",
         action="extend",
         dest="faults",
         default=[],
         metavar="FAULT",
-        type=faults,
+        type=_faults,
         help="what goes wrong, can be repeated: [PROVIDER=]PROBLEM[:SECONDS][xCALLS or @SHARE%%], "
         f"where PROBLEM is {', '.join(PROBLEMS)}; such as busy:3 (come back in 3 seconds), "
         "postmark=accountx5 (5 calls), unclear@20%% (a fifth of them), mailgun=unreachable:5 (for "
         "5 seconds)",
     )
-    serve_parser.set_defaults(command=_serve)
-    return parser
 
 
 def _usable_provider(name: str) -> str:
@@ -145,7 +150,7 @@ def _known_provider(name: str) -> str:
         raise argparse.ArgumentTypeError(str(err)) from err
 
 
-def faults(text: str) -> list[Fault]:
+def _faults(text: str) -> list[Fault]:
     """Return the fault in an argument; if it's about connections to all providers, one for each."""
     try:
         fault = parse_fault(text)

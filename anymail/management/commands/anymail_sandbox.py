@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from ...conf import declared_settings, sandbox_url
 from ...diagnosis import providers_in_use
 from ...sandbox import Sandbox
-from ...sandbox.commands import describe, faults, run_until_interrupted
+from ...sandbox.commands import add_options, describe, run_until_interrupted
 from ...sandbox.providers import Provider as SandboxProvider
 from ...sandbox.report import Report
 from ...webhook_apis.project import signing_keys, webhooks_root
@@ -43,22 +43,14 @@ class Command(BaseCommand):
             default=DEFAULT_SITE,
             help="where runserver serves this project, for webhooks; default: %(default)s",
         )
-        parser.add_argument(
-            "--store",
-            metavar="DIR",
-            help="keep messages, and all else that the page has, in this directory",
-        )
-        parser.add_argument(
-            "--fault",
-            action="extend",
-            dest="faults",
-            default=[],
-            metavar="FAULT",
-            type=faults,
-            help="what goes wrong, as with `python -m anymail.sandbox serve`",
-        )
+        add_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if any(fault.problem == "unreachable" for fault in options["faults"]):
+            raise CommandError(
+                "Nothing can be unreachable here, as all providers have the same port. "
+                "With `python -m anymail.sandbox serve`, it can."
+            )
         self.stdout.ending = ""  # the report ends lines itself
         report = Report(cast(TextIO, self.stdout))
         try:
@@ -69,11 +61,6 @@ class Command(BaseCommand):
                 webhook_url=webhooks_root(options["site"]),
                 webhook_secret=secrets[0] if secrets else "",
                 directory=options["store"],
-                own_ports={
-                    fault.provider: None
-                    for fault in options["faults"]
-                    if fault.problem == "unreachable"
-                },
             )
         except (ImproperlyConfigured, OSError, ValueError) as error:
             raise CommandError(f"The sandbox can't start: {describe(error)}") from error
