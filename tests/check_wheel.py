@@ -37,7 +37,11 @@ OPTIONAL_PACKAGES = {
 }
 
 # Modules that may refuse to be imported without an extra.
-IMPORT_NEEDS = {"anymail.backends.amazon_ses": "amazon-ses", "anymail.later.celery": "celery"}
+IMPORT_NEEDS = {
+    "anymail.backends.amazon_ses": "amazon-ses",
+    "anymail.later.celery": "celery",
+    "anymail.later.celery_request": "celery",
+}
 
 # What an extra installs although nothing here imports it.
 NOT_IMPORTED = {"svix"}

@@ -151,6 +151,7 @@ INTERNAL = {
         "anymail.delivery.snapshot",
         "anymail.delivery.strategy",
         "anymail.later.celery",
+        "anymail.later.celery_request",
         "anymail.later.diagnosis",
         "anymail.later.executions",
         "anymail.later.job",

@@ -28,6 +28,7 @@ _OPTIONS: dict[str, Any] = {
     # A job is the broker's until it has ended, whatever becomes of the worker.
     "acks_late": True,
     "reject_on_worker_lost": True,
+    "Request": "anymail.later.celery_request:JobRequest",
     # The first is all that releases before 5.7 know, in place of the others.
     # https://docs.celeryq.dev/en/stable/userguide/configuration.html#task-acks-on-failure-or-timeout
     "acks_on_failure_or_timeout": False,

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any
 from unittest import skipIf, skipUnless
 from unittest.mock import patch
@@ -325,6 +326,20 @@ class CeleryTests(SimpleTestCase):
             self.assertIs(task.acks_on_failure_or_timeout, False)
             self.assertFalse(getattr(task, "acks_on_failure", False))
             self.assertFalse(getattr(task, "acks_on_timeout", False))
+
+    def test_time_limit(self):
+        """The job goes back to the broker, with every release of Celery."""
+        from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+        from celery.utils.imports import symbol_by_name
+        from celery.worker.request import Request
+
+        request_class = symbol_by_name(self.app.tasks["anymail.deliver"].Request)
+        for error, rejected in ((TimeLimitExceeded(1), True), (WorkerLostError(), False)):
+            info = SimpleNamespace(exception=SimpleNamespace(exc=error))
+            with patch.object(Request, "on_failure") as on_failure:
+                request_class.on_failure(request_class.__new__(request_class), info)
+            [(told,), _] = on_failure.call_args
+            self.assertEqual(getattr(told.exception, "requeue", None) is True, rejected)
 
     def test_longest_wait(self):
         self.assertEqual(self.engine.longest_wait, 900)

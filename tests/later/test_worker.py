@@ -23,6 +23,7 @@ from anymail.webhooks.postmark import PostmarkTrackingWebhookView
 
 from ..backends.cases import CASES
 from ..delivery.leaf import CALLS, LEAF, fails
+from ..delivery.leaf import EmailBackend as LeafBackend
 from ..delivery.test_strategies import failover
 from ..utils import make_message
 from .harness import QUEUED, REFUSALS, LaterTestCase, QueueEngine, later
@@ -590,6 +591,19 @@ class SettleTests(LaterTestCase):
         with self.logged("ERROR"):
             self.work()
         self.assertEqual(self.called, ["a", "b"])
+
+    def test_bugs(self):
+        """After the call, nobody knows what they mean; before it, there is nothing to wait for."""
+        self.script(a=ZeroDivisionError())
+        mailers["default"].send_messages([make_message()])
+        self.work_once()
+        self.assertEqual((len(QUEUED), self.final), (1, []))
+        with self.logged("ERROR"):
+            self.work()
+        with self.logged("ERROR"), patch.object(LeafBackend, "run_pre_send", side_effect=KeyError):
+            mailers["default"].send_messages([make_message()])
+            self.work_once()
+        self.assertEqual((len(QUEUED), len(self.final)), (0, 2))
 
     def test_no_metadata(self):
         """It's never an unsupported feature."""
