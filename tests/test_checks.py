@@ -32,6 +32,7 @@ from anymail.checks import (
     check_webhook_secret,
     get_configured_email_backends,
 )
+from anymail.exceptions import AnymailImproperlyInstalled
 from anymail.webhooks.postmark import PostmarkTrackingWebhookView
 from tests.delivery.leaf import mailer_settings
 from tests.docs.known_settings import anymail_keys
@@ -218,7 +219,8 @@ class WebhookLaterTests(SimpleTestCase):
                 self.assertIn("webhooks_later", error.hint)
 
     def test_engine_that_is_not_installed(self):
-        with mock.patch.dict(sys.modules, {"celery": None}):
+        missing = AnymailImproperlyInstalled(missing_package="celery", install_extra="celery")
+        with mock.patch("anymail.later.engines.CeleryEngine.__init__", side_effect=missing):
             [error] = self.found(WEBHOOK_LATER="celery")
         self.assertIn("celery", error.msg)
 

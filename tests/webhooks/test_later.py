@@ -306,6 +306,12 @@ class ViewTests(LaterTestCase):
     def test_urlconf_that_workers_do_not_have(self):
         self.assert_not_found()
 
+    @modify_settings(MIDDLEWARE={"append": f"{HERE}.other_urlconf"})
+    def test_another_view_that_workers_would_find(self):
+        patterns = path("hidden/", RequestView.as_view())
+        with override_settings(ROOT_URLCONF=urlconf(patterns)):
+            self.assert_not_found()
+
     def test_path_with_a_language(self):
         patterns = i18n_patterns(path("hook/", PostmarkTrackingWebhookView.as_view()))
         with override_settings(ROOT_URLCONF=urlconf(*patterns), LANGUAGES=[("en", ""), ("de", "")]):
@@ -569,6 +575,18 @@ class RetryTests(LaterTestCase):
         ):
             self.work(job)
 
+    def test_waiting_job_that_the_queue_does_not_take(self):
+        self.fails = {"1"}
+        self.post()
+        with self.assertLogs("anymail.webhooks"), patch.object(later, "backoff", return_value=60):
+            self.work()
+        job, _ = Queue.jobs.pop()
+        with (
+            patch.object(Queue, "error", ConnectionError()),
+            self.assertRaises(later.AnymailLaterError),
+        ):
+            self.work(job)
+
     def test_job_that_kills_workers(self):
         """Its fourth execution is the last: it's kept."""
 
@@ -648,13 +666,13 @@ class DedupeTests(LaterTestCase):
         self.assertEqual(self.handled, ["1", "2", "3"])
 
     def test_same_event_in_progress(self):
-        """The job waits for the other one, which may fail."""
-        job = self.job("1")
+        """The job waits for the other call's, which may fail."""
+        job, repeated = self.job("1"), self.job("1")
         waits = []
 
         def receive(event: Any, **kwargs: Any) -> None:
             if not waits:
-                waits.append(self.work(job))
+                waits.append(self.work(repeated))
 
         tracking.connect(receive)
         self.addCleanup(tracking.disconnect, receive)
@@ -790,6 +808,15 @@ class LargeCallTests(LaterTestCase):
         with self.assertLogs("anymail.webhooks", "ERROR"):
             self.assertIsNone(self.work())
         self.assert_no_signals()
+
+    def test_file_can_not_be_deleted(self):
+        self.call(self.large_call())
+        with (
+            patch("django.core.files.storage.InMemoryStorage.delete", side_effect=OSError),
+            self.assertLogs("anymail.webhooks", "ERROR"),
+        ):
+            self.assertIsNone(self.work())
+        self.assertEqual(len(self.received), 1)
 
     def test_storage_can_not_be_read(self):
         self.call(self.large_call())
