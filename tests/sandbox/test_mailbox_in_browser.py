@@ -390,8 +390,9 @@ class BrowserTests(SimpleTestCase):
         )
         self.sandbox.trigger(self.sandbox.messages[0], "bounced")
         self.sandbox.webhook_secret = "wrong:secret"
-        for event in ("delivered", "opened", "deferred", "inbound"):
-            self.sandbox.trigger(self.sandbox.messages[0], event)
+        with self.assertLogs("django.security", "ERROR"):
+            for event in ("delivered", "opened", "deferred", "inbound"):
+                self.sandbox.trigger(self.sandbox.messages[0], event)
         self.sandbox.fail_next("account")
         with self.assertRaises(AnymailAPIError):
             self.send()

@@ -262,8 +262,8 @@ def image_type(attachment: StoredAttachment) -> str | None:
 
 
 _REMOTE = re.compile(
-    r"""\b(?:src|srcset|background|poster)\s*=\s*["']?\s*(?:https?:)?//|url\(\s*["']?\s*(?:https?:)?//"""
-    r"""|@import|<link\b""",
+    r"""\b(?:src|srcset|background|poster)\s*=\s*(?:["']\s*)?(?:https?:)?//"""
+    r"""|url\(\s*(?:["']\s*)?(?:https?:)?//|@import|<link\b""",
     re.IGNORECASE,
 )
 

@@ -25,7 +25,7 @@ MAX_BODY = 1_000_000
 _BEGINNING = 200
 
 _TOKEN = re.compile(
-    r'(?P<string>"(?:[^"\\]|\\.)*")(?P<colon>\s*:)?|\b(?P<word>true|false|null)\b'
+    r'(?P<string>"(?:[^"\\]|\\.)*"?)(?P<colon>\s*:)?|\b(?P<word>true|false|null)\b'
     r"|(?P<number>-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b)"
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{60,}={0,2}")
@@ -168,11 +168,10 @@ def _shortened(data: Any) -> Any:
     return data
 
 
-_DEBUG_PAGE = re.compile(
-    r"<title>(?P<name>.*?)</title>.*?<pre class=\"exception_value\">(?P<text>.*?)</pre>", re.DOTALL
-)
-_DEBUG_TEXT = re.compile(r"(?P<name>\w+) at /\S*\n(?P<text>.+)")
-_TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
+# Of Django's pages, in which text is escaped
+_TITLE = re.compile(r"<title>([^<]*)</title>")
+_EXCEPTION = re.compile(r'<pre class="exception_value">([^<]*)</pre>')
+_DEBUG_TEXT = re.compile(r"(\w+) at /\S*\n(.+)")
 
 
 def exception_text(webhook: StoredWebhook) -> str:
@@ -181,11 +180,11 @@ def exception_text(webhook: StoredWebhook) -> str:
         return ""
     if webhook.status is None:
         return webhook.error
-    is_html = "html" in webhook.content_type
-    if match := (_DEBUG_PAGE.search if is_html else _DEBUG_TEXT.match)(webhook.answer):
-        name, text = (" ".join(unescape(match[group]).split()) for group in ("name", "text"))
-        return f"{name.partition(' at /')[0]}: {text}"
-    if is_html:
-        title = _TITLE.search(webhook.answer)
-        return " ".join(unescape(title[1]).split()) if title else ""
-    return webhook.answer.strip()[:1000]
+    if "html" not in webhook.content_type:
+        match = _DEBUG_TEXT.match(webhook.answer)
+        return f"{match[1]}: {match[2]}" if match else webhook.answer.strip()[:1000]
+    name, text = (
+        " ".join(unescape(match[1]).split()) if match else ""
+        for match in (_TITLE.search(webhook.answer), _EXCEPTION.search(webhook.answer))
+    )
+    return f"{name.partition(' at /')[0]}: {text}" if text else name
