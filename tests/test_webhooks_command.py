@@ -471,14 +471,9 @@ class ProvidersTests(CommandTestCase):
 class AmazonSESTests(CommandTestCase):
     """Of AWS's answers, which the sandbox hasn't."""
 
-    TOPIC = "arn:aws:sns:eu-west-1:123456789012:events"
-
-    def client(self, name: str, **params: Any) -> Any:
-        return FakeAWS()
-
-    def check(self) -> list[str]:
+    def check(self, configuration_set: str | None = "set") -> list[str]:
         with (
-            self.use("amazon_ses", AMAZON_SES_CONFIGURATION_SET_NAME="set"),
+            self.use("amazon_ses", AMAZON_SES_CONFIGURATION_SET_NAME=configuration_set),
             patch("boto3.session.Session.client", lambda session, name, **params: FakeAWS()),
         ):
             return results(self.run_command("--check"))
@@ -486,6 +481,11 @@ class AmazonSESTests(CommandTestCase):
     def test_right(self):
         found = self.check()
         self.assertEqual([line.split(":")[0] for line in found[:2]], ["Right", "Right"], found)
+
+    def test_no_configuration_set(self):
+        tracking, inbound, _ = self.check(None)
+        self.assertTrue(tracking.startswith("Can't be told: tracking: Set AMAZON_SES_CONF"))
+        self.assertTrue(inbound.startswith("Right: inbound: "))
 
     def test_error(self):
         from botocore.exceptions import ClientError, NoCredentialsError
@@ -612,6 +612,10 @@ class ApplyTests(CommandTestCase):
         long = self.use("mailersend", WEBHOOK_SECRET=f"user:{'x' * 191}")
         with long, self.assertRaisesMessage(CommandError, "up to 191 characters"):
             self.run_command("--apply", "--domain=example.com")
+        with self.use("brevo"), patch("builtins.input", side_effect=EOFError):
+            output = io.StringIO()
+            call_command("anymail_webhooks", f"--host={SITE}", "--apply", stdout=output)
+            self.assertIn("Nothing was changed.", output.getvalue())
         with self.use("mailjet"):
             self.assertIn("--apply can't change anything at Mailjet.", self.run_command("--apply"))
         for content, text in ((b"[]", "not as expected"), (b"", "not as expected")):
@@ -634,6 +638,7 @@ class ApplyTests(CommandTestCase):
 
     def test_several_accounts(self):
         backend = "anymail.backends.postmark.EmailBackend"
+        other = f"{self.sandbox.base_url}/other/"
         with (
             self.use("postmark"),
             use_backend(backend),
@@ -646,11 +651,11 @@ class ApplyTests(CommandTestCase):
                 Mailer("MAILERS['b']", backend, {"server_token": "own-two"}),
                 Mailer("MAILERS['c']", backend, {"server_token": "own-two"}),
                 Mailer("MAILERS['d']", "no.such.Backend", {}),
+                Mailer("MAILERS['e']", backend, {"server_token": "own-two", "api_url": other}),
             ]
             output = self.run_command("--check")
-        self.assertEqual(
-            re.findall("With the key of (.*):", output), ["MAILERS['a']", "MAILERS['b']"]
-        )
+        found = re.findall(r"With the key of MAILERS\['(.*)'\]:", output)
+        self.assertEqual(found, ["a", "b", "e"])
 
 
 class CompareTests(SimpleTestCase):

@@ -40,6 +40,11 @@ class AmazonSES(WebhookAPI):
     signs = "each call, by Amazon SNS: for the topics of all of its customers"
     cannot_tell = ("Notifications that are set for identities are not looked at.",)
 
+    def unreadable(self, kind: str) -> str:
+        if kind == "tracking" and not self.backend.configuration_set_name:
+            return "Set AMAZON_SES_CONFIGURATION_SET_NAME to have its destinations looked at."
+        return ""
+
     def registered(self) -> Iterator[Registered]:
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError

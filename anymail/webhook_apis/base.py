@@ -163,6 +163,10 @@ class WebhookAPI:
         """Yield what the provider has. Raises WebhookAPIError."""
         raise WebhookAPIError(f"{self.provider.esp_name} has no API for webhooks.")
 
+    def unreadable(self, kind: str) -> str:
+        """Return why registered() has nothing for "tracking" or "inbound"; empty if it has."""
+        return ""
+
     def create(self, kind: str, endpoint: Endpoint, url: str) -> Call:
         """Return the call that creates a webhook; ``url`` has user name and password in it."""
         raise NotImplementedError

@@ -94,7 +94,8 @@ def backends(provider: Provider) -> Iterator[tuple[str, Any]]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about what is deprecated
                 backend = mailer_class(**mailer.options)
-            account = tuple(sorted(backend._credentials()))
+            # (The same key can be for several regions.)
+            account = (getattr(backend, "api_url", ""), *sorted(backend._credentials()))
             if account not in seen:
                 seen.add(account)
                 yield mailer.where, backend

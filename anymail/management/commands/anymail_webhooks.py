@@ -167,6 +167,9 @@ class Command(BaseCommand):
     ) -> None:
         for endpoint in found:
             for kind in self._kinds(endpoint):
+                if reason := api.unreadable(kind):
+                    self._say("unknown", f"{kind}: {reason}")
+                    continue
                 for finding in compare(api, kind, endpoint, registered):
                     self._say(finding.result, f"{kind}: {finding.text}")
         for text in api.cannot_tell:
@@ -209,7 +212,7 @@ class Command(BaseCommand):
                 self._print_call(api, following)
         if api.credentials_unconfirmed and any(change.endpoint.secrets for change in changes):
             self.stdout.write(f"  Beware: {_unconfirmed(api)}")
-        if input("  Make them? [y/N] ").strip().lower() not in ("y", "yes"):
+        if not _is_wanted("  Make them? [y/N] "):
             self.stdout.write("  Nothing was changed.")
             return
         for change in changes:
@@ -234,6 +237,13 @@ class Command(BaseCommand):
         for key in filter(None, keys):
             self.stdout.write("  Put this into ANYMAIL in your settings. It is not shown again:")
             self.stdout.write(f"    {change.endpoint.keys_setting!r}: {key!r},")
+
+
+def _is_wanted(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # There is nobody to ask.
+        return False
 
 
 def _read(api: WebhookAPI) -> list[Registered]:
