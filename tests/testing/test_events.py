@@ -128,6 +128,12 @@ class WebhookTests(OutboxMixin, SimpleTestCase):
         names = [attachment.get_filename() for attachment in message.attachments]
         self.assertEqual(names, ["a.txt", "b"])
 
+    def test_international_domain(self):
+        make_message(to=["zofie@háj.example"], subject="Účtenka").send()
+        sent = self.outbox.assert_sent(subject="Účtenka")
+        event = self.outbox.bounce(sent, "zofie@HÁJ.example")
+        self.assertEqual(event.recipient, "zofie@xn--hj-mia.example")
+
     def test_receiver_fails(self):
         def fail(**kwargs: Any) -> None:
             raise ZeroDivisionError("receiver")
