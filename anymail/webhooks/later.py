@@ -34,6 +34,7 @@ from ..later.storage import delete_job, fetch_job, store_job
 from ..signals import AnymailEvent
 from ..transactions import atomic, databases_of_django
 from ..urls import loaded_view
+from .base import AnymailBasicAuthMixin
 from .calls import Call, keep_body
 from .dedupe import LEASE_SECONDS, EventInProgress, HandledEvents
 from .kept import CallStorage, KeptCall, forget, keep, read_kept
@@ -74,6 +75,9 @@ def hand_over(view: AnymailCoreWebhookView, request: HttpRequest) -> HttpRespons
     webhook itself are handled at once. Raises what validating does, and AnymailConfigurationError
     if a worker could not find the view, or if there is no storage for a large call.
     """
+    if isinstance(view, AnymailBasicAuthMixin):
+        # Strangers' calls are not read into memory, where the secret tells.
+        AnymailBasicAuthMixin.validate_request(view, request)
     keep_body(request, view.esp_name)
     view.run_validators(request)
     if view.is_about_webhook(request):

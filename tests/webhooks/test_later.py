@@ -16,13 +16,14 @@ from unittest import skipUnless
 from unittest.mock import patch
 
 import django
+from asgiref.sync import sync_to_async
 from django.conf import settings as project_settings
 from django.conf.urls.i18n import i18n_patterns
 from django.core.cache import caches
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.http import HttpRequest
-from django.test import modify_settings, override_settings, tag
+from django.test import AsyncClient, modify_settings, override_settings, tag
 from django.urls import include, path, reverse
 from django.utils import translation
 from django.views.decorators.csrf import csrf_exempt
@@ -871,6 +872,26 @@ class LargeCallTests(LaterTestCase):
                 ),
             ):
                 self.assertEqual(self.call(request).status_code, status)
+
+    def test_calls_of_strangers_are_not_read(self):
+        settings = {"WEBHOOK_LATER": QUEUE, "WEBHOOK_SECRET": BASIC_AUTH, **self.settings_}
+        with self.anymail_settings(**settings), patch.object(later, "keep_body") as keep_body:
+            response = self.call(self.large_call(), authorization=basic_auth_header("a:b"))
+        self.assertEqual(response.status_code, 400)
+        keep_body.assert_not_called()
+
+    async def test_asgi(self):
+        call = self.large_call()
+        response = await AsyncClient().generic(
+            "POST",
+            call.path,
+            call.body,
+            content_type=call.effective_content_type,
+            headers={"Authorization": basic_auth_header()},
+        )
+        self.assertEqual(response.status_code, 200)
+        await sync_to_async(self.work)()
+        self.assertEqual(len(self.received), 1)
 
     def test_form_was_read_already(self):
         with (
