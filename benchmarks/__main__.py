@@ -14,7 +14,7 @@ DOCS = Path(__file__).parent.parent / "docs" / "performance"
 
 # Modules of this package. Each has `run() -> list[Table]`.
 TOPICS = (
-    *("imports", "connections", "concurrency", "failover", "payloads", "receiving"),
+    *("imports", "connections", "concurrency", "failover", "later", "payloads", "receiving"),
     *("webhooks_later", "scale"),
 )
 
