@@ -22,7 +22,7 @@ from .server import CONTROL, Sandbox, logger
 from .site import DemoSite
 from .store import Store
 
-DEFAULT_PORT = 8025
+DEFAULT_PORT = 8035
 MAX_DETAILED = 2
 """Of how many providers the demo shows details, unless asked to."""
 

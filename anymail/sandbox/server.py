@@ -78,9 +78,8 @@ class LoopbackServer(socketserver.TCPServer):
         except OSError as err:
             if err.errno != errno.EADDRINUSE:
                 raise
-            other = ", such as Mailpit, whose port is the same" if port == 8025 else ""
             raise OSError(
-                err.errno, f"port {port} is taken, by another sandbox or something else{other}"
+                err.errno, f"port {port} is taken, by another sandbox or something else"
             ) from err
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
 

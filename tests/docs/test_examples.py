@@ -123,7 +123,7 @@ FILES: dict[str, Mapping[str, Callable[[], bytes]]] = {
 # What a block needs, by page and some text in that block.
 NEEDS: dict[tuple[str, str], bool] = {
     # Those for a project of their own: test_later_page.py follows them.
-    ("docs/later.rst", "127.0.0.1:8025"): False,
+    ("docs/later.rst", "127.0.0.1:8035"): False,
     ("docs/later.rst", "autodiscover_tasks"): False,
     ("docs/later.rst", "celery_app"): False,
     ("docs/later.rst", "greeting"): False,

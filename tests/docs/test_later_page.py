@@ -43,7 +43,7 @@ class FromNothingTests(SimpleTestCase):
         self.sandbox.start()
         self.addCleanup(self.sandbox.stop)
         self.project = Project(Path(directory.name))
-        self.replacements = {"http://127.0.0.1:8025": self.sandbox.base_url}
+        self.replacements = {"http://127.0.0.1:8035": self.sandbox.base_url}
         self.ran: list[list[str]] = []
 
     @skipIf(django.VERSION < (5, 2), "Django 5.2 is the first that has tasks")

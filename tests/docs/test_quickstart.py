@@ -63,7 +63,7 @@ class QuickstartTests(SimpleTestCase):
         text = block.text
         if block.tab:  # at the end of the settings
             # The sandbox has any free port here.
-            text = text.replace("http://127.0.0.1:8025", self.sandbox.base_url)
+            text = text.replace("http://127.0.0.1:8035", self.sandbox.base_url)
             text = f"{path.read_text(encoding='utf-8')}\n{text}"
         if "<" not in block.text:  # real credentials
             path.write_text(text, encoding="utf-8")

@@ -14,14 +14,13 @@ from django.utils.module_loading import import_string
 from ...conf import declared_settings, sandbox_url
 from ...diagnosis import providers_in_use
 from ...sandbox import Sandbox
-from ...sandbox.commands import add_options, describe, run_until_interrupted
+from ...sandbox.commands import DEFAULT_PORT, add_options, describe, run_until_interrupted
 from ...sandbox.providers import Provider as SandboxProvider
 from ...sandbox.report import Report
 from ...webhook_apis.project import signing_keys, webhooks_root
 from ...webhooks.base import AnymailBasicAuthMixin
 from ...webhooks.keys import SharedKeys
 
-DEFAULT_PORT = 8035
 DEFAULT_SITE = "http://127.0.0.1:8000"
 
 

@@ -57,7 +57,7 @@ ANYMAIL = {
 }
 if not ANYMAIL:
     # python -m anymail.sandbox serve --webhook-url http://127.0.0.1:8000/anymail/
-    SANDBOX_URL = os.environ.get("SANDBOX_URL", "http://127.0.0.1:8025")
+    SANDBOX_URL = os.environ.get("SANDBOX_URL", "http://127.0.0.1:8035")
     ANYMAIL = {
         "POSTMARK_API_URL": f"{SANDBOX_URL}/postmark/",
         "POSTMARK_SERVER_TOKEN": "sandbox-server-token",
