@@ -247,7 +247,7 @@ class Execution:
         self.executions = Executions(
             self.id,
             self.state.turn,
-            max(0.0, self.expires - time.time()),
+            max(0.0, self.expires - time.time()) + RETRY_SECONDS,
             Memory(HandledEvents(self.esp_name, "", id_is_unique=True).cache),
         )
 

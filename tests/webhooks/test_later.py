@@ -732,6 +732,8 @@ class ForgeryTests(LaterTestCase):
         caches["default"].clear()
         with self.at(3 * 86400 + 1), self.assertLogs("anymail.webhooks", "ERROR"):
             self.work(job)
+        with self.at(3 * 86400 + 60), self.assertLogs("anymail.webhooks", "WARNING"):
+            self.work(job)
         self.assertEqual(self.handled, ["1", "2", "3"])
         self.assertEqual(len(list(kept_calls())), 1)
 
