@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..backends.test import EmailBackend as AnymailTestBackend
 from ..delivery.meaning import from_domain
@@ -17,23 +17,20 @@ from ..later.mail import set_later_status, unpack_message
 from ..later.worker import deliver
 from .mails import SentMail
 
-if TYPE_CHECKING:
-    from .outbox import Outbox
-
 _NO_LIMIT = 2**40
 """Characters in a job: none becomes a file."""
 
 
 class OutboxEngine(Engine):
-    """Gives jobs to an outbox."""
+    """Gives jobs to a function of an outbox."""
 
     may_hang = False
 
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self._take = take
 
     def enqueue(self, job: str, *, queue: str | None, at: datetime | None) -> None:
-        self._outbox.note_queued(job)
+        self._take(job)
 
 
 def options_with_engine(options: Mapping[str, Any], engine: str) -> dict[str, Any]:

@@ -3,48 +3,29 @@
 from __future__ import annotations
 
 import html as html_module
-import threading
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from django.apps import apps
-from django.conf import settings
 from django.core import mail
-from django.core.exceptions import ImproperlyConfigured
-from django.core.mail import EmailMessage
-from django.core.mail.backends.base import BaseEmailBackend
 from django.db import connections
-from django.test import override_settings
-from django.utils.module_loading import import_string
 
 from ..addresses import parse_single_address
-from ..backends.later import EmailBackend as LaterBackend
-from ..conf import project_settings
 from ..delivery.memory import forget_in_this_process
-from ..delivery.snapshot import copy_message
-from ..delivery.strategy import StrategyBackend
-from ..diagnosis import DEFAULT_BACKEND, DJANGO_HAS_MAILERS, mailers_setting
-from ..exceptions import AnymailError
 from ..providers import PROVIDERS
 from ..sandbox import InboundMail, Sandbox, StoredAttachment, StoredMessage, StoredRecipient
-from ..sandbox.faults import Fault, Faults
-from ..sandbox.providers import Provider, UnsupportedEvent, load_provider
-from ..sandbox.store import Store
+from ..sandbox.faults import Fault
+from ..sandbox.providers import Provider, UnsupportedEvent
 from ..signals import AnymailInboundEvent, AnymailTrackingEvent, inbound, send_failed, tracking
 from .events import post_webhook, webhook_target
-from .later import OutboxEngine, deliver_now, job_id_of, mail_of, options_with_engine
+from .later import OutboxEngine, deliver_now
 from .lookups import Lookup
 from .mails import SentMail
-from .stand_ins import api_url, stand_in
-
-_LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
-_STAND_IN = f"{__name__}.StandIn"
-_OLD_MAILERS = "anymail.backends.mailers.EmailBackend"
-DEFAULT = "default"
+from .records import Records
+from .replacing import Replacement
+from .stand_ins import api_url
 
 
 class Outbox:
@@ -58,20 +39,8 @@ class Outbox:
     ) -> None:
         if as_if is not None and as_if not in PROVIDERS:
             raise ValueError(f"There is no provider {as_if!r}, only {', '.join(PROVIDERS)}")
-        self._as_if = as_if
-        self._given_mailers = mailers
-        self._lock = threading.Lock()
-        self._mails: list[SentMail] = []
-        self._seen: list[SentMail] = []
-        self._failures: list[str] = []
-        self._faults = Faults()
-        self._store = Store()
-        self._providers: dict[str, Provider] = {}
-        self._queue: list[str] = []
-        self._job_ids: set[str] = set()
-        self._queued: dict[str, SentMail] = {}
-        """The mails in the queue by the ids of their jobs, until they are sent."""
-        self._originals: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self._records = Records()
+        self._replacement = Replacement(self._records, as_if, mailers)
         self._stack = ExitStack()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -79,20 +48,16 @@ class Outbox:
         # there.
         return Outbox, ()
 
-    # -- In place of the mailers --------------------------------------------------------------
-
     def __enter__(self) -> Outbox:
         with ExitStack() as stack:
             if not hasattr(mail, "outbox"):
                 mail.outbox = []
                 stack.callback(delattr, mail, "outbox")
-            stack.enter_context(_settings_in_use(self._settings()))
+            stack.enter_context(self._replacement.in_use())
             # Pauses of mailers, and keys of messages, are none of another test's.
             stack.enter_context(forget_in_this_process())
-            send_failed.connect(self._note_failure)
-            stack.callback(send_failed.disconnect, self._note_failure)
-            _in_use.append(self)
-            stack.callback(_in_use.remove, self)
+            send_failed.connect(self._records.note_failure)
+            stack.callback(send_failed.disconnect, self._records.note_failure)
             self._stack = stack.pop_all()
         return self
 
@@ -104,108 +69,12 @@ class Outbox:
     ) -> None:
         self._stack.close()
 
-    def _settings(self) -> dict[str, Any]:
-        """Return the settings to be in use: the project's, with stand-ins for its mailers."""
-        anymail_settings = {**project_settings(), "DELIVERY_CACHE": None, "SANDBOX": None}
-        given = self._given_mailers
-        configured, email_backend = _mail_settings() if given is None else (given, _OLD_MAILERS)
-        self._originals = {
-            alias: (config.get("BACKEND", DEFAULT_BACKEND), config.get("OPTIONS", {}))
-            for alias, config in configured.items()
-        }
-        stand_ins = {alias: _replaced(alias, config) for alias, config in configured.items()}
-        if DJANGO_HAS_MAILERS and configured:
-            return {"ANYMAIL": anymail_settings, "MAILERS": stand_ins}
-        if configured:
-            anymail_settings["MAILERS"] = stand_ins
-        if email_backend != _OLD_MAILERS:
-            self._originals[""] = (email_backend, {})
-            email_backend = _STAND_IN
-        return {"ANYMAIL": anymail_settings, "EMAIL_BACKEND": email_backend}
-
-    def make_stand_in(
-        self, instead_of: str, alias: str | None, options: Mapping[str, Any]
-    ) -> BaseEmailBackend:
-        """Return what takes the place of a mailer; of EMAIL_BACKEND, if that's an empty text."""
-        path, configured = self._originals[instead_of]
-        return stand_in(self, path, {**configured, **options}, alias, self._as_if)
-
-    def provider(self, name: str) -> Provider:
-        """Return the sandbox's stand-in for a provider, which accepts what is sent here."""
-        with self._lock:
-            if name not in self._providers:
-                self._providers[name] = load_provider(name, self._store)
-            return self._providers[name]
-
-    def next_fault(self, backend: Any) -> Fault | None:
-        """Return what goes wrong with the next call of a mailer, if anything does."""
-        return self._faults.next(getattr(backend, "alias", None) or DEFAULT)
-
-    def note_sent(
-        self,
-        message: EmailMessage,
-        backend: Any,
-        stored: Iterable[StoredMessage] = (),
-        provider: str | None = None,
-    ) -> None:
-        """Keep a message that was accepted."""
-        sent = SentMail.of(
-            message,
-            mailer=getattr(backend, "alias", None),
-            provider=provider,
-            stored=tuple(stored),
-            defaults=getattr(backend, "send_defaults", {}),
-        )
-        with self._lock:
-            queued = self._queued.pop(getattr(message, "anymail_job_id", None) or "", None)
-            if queued is None:
-                self._mails.append(sent)
-            else:
-                sent = replace(sent, later=True)
-                for mails in (self._mails, self._seen):
-                    mails[:] = [sent if item is queued else item for item in mails]
-        django_message = copy_message(message)
-        django_message.anymail_status = sent.status  # type: ignore[attr-defined]
-        # (There is none for a thread that goes on after the test.)
-        getattr(mail, "outbox", []).append(django_message)
-
-    def note_queued(self, job: str) -> None:
-        """Keep a job, which is for a worker."""
-        job_id = job_id_of(job)
-        queued = mail_of(job)
-        with self._lock:
-            self._queue.append(job)
-            if job_id not in self._job_ids:
-                self._job_ids.add(job_id)
-                self._queued[job_id] = queued
-                self._mails.append(queued)
-
-    def deliver_later(self) -> int:
-        """Do what a worker does with all messages that are queued now, and return their number.
-
-        They are sent as if they were due. Those that are to be tried again later are in the queue
-        again. Nothing is raised, as with a worker: receivers of send_failed get to know.
-        """
-        with self._lock:
-            jobs, self._queue = self._queue, []
-        engine = OutboxEngine(self)
-        for job in jobs:
-            deliver_now(job, engine, self._originals)
-        return len(jobs)
-
-    def _note_failure(self, error: Exception, mailer: str | None, **kwargs: Any) -> None:
-        problem = f" ({error.problem})" if isinstance(error, AnymailError) and error.problem else ""
-        where = f" with mailer {mailer!r}" if mailer else ""
-        with self._lock:
-            self._failures.append(f"{type(error).__name__}{where}{problem}")
-
     # -- What was sent ------------------------------------------------------------------------
 
     @property
     def mails(self) -> list[SentMail]:
         """What mailers have accepted, in order, from all threads."""
-        with self._lock:
-            return list(self._mails)
+        return self._records.mails
 
     @property
     def count(self) -> int:
@@ -214,13 +83,7 @@ class Outbox:
 
     def clear(self) -> None:
         """Forget what was sent, and have nothing go wrong any more."""
-        with self._lock:
-            self._mails.clear()
-            self._seen.clear()
-            self._queue.clear()
-            self._queued.clear()
-            self._failures.clear()
-        self._faults.clear()
+        self._records.clear()
 
     def assert_sent(self, *, count: int | None = None, **lookups: Any) -> SentMail:
         """Return the mail that was sent with these values.
@@ -237,10 +100,10 @@ class Outbox:
         found = self._find(conditions)
         if not found or (count is not None and len(found) != count):
             raise AssertionError(self._describe(conditions, found, count))
-        with self._lock:
-            new = [sent for sent in found if not _is_in(sent, self._seen)]
-            result = (new or found)[0]
-            self._seen += [result] if count is None else new
+        unseen = self._records.unseen
+        new = [sent for sent in found if any(sent is item for item in unseen)]
+        result = (new or found)[0]
+        self._records.note_seen([result] if count is None else new)
         return result if count is None else found[0]
 
     def assert_not_sent(self, **lookups: Any) -> None:
@@ -252,9 +115,7 @@ class Outbox:
 
     def assert_nothing_more(self) -> None:
         """Raise AssertionError if there are mails that ``assert_sent()`` has not seen."""
-        with self._lock:
-            rest = [sent for sent in self._mails if not _is_in(sent, self._seen)]
-        if rest:
+        if rest := self._records.unseen:
             raise AssertionError(f"No more mail should be sent, but there is:\n{_listed(rest)}")
 
     def _find(self, conditions: list[Lookup]) -> list[SentMail]:
@@ -279,8 +140,7 @@ class Outbox:
                 for condition in conditions
                 if (difference := condition.difference(sent))
             ]
-        with self._lock:
-            lines += [f"An attempt has failed: {failure}" for failure in self._failures]
+        lines += [f"An attempt has failed: {failure}" for failure in self._records.failures]
         if waiting := sum(len(item.run_on_commit) for item in connections.all(True)):
             lines.append(
                 f"Functions that wait for the transaction to be committed: {waiting} (see Django's "
@@ -309,7 +169,21 @@ class Outbox:
         The error is what the mailer's own backend makes of its provider's answer. Raises ValueError
         for another problem.
         """
-        self._faults.add(Fault(problem, seconds=retry_after, calls=calls, provider=mailer))
+        self._records.faults.add(Fault(problem, seconds=retry_after, calls=calls, provider=mailer))
+
+    # -- What workers do ----------------------------------------------------------------------
+
+    def deliver_later(self) -> int:
+        """Do what a worker does with all messages that are queued now, and return their number.
+
+        They are sent as if they were due. Those that are to be tried again later are in the queue
+        again. Nothing is raised, as with a worker: receivers of send_failed get to know.
+        """
+        jobs = self._records.take_jobs()
+        engine = OutboxEngine(self._records.note_queued)
+        for job in jobs:
+            deliver_now(job, engine, self._replacement.aliases)
+        return len(jobs)
 
     # -- What providers report ----------------------------------------------------------------
 
@@ -413,33 +287,8 @@ class Outbox:
         for stored in sent.stored:
             for copy in stored.recipients:
                 if recipient is None or _is_address_of(recipient, copy):
-                    return self.provider(sent.provider), stored, copy
+                    return self._records.provider(sent.provider), stored, copy
         raise LookupError(f"The mail has no recipient {recipient!r}")
-
-
-_in_use: list[Outbox] = []
-
-
-class StandIn:
-    """What settings have in place of a mailer: makes a backend for the outbox that is in use."""
-
-    def __new__(  # type: ignore[misc]
-        cls, *, instead_of: str = "", alias: str | None = None, **options: Any
-    ) -> BaseEmailBackend:
-        return _current().make_stand_in(instead_of, alias, options)
-
-
-class LaterEngine(OutboxEngine):
-    """What settings have in place of the engine of a mailer that delivers later."""
-
-    def __init__(self) -> None:
-        super().__init__(_current())
-
-
-def _current() -> Outbox:
-    if not _in_use:
-        raise RuntimeError("The outbox is not in use any more")
-    return _in_use[-1]
 
 
 def outbox(
@@ -473,69 +322,11 @@ class OutboxMixin:
         super().setUp()  # type: ignore[misc]
 
 
-# -- Settings -----------------------------------------------------------------------------------
-
-
-def _mail_settings() -> tuple[Mapping[str, Mapping[str, Any]], str]:
-    """Return the project's mailers and its EMAIL_BACKEND, not those that test runs put there."""
-    current = mailers_setting()
-    email_backend: str = settings._wrapped.EMAIL_BACKEND  # type: ignore[misc]
-    for config in apps.get_app_configs():
-        at_start = getattr(config, "mail_settings_at_start", None)
-        if at_start is None:
-            continue
-        is_replaced = current and all(item == {"BACKEND": _LOCMEM} for item in current.values())
-        if DJANGO_HAS_MAILERS and is_replaced:
-            current = at_start["MAILERS"] or current
-        if email_backend == _LOCMEM:
-            email_backend = at_start["EMAIL_BACKEND"]
-    return current, email_backend
-
-
-@contextmanager
-def _settings_in_use(values: Mapping[str, Any]) -> Iterator[None]:
-    override = override_settings(**values)
-    with _no_deprecation_warnings():
-        override.enable()
-    try:
-        yield
-    finally:
-        with _no_deprecation_warnings():
-            override.disable()
-
-
-@contextmanager
-def _no_deprecation_warnings() -> Iterator[None]:
-    # Django 6.1 warns of EMAIL_BACKEND, as it has warned the project before.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", PendingDeprecationWarning)
-        yield
-
-
-def _replaced(alias: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of a mailer as they are to be in use."""
-    try:
-        backend_class: Any = import_string(config.get("BACKEND", DEFAULT_BACKEND))
-    except (ImportError, ImproperlyConfigured):
-        backend_class = object  # That is told when it's used.
-    if issubclass(backend_class, LaterBackend):
-        options = options_with_engine(config.get("OPTIONS", {}), f"{__name__}.LaterEngine")
-        return {**config, "OPTIONS": options}
-    if issubclass(backend_class, StrategyBackend):
-        return config
-    return {"BACKEND": _STAND_IN, "OPTIONS": {"instead_of": alias}}
-
-
 # -- Details ------------------------------------------------------------------------------------
 
 
 def _conditions(lookups: Mapping[str, Any]) -> list[Lookup]:
     return [Lookup(name, expected) for name, expected in lookups.items()]
-
-
-def _is_in(sent: SentMail, mails: Iterable[SentMail]) -> bool:
-    return any(item is sent for item in mails)
 
 
 def _described(sent: SentMail) -> str:

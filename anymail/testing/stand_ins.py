@@ -27,7 +27,7 @@ from ..sending.problems import ADVICE
 from .calls import answer_calls
 
 if TYPE_CHECKING:
-    from .outbox import Outbox
+    from .records import Records
 
 # Where no server is: https://www.rfc-editor.org/rfc/rfc6761#section-6.4
 _API = "https://sandbox.invalid"
@@ -45,7 +45,7 @@ def provider_of(backend_class: type) -> str | None:
 
 
 def stand_in(
-    outbox: Outbox, path: str, options: Mapping[str, Any], alias: str | None, as_if: str | None
+    records: Records, path: str, options: Mapping[str, Any], alias: str | None, as_if: str | None
 ) -> BaseEmailBackend:
     """Return a backend in place of that with the dotted path.
 
@@ -63,12 +63,12 @@ def stand_in(
         options = {name: value for name, value in options.items() if name in general}
     name = provider_of(backend_class)
     if name is not None:
-        return _with_provider(outbox, name, backend_class, options)
+        return _with_provider(records, name, backend_class, options)
     if issubclass(backend_class, AnymailBaseBackend):
-        return _anymail_backend(outbox, backend_class, options)
+        return _anymail_backend(records, backend_class, options)
     if issubclass(backend_class, SMTPBackend):
-        return _SMTP(outbox=outbox, **options)
-    return _Other(outbox=outbox, **options)
+        return _SMTP(records=records, **options)
+    return _Other(records=records, **options)
 
 
 def _general(backend_class: type) -> Iterator[Any]:
@@ -79,9 +79,9 @@ def _general(backend_class: type) -> Iterator[Any]:
 
 
 def _with_provider(
-    outbox: Outbox, name: str, backend_class: Any, options: dict[str, Any]
+    records: Records, name: str, backend_class: Any, options: dict[str, Any]
 ) -> AnymailBaseBackend:
-    provider = outbox.provider(name)
+    provider = records.provider(name)
     known = {
         option for item in declared_settings(backend_class).values() for option in item.options
     }
@@ -90,7 +90,7 @@ def _with_provider(
         if option in known:
             options[option] = value
     backend: AnymailBaseBackend = backend_class(**options)
-    counter = _Counter(outbox, provider, backend)
+    counter = _Counter(records, provider, backend)
     answer_calls(backend, counter.answer)
     _watch_sending(backend, counter.send)
     return backend
@@ -110,8 +110,8 @@ def _watch_sending(backend: Any, send: Any) -> None:
 class _Counter:
     """Takes the messages of a backend to a provider, and notes those that are accepted."""
 
-    def __init__(self, outbox: Outbox, provider: Provider, backend: AnymailBaseBackend) -> None:
-        self.outbox = outbox
+    def __init__(self, records: Records, provider: Provider, backend: AnymailBaseBackend) -> None:
+        self.records = records
         self.provider = provider
         self.backend = backend
         self._accepted: list[StoredMessage] = []
@@ -130,14 +130,14 @@ class _Counter:
             raise
         finally:
             if self._accepted:
-                self.outbox.note_sent(message, self.backend, self._accepted, self.provider.name)
+                self.records.note_sent(message, self.backend, self._accepted, self.provider.name)
 
     def answer(self, url: str, request: ApiRequest) -> ApiResponse | Exception:
         start = f"{_API}/{self.provider.name}/"
         request = ApiRequest(
             request.method, url.removeprefix(start), {}, request.headers, request.body
         )
-        fault = self._fault = self.outbox.next_fault(self.backend)
+        fault = self._fault = self.records.next_fault(self.backend)
         if fault is not None and fault.problem == "unreachable":
             cause = ConnectTimeoutError("The outbox was told to be unreachable")
             return requests.exceptions.ConnectTimeout(cause)
@@ -152,7 +152,7 @@ class _Counter:
 
 
 def _anymail_backend(
-    outbox: Outbox, backend_class: Any, options: dict[str, Any]
+    records: Records, backend_class: Any, options: dict[str, Any]
 ) -> AnymailBaseBackend:
     """Return a test backend in place of one that sends nobody knows how."""
     backend: Any
@@ -165,15 +165,15 @@ def _anymail_backend(
         backend.esp_name = backend_class.esp_name
     # The outbox keeps the messages.
     backend.record_message = lambda message: None
-    backend.get_esp_message_id = lambda message: outbox.count
+    backend.get_esp_message_id = lambda message: len(records.mails)
 
     def send(original: Any, message: EmailMessage) -> Any:
-        fault = outbox.next_fault(backend)
+        fault = records.next_fault(backend)
         if fault is not None and fault.problem != "unclear":
             raise _api_error(fault)
         sent = original(message)
         if sent:
-            outbox.note_sent(message, backend)
+            records.note_sent(message, backend)
         if fault is not None:
             raise _api_error(fault)
         return sent
@@ -197,20 +197,20 @@ def _api_error(fault: Fault) -> AnymailAPIError:
 class _Other(BaseEmailBackend):
     """In place of a backend that isn't Anymail's."""
 
-    def __init__(self, *, outbox: Outbox, alias: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, records: Records, alias: str | None = None, **kwargs: Any) -> None:
         # Not the base class's: what versions of Django do there with options is for real backends.
         self.alias = alias
         self.fail_silently = False
-        self.outbox = outbox
+        self.records = records
 
     def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
         count = 0
         for message in email_messages:
             message.message()  # which checks the headers
-            fault = self.outbox.next_fault(self)
+            fault = self.records.next_fault(self)
             if fault is not None and fault.problem != "unclear":
                 raise self.error(fault, message)
-            self.outbox.note_sent(message, self)
+            self.records.note_sent(message, self)
             count += 1
             if fault is not None:
                 raise self.error(fault, message)
@@ -226,14 +226,14 @@ class _SMTP(SMTPBackend):
 
     timeout = None
 
-    def __init__(self, *, outbox: Outbox, alias: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, records: Records, alias: str | None = None, **kwargs: Any) -> None:
         self.alias = alias
         self.fail_silently = False
-        self.outbox = outbox
+        self.records = records
         self._fault: Fault | None = None
 
     def open(self) -> bool:
-        self._fault = self._fault or self.outbox.next_fault(self)
+        self._fault = self._fault or self.records.next_fault(self)
         if self._fault is not None and self._fault.problem == "unreachable":
             self._fault = None
             raise ConnectionRefusedError("The outbox was told to be unreachable")
@@ -249,7 +249,7 @@ class _SMTP(SMTPBackend):
             message.message()
             fault, self._fault = self._fault, None
             if fault is None or fault.problem == "unclear":
-                self.outbox.note_sent(message, self)
+                self.records.note_sent(message, self)
                 count += 1
             if fault is not None:
                 raise _smtp_error(fault, message)

@@ -359,7 +359,7 @@ class IsolationTests(SimpleTestCase):
             self.assertEqual((first.count, second.count), (1, 0))
 
     def test_after_the_outbox(self):
-        from anymail.testing.outbox import StandIn
+        from anymail.testing.replacing import StandIn
 
         with self.assertRaisesMessage(RuntimeError, "not in use any more"):
             StandIn()
