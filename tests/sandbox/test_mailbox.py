@@ -442,7 +442,7 @@ class SecurityTests(PageTestCase):
                     "ContentType": 'x"\n/y; a*=b',
                     "ContentID": "\n",
                 },
-                {"Name": "m", "Content": "/w==", "ContentType": "message/rfc822"},
+                {"Name": "\ud800", "Content": "/w==", "ContentType": "message/rfc822"},
             ],
         )
         for view in ("html", "text", "headers", "raw", "call", "links", "checks", "events"):

@@ -82,10 +82,11 @@ def attached_file(
         served, disposition = "application/octet-stream", "attachment"
     # Without a sandbox, which no browser shows a PDF in. It has no page's rights there, either.
     policy = _FILE_POLICY.removeprefix("sandbox; ") if served == "application/pdf" else _FILE_POLICY
+    name = quote(filename, safe="", errors="replace")
     headers = {
         **_COMMON,
         "Content-Security-Policy": policy,
-        "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(filename, safe='')}",
+        "Content-Disposition": f"{disposition}; filename*=UTF-8''{name}",
     }
     return ApiResponse(200, content, served, headers)
 
