@@ -62,6 +62,8 @@ nitpick_ignore = {
     ("py:class", "anymail.sending.journey.Journey"),
     ("py:class", "anymail.sending.problems.Meaning"),
     ("py:class", "anymail.sending.steps.ApiCall"),
+    # The same of settings.
+    ("py:class", "anymail.conf._ProjectSettings"),
     # The same of webhooks.
     ("py:class", "anymail.webhooks.keys.SigningKeys"),
     # Internals of the sandbox, in annotations of what is public.
