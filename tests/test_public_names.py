@@ -287,6 +287,19 @@ MEMBERS: dict[str, set[str]] = {
     "anymail.message:AnymailStatus": {
         *("attempts", "is_accepted", "mailer", "may_be_accepted", "set_recipient_status"),
     },
+    "anymail.testing:Outbox": {
+        *("assert_not_sent", "assert_nothing_more", "assert_sent", "clear", "count", "mails"),
+        *("bounce", "click", "complain", "deliver", "open", "reply", "report", "unsubscribe"),
+        *("deliver_later", "fail_next"),
+    },
+    "anymail.testing:SentMail": {
+        *("as_provider", "attachment", "code", "later", "link", "links", "mailer", "message_id"),
+        *("of", "provider", "status", "stored"),
+        *("attachments", "bcc", "cc", "envelope_sender", "esp_extra", "from_email", "headers"),
+        *("html", "merge_data", "merge_global_data", "merge_headers", "merge_metadata"),
+        *("metadata", "reply_to", "send_at", "subject", "tags", "template_id", "text", "to"),
+        *("track_clicks", "track_opens"),
+    },
     "anymail.webhooks.base:AnymailCoreWebhookView": {
         *("as_view", "esp_name", "head", "http_method_names", "parse_events", "post"),
         *("run_validators", "signal", "validate_request", "check_freshness"),
