@@ -15,11 +15,11 @@ from ..delivery.leaf import LEAF, mailer_settings
 from ..delivery.test_strategies import failover
 from ..utils import skip_without
 from .harness import later
-from .test_engines import DUMMY, HAS_TASKS
+from .test_engines import DUMMY, HAS_TASKS, TASKS_PACKAGE
 from .test_job import use_storage
 
 SMTP = {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"}
-IMMEDIATE = "django.tasks.backends.immediate.ImmediateBackend"
+IMMEDIATE = f"{TASKS_PACKAGE}.backends.immediate.ImmediateBackend"
 
 
 class CheckTests(SimpleTestCase):
@@ -104,7 +104,7 @@ class CheckTests(SimpleTestCase):
         with mailer_settings({**mailers, "both": failover("c"), "c": failover("both")}):
             self.assertEqual(check_later(None), [])
 
-    @skipUnless(HAS_TASKS, "Django has no tasks before 6.0")
+    @skipUnless(HAS_TASKS, "needs Django 6.0, or 5.2 and django-tasks")
     def test_tasks(self):
         tasks = {
             "mail": {"BACKEND": DUMMY, "QUEUES": ["one", "two"]},

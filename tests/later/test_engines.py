@@ -4,6 +4,8 @@ import sys
 import threading
 import time
 from datetime import datetime, timezone
+from importlib import import_module
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 from unittest import skipIf, skipUnless
@@ -20,7 +22,10 @@ from anymail.later.engines import as_engine, enqueue_within, get_engine
 from ..utils import skip_without
 
 NOW = 1_900_000_000.0
-HAS_TASKS = django.VERSION >= (6, 0)
+TASKS_PACKAGE = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
+HAS_TASKS = django.VERSION >= (6, 0) or (
+    django.VERSION >= (5, 2) and find_spec("django_tasks") is not None
+)
 
 
 class OwnEngine:
@@ -169,7 +174,7 @@ class GetEngineTests(SimpleTestCase):
             with self.assertRaisesMessage(AnymailConfigurationError, "django-anymail[celery]"):
                 get_engine("celery")
 
-    @skipIf(HAS_TASKS, "Django has tasks")
+    @skipIf(django.VERSION >= (6, 0), "Django has tasks")
     def test_no_tasks(self):
         text = "needs Django 5.2" if django.VERSION < (5, 2) else "django-anymail[tasks]"
         with (
@@ -179,14 +184,13 @@ class GetEngineTests(SimpleTestCase):
             get_engine("tasks")
 
 
-DUMMY = "django.tasks.backends.dummy.DummyBackend"
+DUMMY = f"{TASKS_PACKAGE}.backends.dummy.DummyBackend"
 
 
-@skipUnless(HAS_TASKS, "Django has no tasks before 6.0")
+@skipUnless(HAS_TASKS, "needs Django 6.0, or 5.2 and django-tasks")
 class TasksTests(SimpleTestCase):
     def enqueued(self, tasks: dict[str, Any], **options: Any) -> Any:
-        from django.tasks import task_backends
-
+        task_backends = import_module(TASKS_PACKAGE).task_backends
         alias = next(iter(tasks))
         with override_settings(TASKS=tasks):
             engine = get_engine("tasks", tasks_backend=alias)
@@ -238,7 +242,7 @@ class TasksTests(SimpleTestCase):
         """A task calls what does the work, with the engine that it came from."""
         calls: list[Any] = []
         functions = {"deliver": f"{__name__}.received", "handle_webhook": f"{__name__}.received"}
-        immediate = "django.tasks.backends.immediate.ImmediateBackend"
+        immediate = f"{TASKS_PACKAGE}.backends.immediate.ImmediateBackend"
         with (
             override_settings(TASKS={"now": {"BACKEND": immediate}}),
             patch.dict(engines.WORKER_FUNCTIONS, functions),

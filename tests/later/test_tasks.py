@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from unittest import skipUnless
 from unittest.mock import patch
 
 from django.core.files.base import ContentFile
@@ -23,6 +24,7 @@ from anymail.later.engines import TasksEngine, get_engine
 from ..delivery.leaf import CALLS
 from ..utils import make_message, skip_without
 from .harness import LaterTestCase, later
+from .test_engines import HAS_TASKS
 from .test_job import use_storage
 
 TASKS = {"mail": {"BACKEND": "django_tasks_db.backend.DatabaseBackend", "QUEUES": ["one"]}}
@@ -55,7 +57,8 @@ class CommandTestCase(LaterTestCase):
         return output.getvalue().splitlines()
 
 
-@skip_without("django_tasks", "django_tasks_db")
+@skipUnless(HAS_TASKS, "needs Django 6.0, or 5.2 and django-tasks")
+@skip_without("django_tasks_db")
 class DatabaseTests(CommandTestCase):
     mailers = {"default": later(engine="tasks", tasks_backend="mail")}
 
