@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
@@ -465,6 +466,16 @@ class SandboxTests(SinkTestCase):
     def test_port_that_is_taken(self):
         with self.assertRaises(OSError):
             Sandbox(port=urlsplit(self.sandbox.base_url).port or 0)
+        for number, port, text in (
+            (errno.EADDRINUSE, 8026, "port 8026 is taken, by another sandbox or something else$"),
+            (errno.EACCES, 80, "permitted"),
+        ):
+            error = OSError(number, "permitted")
+            with (
+                patch("socketserver.TCPServer.server_bind", side_effect=error),
+                self.assertRaisesRegex(OSError, text),
+            ):
+                Sandbox(port=port)
 
     def test_clear(self):
         self.send()
