@@ -402,14 +402,24 @@ class ReportedAddresses:
     def __init__(
         self, recipients: Iterable[EmailAddress], idna_encode: IdnaEncoder | None = None
     ) -> None:
-        self._exact: dict[str, str] = {}
-        self._lowercase: dict[str, str] = {}
-        for recipient in recipients:
-            addr_spec = recipient.addr_spec
-            for address in (addr_spec, recipient.format_addr_spec(idna_encode=idna_encode)):
-                self._exact[address] = addr_spec
-                self._lowercase.setdefault(address.lower(), addr_spec)
+        self._recipients = {recipient.addr_spec: recipient for recipient in recipients}
+        self._idna_encode = idna_encode
 
     def addr_spec(self, reported: str) -> str:
         """Return the addr-spec of the recipient; ``reported`` itself if it is none of them."""
-        return self._exact.get(reported) or self._lowercase.get(reported.lower(), reported)
+        if reported in self._recipients:  # as nearly always
+            return reported
+        encoded, lowercase = self._other_forms
+        return encoded.get(reported) or lowercase.get(reported.lower(), reported)
+
+    @cached_property
+    def _other_forms(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The recipients' addr-specs by their encoded forms, and by both forms in lower case."""
+        all_encoded: dict[str, str] = {}
+        lowercase: dict[str, str] = {}
+        for addr_spec, recipient in self._recipients.items():
+            encoded = recipient.format_addr_spec(idna_encode=self._idna_encode)
+            all_encoded[encoded] = addr_spec
+            for address in (addr_spec, encoded):
+                lowercase.setdefault(address.lower(), addr_spec)
+        return all_encoded, lowercase

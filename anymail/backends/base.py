@@ -70,7 +70,7 @@ from ..sending.problems import (
     retry_after,
 )
 from ..sending.runners import ConcurrentSending, SequentialSending
-from ..sending.steps import ApiCall, errors_about, send
+from ..sending.steps import ApiCall, note_subject, send
 from ..signals import post_send, pre_send
 
 # Other packages import these from here, too.
@@ -494,8 +494,11 @@ class AnymailBaseBackend(BaseEmailBackend):
         through an API of another kind. If they implement prepare_call() and make_call() instead,
         several calls can be made at a time.
         """
-        with errors_about(message, payload):
+        try:
             response = self.make_call(self.prepare_call(payload))
+        except AnymailError as error:
+            note_subject(error, message, payload)
+            raise
         self.raise_for_status(response, payload, message)
         return response
 

@@ -33,7 +33,7 @@ from ..sending.failures import describe, report_failure
 from ..sending.journey import Journey
 from ..sending.keys import idempotency_key
 from ..sending.payload import aware_datetime
-from ..sending.steps import errors_about
+from ..sending.steps import note_subject
 from ..sending.telling import log
 from ..transactions import call_when_committed, open_transactions
 
@@ -401,14 +401,14 @@ def _why_refused(backend: Any, message: EmailMessage) -> Exception | None:
         return None
     message = copy_message(message)
     try:
-        with errors_about(message, None):
-            payload = backend.build_message_payload(message, backend.send_defaults)
-            first = next(iter(payload.split()), None)
-            if getattr(backend, "makes_usual_calls", False):
-                backend.prepare_call(first)
+        payload = backend.build_message_payload(message, backend.send_defaults)
+        first = next(iter(payload.split()), None)
+        if getattr(backend, "makes_usual_calls", False):
+            backend.prepare_call(first)
     except ImproperlyConfigured:
         return None  # as above
     except AnymailError as error:
+        note_subject(error, message, None)
         describe(error, message, backend)
         return error
     except Exception as error:  # noqa: BLE001 (whatever comes of the message)

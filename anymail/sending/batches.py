@@ -48,18 +48,19 @@ class BatchRecipient(NamedTuple):
     """A recipient of a batch, and what is particular to them: None if there is nothing."""
 
     email: EmailAddress
-    merge_data: Mapping[str, Any] | None
-    merge_headers: Mapping[str, Any] | None
-    merge_metadata: Mapping[str, Any] | None
+    merge_data: Mapping[str, Any] | None = None
+    merge_headers: Mapping[str, Any] | None = None
+    merge_metadata: Mapping[str, Any] | None = None
 
 
 def match_recipients(
     emails: Iterable[EmailAddress], entries: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> list[BatchRecipient]:
     """Return recipients with their entries in ``{attribute: {address: entry}}``."""
-    maps = [RecipientMap(entries.get(attr, {})) for attr in BATCH_ATTRS]
+    maps = {attr: RecipientMap(entries[attr]) for attr in BATCH_ATTRS if entries.get(attr)}
     return [
-        BatchRecipient(email, *[entry_map.get(email) for entry_map in maps]) for email in emails
+        BatchRecipient(email, **{attr: entry_map.get(email) for attr, entry_map in maps.items()})
+        for email in emails
     ]
 
 

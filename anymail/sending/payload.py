@@ -312,32 +312,41 @@ class BasePayload:
         return self.native_batch.messages_per_call(len(self.get_recipients("cc", "bcc")))
 
     def split(self) -> Iterator[BasePayload]:
-        """Yield the payloads that send the message together, one for each call.
+        """Return the payloads that send the message together, one for each call.
 
         That is usually just this one. A batch can be larger than a call. If the provider has no
         batches, nobody must see the others all the same: each ``to`` recipient gets a call.
 
         Raises AnymailUnsupportedFeature if that would give too many copies to others, cc or bcc.
         """
-        to = self.get_recipients("to")
+        messages = self._split_message()
+        return iter([self]) if messages is None else self._payloads_of(messages)
+
+    def _split_message(self) -> Iterator[tuple[EmailMessage, Mapping[str, Any]]] | None:
+        """Return what each call sends, and its defaults; None if one call sends all."""
         messages: Iterator[tuple[EmailMessage, Mapping[str, Any]]]
         if self.native_batch is None:
-            if not (to and self.is_batch() and self._is_batch_ignored):
-                yield self
-                return
+            if not (
+                self._is_batch_ignored and self.is_batch() and (to := self.get_recipients("to"))
+            ):
+                return None
             messages = individual_messages(self.message, self.defaults, self._values)
             can_have_copies = len(to) == 1
         else:
             size = self._size_of_parts()
-            if size is None or len(to) <= size:
-                yield self
-                return
+            if size is None or len(to := self.get_recipients("to")) <= size:
+                return None
             messages = partial_messages(self.message, self.defaults, to, size)
             can_have_copies = self.native_batch.copies_each
         if not can_have_copies and self.get_recipients("cc", "bcc"):
             raise self._unsupported(
                 "cc or bcc in a batch that takes several calls: they would get a copy with each"
             )
+        return messages
+
+    def _payloads_of(
+        self, messages: Iterable[tuple[EmailMessage, Mapping[str, Any]]]
+    ) -> Iterator[BasePayload]:
         for number, (message, defaults) in enumerate(messages, 1):
             payload = self.backend.build_message_payload(message, defaults)
             payload.whole_message = self.whole_message

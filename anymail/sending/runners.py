@@ -24,7 +24,7 @@ from ..exceptions import AnymailAPIError, AnymailError
 from ..message import AnymailStatus
 from .failures import report_failure
 from .journey import Journey, on_journey
-from .steps import Sending, errors_about, prepare
+from .steps import Sending, note_subject, prepare
 from .telling import log
 
 if TYPE_CHECKING:
@@ -169,8 +169,11 @@ class ConcurrentSending(_Runner):
                 call = _Call(payload, partial(self.backend.make_call, api_call))
                 self._steps.append((under_way, call))
                 self._calls += 1
-                with errors_about(journey.message, payload):
+                try:
                     call.start(self._executor)
+                except AnymailError as error:
+                    note_subject(error, journey.message, payload)
+                    raise
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._fail(under_way, error)
         self._steps.append((under_way, None))

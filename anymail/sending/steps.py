@@ -93,8 +93,11 @@ class Sending:
     @sensitive_variables()
     def next_payload(self) -> Any | None:
         """Return the payload for the next call, or None if there are no more calls to be made."""
-        with errors_about(self.message, self.payload):
+        try:
             payload = next(self._payloads, None)
+        except AnymailError as error:
+            note_subject(error, self.message, self.payload)
+            raise
         self.journey.is_before_call = False
         if payload is not None and self._payloads_begun:
             self.journey.go_on()
@@ -115,16 +118,23 @@ class Sending:
     def prepare_call(self, payload: Any) -> ApiCall:
         """Return the call as data, for a runner that makes it itself."""
         self.backend.wait_for_rate(payload)
-        with on_journey(self.journey), errors_about(self.message, payload):
-            return self.backend.prepare_call(payload)
+        try:
+            with on_journey(self.journey):
+                return self.backend.prepare_call(payload)
+        except AnymailError as error:
+            note_subject(error, self.message, payload)
+            raise
 
     @sensitive_variables()
     def receive(self, payload: Any, get_answer: Callable[[], Any]) -> None:
         """Take the answer to a call that a runner has made. get_answer returns or raises it."""
         try:
             with on_journey(self.journey):
-                with errors_about(self.message, payload):
+                try:
                     response = get_answer()
+                except AnymailError as error:
+                    note_subject(error, self.message, payload)
+                    raise
                 self.backend.raise_for_status(response, payload, self.message)
                 self._take_response(payload, response)
         except Exception as error:
@@ -208,17 +218,7 @@ class ApiCall:
         return getattr(client, self.function)(**self.params)
 
 
-class errors_about:  # noqa: N801 (used as a statement)
-    """Have errors that are raised within tell the message and payload that they are about."""
-
-    def __init__(self, message: EmailMessage, payload: Any) -> None:
-        self.message = message
-        self.payload = payload
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, error_class: Any, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, AnymailError):
-            error.email_message = self.message
-            error.payload = error.payload or self.payload
+def note_subject(error: AnymailError, message: EmailMessage, payload: Any) -> None:
+    """Let an error tell the message and payload that it is about."""
+    error.email_message = message
+    error.payload = error.payload or payload
