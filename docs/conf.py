@@ -44,6 +44,8 @@ intersphinx_mapping = {
 nitpick_ignore = {
     # Re-exported by anymail.utils, and what it is made for is in Requests' source.
     ("py:class", "requests.structures.CaseInsensitiveDict"),
+    # What is private is not described.
+    ("py:class", "anymail.conf._ProjectSettings"),
     # Parts of Django that have no reference.
     ("py:class", "django.core.mail.backends.base.BaseEmailBackend"),
     ("py:class", "django.core.mail.backends.console.EmailBackend"),

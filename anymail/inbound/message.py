@@ -408,6 +408,7 @@ class AnymailInboundMessage(EmailMessage):
         return decode_8bit(text)
 
     def as_bytes(self, unixfrom: bool = False, policy: Policy[Any] | None = None) -> bytes:
+        """Return the message as it would be sent, as :class:`email.message.Message` does."""
         return write_bytes(self, unixfrom, policy)
 
     # Parsing raw MIME
