@@ -42,6 +42,7 @@ from ..datastructures import (
 )
 from ..delivery.alone import journeys_of
 from ..delivery.keyed import DEFAULT_CALL_SECONDS
+from ..delivery.mailers import DEFAULT, mailers
 from ..delivery.particular import checked_template_ids, esp_extra_for
 from ..delivery.rate import RateLimit
 from ..exceptions import (
@@ -260,6 +261,8 @@ class AnymailBaseBackend(BaseEmailBackend):
                 stacklevel=2,
             )
         self.alias: str | None = kwargs.get("alias")
+        self._mailers = mailers.settings or {DEFAULT: {}}
+        """Those of the project: to read no settings for each message."""
         unknown = [name for name in kwargs if name != "alias"]
         if unknown and self.alias is not None and django.VERSION < (6, 1):
             # As later versions of Django do.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..datastructures import UNSET, merge_dicts_deep
 from ..providers import PROVIDERS
-from .mailers import mailers
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -20,7 +19,9 @@ def esp_extra_for(backend: AnymailBaseBackend, esp_extra: Mapping[str, Any]) -> 
     That is all of it, unless its keys are names of providers or mailers; then what these have, or
     UNSET. A mailer's comes over its provider's. Raises TypeError if that isn't a dict.
     """
-    if not (esp_extra and all(key in _provider_names() or key in mailers for key in esp_extra)):
+    if not (
+        esp_extra and all(key in _provider_names() or key in backend._mailers for key in esp_extra)
+    ):
         return esp_extra
     chosen = []
     names = [*_names_of_provider(type(backend)), *([backend.alias] if backend.alias else [])]

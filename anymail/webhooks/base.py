@@ -319,7 +319,7 @@ class AnymailCoreWebhookView(View):
 def _settle(event: AnymailEvent) -> None:
     """Note that a message was sent, if the event tells of its key; and take that away."""
     metadata = getattr(event, "metadata", None)
-    hashed_key = metadata.pop(KEY_IN_METADATA, None) if metadata else None
+    hashed_key = metadata.pop(KEY_IN_METADATA, None) if isinstance(metadata, dict) else None
     if isinstance(hashed_key, str):
         # Imported when needed: others don't deliver anything.
         from ..delivery.ledger import Ledger
