@@ -53,7 +53,6 @@ class Alone(Journey):
         self.backend = backend
         self.can_repeat = bool(backend.retries)
         self._wait_left: float = backend.max_wait
-        self._attempts: list[tuple[str | None, str | None]] = []
         if before is not None:
             self.attempt = before.attempt + 1
             self._attempts = before._attempts
@@ -144,14 +143,6 @@ class Alone(Journey):
         time.sleep(self.wait)
         assert self._rest is not None
         return Alone(self.backend, copy_message(self._rest.message), before=self)
-
-    def note_attempt(self, problem: str | None) -> None:
-        super().note_attempt(problem)
-        status = getattr(self.message, "anymail_status", None)
-        if status is not None:
-            # Each attempt has a status of its own.
-            self._attempts += status.attempts
-            status.attempts = list(self._attempts)
 
     def succeed(self, sent: bool) -> None:
         super().succeed(sent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +56,9 @@ class Journey:
 
     receivers_error: Exception | None = None
     """What a receiver of post_send has raised. That changes nothing about the message."""
+
+    _attempts: Sequence[tuple[str | None, str | None]] = ()
+    """All attempts that are known, this one included when it has ended."""
 
     def __init__(
         self,
@@ -129,7 +132,9 @@ class Journey:
         status = getattr(self.message, "anymail_status", None)
         if status is not None:
             status.mailer = self.mailer
-            status.attempts = [*status.attempts, (self.mailer, problem)]
+            # Each attempt has a status of its own.
+            self._attempts = [*self._attempts, *status.attempts, (self.mailer, problem)]
+            status.attempts = list(self._attempts)
 
 
 _current: ContextVar[Journey | None] = ContextVar("anymail_journey", default=None)

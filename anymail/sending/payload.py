@@ -101,8 +101,8 @@ class BasePayload:
         """Parts of a multipart/related among the alternatives, to be attached."""
 
         key_for_events = getattr(message, "anymail_key_for_events", None)
-        if type(self).set_metadata is BasePayload.set_metadata:  # There is no metadata.
-            key_for_events = None
+        if key_for_events is not None and type(self).set_metadata is BasePayload.set_metadata:
+            key_for_events = None  # There is no metadata.
 
         self.init_payload()
         for attribute in self._attributes():
@@ -113,13 +113,13 @@ class BasePayload:
             if key_for_events is not None and attr == "metadata":
                 others: Any = {} if value is UNSET else value
                 value = {**others, KEY_IN_METADATA: key_for_events}
-            ignored_features = self._ignored_features
             if value is not UNSET:
+                ignored_features = self._ignored_features
                 self._apply(attribute, value)
+                if attr in self._batch_attrs_used and self._ignored_features == ignored_features:
+                    self._is_batch_ignored = False
             if attr in self._batch_attrs_used:
                 self._batch_attrs_used[attr] = value is not UNSET
-                if value is not UNSET and self._ignored_features == ignored_features:
-                    self._is_batch_ignored = False
 
     def _attributes(self) -> tuple[MessageAttribute, ...]:
         """Return all that is known about the attributes in the tables."""
