@@ -18,7 +18,7 @@ from .project import set_up
 from .server import LoopbackServer
 
 if TYPE_CHECKING:
-    from tests.later.real.processes import Project
+    from tests.later.real.processes import Client
 
 WORKERS = 8
 MESSAGES = 400
@@ -55,9 +55,8 @@ def send_directly(url: str) -> None:
         list(threads.map(send, [MESSAGES // WORKERS] * WORKERS))
 
 
-def seconds_of_workers(site: Project, queue: Queue) -> float:
+def seconds_of_workers(client: Client, queue: Queue) -> float:
     """Return how long the workers take for all messages, which are in the queue before."""
-    client = site.client()
     message = {"subject": "Subject", "body": plain_message().body}
     client.control("cancel_consumer", QUEUE)
     client.send(messages=[message] * MESSAGES, mailer="later")
@@ -87,16 +86,17 @@ def run() -> list[Table]:
         certificate = {name: os.environ[name] for name in ("NO_PROXY", "REQUESTS_CA_BUNDLE")}
         with project(settings, **certificate) as site:
             site.celery_worker(WORKERS)
-            queue = Queue(redis_url)
+            client, queue = site.client(), Queue(redis_url)
             directly, later = [], []
             for number in range(ROUNDS + 1):
                 seconds = (
                     seconds_per_call(lambda: send_directly(server.url)),
-                    seconds_of_workers(site, queue),
+                    seconds_of_workers(client, queue),
                 )
                 if number:  # The first is for all to warm up.
                     directly.append(MESSAGES / seconds[0])
                     later.append(MESSAGES / seconds[1])
+            queue.redis.close()
     by_threads, by_workers = statistics.median(directly), statistics.median(later)
     table = Table(
         f"{MESSAGES} messages, {SERVER_SECONDS * 1000:g} ms each at the provider",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -25,6 +26,9 @@ SITE = Path(__file__).parent / "site"
 
 SECONDS = 40
 """How long to wait for what should take a few."""
+
+CLIENT_SECONDS = 200
+"""How long a command of the client's may take: it can queue thousands of messages."""
 
 VISIBILITY_SECONDS = 5
 """After which Redis gives a job that nobody has finished to another worker."""
@@ -233,8 +237,9 @@ class Client:
         assert popen.stdout is not None
         popen.stdin.write(json.dumps({"do": name, **arguments}) + "\n")
         popen.stdin.flush()
-        line = popen.stdout.readline()
-        assert line, f"The process has ended:\n{self.process.output}"
+        ready, _, _ = select.select([popen.stdout], [], [], CLIENT_SECONDS)
+        line = popen.stdout.readline() if ready else ""
+        assert line, f"The process has ended, or does not answer:\n{self.process.output}"
         return json.loads(line)
 
 

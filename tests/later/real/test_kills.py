@@ -7,7 +7,9 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest import skipIf
 
+import django
 from django.test import tag
 
 from ...postgresql import postgresql_server
@@ -137,6 +139,7 @@ class CeleryTests(CeleryTestCase, KillsTestCase):
 
 
 @tag("real")
+@skipIf(django.VERSION < (5, 2), "Django 5.2 is the first that has tasks")
 @skip_without("psycopg", "redis", "django_tasks_db")
 class TasksTests(KillsTestCase):
     # A process for each message, which takes long to start
