@@ -208,8 +208,10 @@ class BrowserTests(SimpleTestCase):
         for key, heading in (("j", "one"), ("j", "two"), ("j", "three"), ("k", "two")):
             page.keyboard.press(key)
             expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+            page.wait_for_load_state("domcontentloaded")  # it knows no keys before
         page.keyboard.press("2")
         expect(page.locator("[data-text]")).to_have_text("Hello")
+        page.wait_for_load_state("domcontentloaded")
         page.keyboard.press("?")
         expect(page.get_by_role("dialog")).to_be_visible()
         page.keyboard.press("j")  # does nothing meanwhile
@@ -294,16 +296,11 @@ class BrowserTests(SimpleTestCase):
             frame.get_by_role("button", name="Get your prize").click()
             frame.get_by_role("link", name="Script").click()
             frame.get_by_role("link", name="Data").click()
-            frame.get_by_role("link", name="Top").click(modifiers=[])
+            frame.get_by_role("link", name="Top").click()
             page.wait_for_timeout(300)  # for what would be slow to do harm
             self.assert_unharmed(page, path)
             self.assertEqual(len(self.sandbox.messages), 1)
-            # Following a link is what somebody does, and not the mail.
-            self.assertLessEqual({request.path for request in elsewhere.requests}, {"/top"})
-            for opened in page.context.pages[1:]:
-                self.assertFalse(opened.evaluate("self.hacked"))
-                opened.close()
-            elsewhere.requests.clear()
+            self.assertEqual(elsewhere.requests, [])
 
             for direct in (f"{path}/html", f"{path}/files/0?show"):
                 page.goto(direct)

@@ -34,12 +34,18 @@ async function update() {
   loading = false;
 }
 
+// As they came: what is there now can have been opened, or marked as new.
+const sources = new Map();
+document.querySelectorAll("[data-live]").forEach((item) => sources.set(item.id, item.innerHTML));
+
 function replace(old, now) {
+  for (const { name, value } of now.attributes) old.setAttribute(name, value);
+  if (sources.get(old.id) === now.innerHTML) return; // Replacing it could lose a click.
+  sources.set(old.id, now.innerHTML);
   const open = new Map([...old.querySelectorAll("details[id]")].map((item) => [item.id, item.open]));
   now.querySelectorAll("details[id]").forEach((item) => {
     if (open.has(item.id)) item.open = open.get(item.id);
   });
-  if (old.innerHTML === now.innerHTML) return;
   const known = new Set([...old.querySelectorAll("[data-message]")].map((row) => row.dataset.message));
   const focused = old.contains(document.activeElement) && document.activeElement.getAttribute("href");
   const scroller = old.scrollTop ? old : document.scrollingElement;
@@ -47,7 +53,6 @@ function replace(old, now) {
     (row) => row.getBoundingClientRect().bottom > Math.max(0, old.getBoundingClientRect().top),
   );
   const place = read && read.getBoundingClientRect().top;
-  for (const { name, value } of now.attributes) old.setAttribute(name, value);
   old.innerHTML = now.innerHTML;
   if (known.size) {
     old.querySelectorAll("[data-message]").forEach((row) => {
