@@ -7,8 +7,8 @@ def with_docs(text: str, docs: str | None) -> str:
     """Return a text followed by where the docs tell more, such as "settings#idna-encoder"."""
     if docs is None:
         return text
-    page, _, anchor = docs.partition("#")
-    return f"{text}\nDocs: {page}.html#{anchor}"
+    page, hash_sign, anchor = docs.partition("#")
+    return f"{text}\nDocs: {page}.html{hash_sign}{anchor}"
 
 
 def docs_of_setting(setting: str) -> str:

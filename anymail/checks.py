@@ -227,7 +227,7 @@ def check_webhook_later(
         return []
     from .webhooks import diagnosis
 
-    hint = "Webhook calls are refused, or others can read them."
+    hint = "Correct it: until then, webhook calls are refused, or others can read them."
     messages: list[CheckMessage] = [
         Error(text, hint=with_docs(hint, _LATER_DOCS), id="anymail.E020")
         for text in diagnosis.errors(name)

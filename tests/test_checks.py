@@ -216,7 +216,7 @@ class WebhookLaterTests(SimpleTestCase):
                 self.assertEqual((error.id, error.level), ("anymail.E020", checks.ERROR))
                 self.assertIn(text, error.msg)
                 self.assertIn(setting, error.msg)
-                self.assertIn("webhooks_later", error.hint)
+                self.assertRegex(error.hint, "^Correct it: .*\n.*webhooks_later.html$")
 
     def test_engine_that_is_not_installed(self):
         missing = AnymailImproperlyInstalled(missing_package="celery", install_extra="celery")

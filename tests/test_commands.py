@@ -15,6 +15,7 @@ from anymail.signals import pre_send
 
 from .delivery.leaf import CALLS, LEAF, SCRIPTS, StrategyTestCase, fails, mailer_settings
 from .delivery.test_strategies import failover
+from .later.harness import QUEUED, later
 from .utils import make_message, make_response, use_backend
 
 
@@ -194,6 +195,12 @@ class SendTestTests(StrategyTestCase):
         self.script(a=fails(Problem.MESSAGE))
         with self.assertRaisesMessage(CommandError, "Correct the message"):
             self.send()
+
+    def test_later(self):
+        self.addCleanup(QUEUED.clear)
+        with mailer_settings({"later": later(mailer="a"), "a": LEAF}):
+            output = self.send("--using", "later")
+        self.assertRegex(output, r"later, id (\w+)\nIt is in the queue.*\n.* anymail_why \1\n$")
 
     def test_unknown_alias(self):
         with self.assertRaisesMessage(CommandError, "There is no mailer 'nonesuch'"):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
 from ..delivery.mailers import DEFAULT, mailers
+from ..diagnosis import DJANGO_HAS_MAILERS
+from ..exceptions import AnymailInvalidMailer
 
 
 class EmailBackend(BaseEmailBackend):
@@ -22,6 +25,7 @@ class EmailBackend(BaseEmailBackend):
                 del kwargs[name]
         if fail_silently:
             kwargs["fail_silently"] = True
+        _refuse_itself()
         self.mailer = mailers.create(DEFAULT, **kwargs)
 
     def open(self) -> bool | None:
@@ -32,3 +36,17 @@ class EmailBackend(BaseEmailBackend):
 
     def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
         return self.mailer.send_messages(email_messages)  # type: ignore[arg-type]
+
+
+def _refuse_itself() -> None:
+    """Raise AnymailInvalidMailer if the mailer "default" is this backend, without end."""
+    path = mailers.settings.get(DEFAULT, {}).get("BACKEND")
+    if not mailers.settings and not DJANGO_HAS_MAILERS:
+        path = settings.EMAIL_BACKEND
+    if path == f"{__name__}.EmailBackend":
+        raise AnymailInvalidMailer(
+            f"{path} sends with the mailer 'default' of {mailers.setting_name}: name the backend "
+            "that is to send there.",
+            alias=DEFAULT,
+            docs="failover#mailers",
+        )

@@ -25,7 +25,7 @@ def errors(backend: Any) -> Iterator[tuple[str, str]]:
     try:
         engine = backend.engine
     except Exception as error:  # noqa: BLE001 (whatever a project's class, or Django, raises)
-        text = str(error).partition("\nDocs: ")[0] or type(error).__name__
+        text = str(error).partition("\nDocs: ")[0].rstrip(".") or type(error).__name__
         yield f"its engine can't be used: {text}", "Correct the engine, or install what it needs."
     else:
         yield from _unknown_queue(backend, engine)
@@ -49,7 +49,7 @@ def _wrong_storage(alias: str, *, trusts: bool) -> Iterator[tuple[str, str]]:
     try:
         reason = None if trusts else why_public(alias)
     except InvalidStorageError:
-        yield f"'storage' is {alias!r}, but there is no such alias in STORAGES", ""
+        yield f"'storage' is {alias!r}, but there is no such alias in STORAGES", "Add it there."
         return
     if reason:
         yield (

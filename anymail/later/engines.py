@@ -113,7 +113,7 @@ class TasksEngine(Engine):
 
     def __init__(self, tasks_backend: str = "default") -> None:
         self.alias = tasks_backend
-        self.backend: Any = tasks_package().task_backends[tasks_backend]
+        self.backend: Any = _tasks_backend(tasks_backend)
         module = type(self.backend).__module__
         # It calls the task itself, and keeps its exception.
         self.is_immediate = module.endswith(".backends.immediate")
@@ -145,6 +145,15 @@ class TasksEngine(Engine):
         if at is not None:
             task = task.using(run_after=at if settings.USE_TZ else make_naive(at))
         task.enqueue(job)
+
+
+def _tasks_backend(alias: str) -> Any:
+    backends = tasks_package().task_backends
+    if alias not in backends.settings:
+        raise AnymailConfigurationError(
+            f"There is no {alias!r} in the setting TASKS.", docs="api/later#later-options"
+        )
+    return backends[alias]
 
 
 class CeleryEngine(Engine):
@@ -358,7 +367,7 @@ def enqueue_within(
         raise
     except Exception as error:
         problem = Problem.UNCLEAR if _may_be_queued(error) else Problem.UNREACHABLE
-        raise later_error("The queue has not taken a message", problem) from error
+        raise later_error("The queue has not taken a job", problem) from error
 
 
 def later_error(text: str, problem: Problem) -> AnymailLaterError:

@@ -167,8 +167,11 @@ class Outbox:
         - ``retry_after``: in how many seconds a busy provider asks to come back
 
         The error is what the mailer's own backend makes of its provider's answer. Raises ValueError
-        for another problem.
+        for another problem, and for a mailer that there is not.
         """
+        aliases = self._replacement.aliases
+        if mailer is not None and aliases != [""] and mailer not in aliases:
+            raise ValueError(f"There is no mailer {mailer!r}, only {', '.join(map(repr, aliases))}")
         self._records.faults.add(Fault(problem, seconds=retry_after, calls=calls, provider=mailer))
 
     # -- What workers do ----------------------------------------------------------------------
@@ -280,9 +283,14 @@ class Outbox:
     ) -> tuple[Provider, StoredMessage, StoredRecipient]:
         """Return the provider of a mail, and what it has received for a recipient."""
         if sent.provider is None:
+            queued = (
+                " It was queued: call deliver_later(), and assert_sent() again."
+                if sent.later
+                else ""
+            )
             raise ValueError(
                 "The mail was not sent with one of Anymail's providers, so none reports events. "
-                'There is outbox(as_if="postmark").'
+                f'There is outbox(as_if="postmark").{queued}'
             )
         for stored in sent.stored:
             for copy in stored.recipients:

@@ -5,6 +5,7 @@ from typing import Any
 from unittest import skipUnless
 from unittest.mock import patch
 
+import django
 from django.core import mail
 from django.core.checks import CheckMessage
 from django.test import SimpleTestCase, override_settings
@@ -63,13 +64,30 @@ class CheckTests(SimpleTestCase):
     def test_engine(self):
         self.assertEqual(self.check(engine="nonesuch"), ["E012"])
         self.assertIn("no engine 'nonesuch'", self.found)
+        self.assertNotIn("..", self.found)
         self.assertEqual(self.check(engine="nonesuch.Engine"), ["E012"])
+
+    @skipUnless(HAS_TASKS, "needs Django's tasks")
+    def test_tasks_backend(self):
+        self.assertEqual(self.check(engine="tasks", tasks_backend="nonesuch"), ["E012"])
+        self.assertIn("There is no 'nonesuch' in the setting TASKS.", self.found)
+
+    def test_mailers_that_stand_for_themselves(self):
+        path = "anymail.backends.mailers.EmailBackend"
+        settings = [mailer_settings({"default": {"BACKEND": path}})]
+        if django.VERSION < (6, 1):
+            settings.append(override_settings(EMAIL_BACKEND=path, ANYMAIL={}))
+        for override in settings:
+            with override:
+                [error, *_] = check_mailers(None)
+            self.assertIn("name the backend that is to send there", error.msg)
 
     def test_storage(self):
         with tempfile.TemporaryDirectory() as folder:
             with use_storage(folder):
                 self.assertEqual(self.check(storage="jobs"), [])
                 self.assertEqual(self.check(storage="others"), ["E012"])
+                self.assertIn("Add it there.", self.found)
             with use_storage(folder, base_url="/jobs/"):
                 self.assertEqual(self.check(storage="jobs"), ["E012"])
                 self.assertIn("others may read", self.found)

@@ -763,6 +763,8 @@ class InboundFormTests(PageTestCase):
         self.send()  # what belongs to a message is not listed
         self.sandbox.trigger(self.sandbox.messages[0], "opened")
         self.assertEqual(self.get("/_sandbox/inbound").text.count("data-webhook="), 0)
+        # What sends is likely to receive.
+        self.assertIn('<option value="postmark" selected>', self.get("/_sandbox/inbound").text)
         answer = self.form(
             ("files", "účet.csv", b"a;b"),
             ("files", "", b""),

@@ -37,6 +37,8 @@ class LaterTests(OutboxMixin, SimpleTestCase):
         self.assertEqual(queued.status.status, {"later"})
         self.assertEqual(queued.message_id, message.anymail_status.message_id)
         self.assertEqual(str(self.outbox.mails), str([queued]))
+        with self.assertRaisesMessage(ValueError, "It was queued: call deliver_later()"):
+            self.outbox.bounce(queued)
         self.assertEqual(self.outbox.deliver_later(), 1)
         # It's the same mail, which was seen before.
         self.outbox.assert_nothing_more()

@@ -280,6 +280,13 @@ class FaultTests(SimpleTestCase):
         with outbox() as box, self.assertRaisesMessage(ValueError, "The problem must be one of"):
             box.fail_next("broken")
 
+    def test_failure_of_a_mailer_that_there_is_not(self):
+        with (
+            outbox(mailers={"default": POSTMARK}) as box,
+            self.assertRaisesMessage(ValueError, "There is no mailer 'one', only 'default'"),
+        ):
+            box.fail_next("busy", mailer="one")
+
     def test_failover(self):
         mailers = {"default": failover("one", "two"), "one": POSTMARK, "two": MAILGUN}
         with outbox(mailers=mailers) as box:

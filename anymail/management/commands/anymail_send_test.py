@@ -117,6 +117,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{name[0].upper()}{name[1:]}: {problem or 'took it'}")
         for addr_spec, recipient in status.recipients.items():
             self.stdout.write(f"{addr_spec}: {recipient.status}, id {recipient.message_id}")
+        if status.status == {"later"}:
+            self.stdout.write(
+                "It is in the queue, and a worker is to send it. What became of it, tells:\n"
+                f"  python manage.py anymail_why {status.message_id}"
+            )
 
 
 def _first_leaf(connection: Any, message: EmailMessage) -> Any:

@@ -38,9 +38,9 @@ class Command(BaseCommand):
         entry = ledger.find(message)
         if entry is None:
             raise CommandError(
-                f"Nothing is known of a message {message!r}. Either it was not sent with an "
-                "idempotency key, or that is too long ago (SEND_DEDUPE_SECONDS), or it was surely "
-                "not accepted: then nothing is remembered."
+                f"Nothing is known of a message {message!r}. Either no worker has begun to send "
+                "it, or it was not sent with an idempotency key, or that is too long ago "
+                "(SEND_DEDUPE_SECONDS), or it was surely not accepted: then nothing is remembered."
             )
         for line in describe(entry, time.time()):
             self.stdout.write(line)

@@ -437,8 +437,12 @@ class Mailbox:
             page="inbound",
             receiving=receiving,
             timeline=[self._show_webhook(item) for item in webhooks[-PAGE_SIZE:][::-1]],
-            **{"values": {"esp": request.query.get("esp", "")}, **context},
+            **{"values": {"esp": request.query.get("esp") or self._latest_provider()}, **context},
         )
+
+    def _latest_provider(self) -> str:
+        """Return the name of the provider that has sent the newest message, if there is one."""
+        return self.store.messages[-1].provider if self.store.messages else ""
 
     def post_inbound(self, request: ApiRequest) -> ApiResponse:
         """Have a provider receive a mail."""
