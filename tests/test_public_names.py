@@ -294,7 +294,7 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.testing:SentMail": {
         *("as_provider", "attachment", "code", "later", "link", "links", "mailer", "message_id"),
-        *("of", "provider", "status", "stored"),
+        *("provider", "status", "stored"),
         *("attachments", "bcc", "cc", "envelope_sender", "esp_extra", "from_email", "headers"),
         *("html", "merge_data", "merge_global_data", "merge_headers", "merge_metadata"),
         *("metadata", "reply_to", "send_at", "subject", "tags", "template_id", "text", "to"),

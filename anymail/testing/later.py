@@ -15,7 +15,7 @@ from ..later.engines import Engine, get_engine
 from ..later.job import MAIL, read_job, sign_job
 from ..later.mail import set_later_status, unpack_message
 from ..later.worker import deliver
-from .mails import SentMail
+from .mails import SentMail, sent_mail
 
 _NO_LIMIT = 2**40
 """Characters in a job: none becomes a file."""
@@ -67,7 +67,7 @@ def mail_of(job: str) -> SentMail:
     content = read_job(job, salt=MAIL)
     message: Any = unpack_message(content["message"])
     set_later_status(message, content["id"])
-    return SentMail.of(
+    return sent_mail(
         message,
         mailer=content["mailer"],
         later=True,

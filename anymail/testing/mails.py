@@ -55,40 +55,26 @@ def read_fields(message: EmailMessage, defaults: Mapping[str, Any]) -> dict[str,
 class SentMail:
     """A message that a mailer has taken.
 
-    - ``message``: the Django message as it was then, a copy; its ``anymail_status`` is the result
-    - ``mailer``: the alias of the mailer; None without MAILERS
-    - ``provider``: name of the provider's module, such as "postmark"; None if it is none of
-      Anymail's
-    - ``stored``: what the provider has received, as the sandbox has it
-    - ``later``: whether it's one for a worker. Then ``mailer`` is that with which the worker sends
-      it; the rest is known when it has done so
-
-    The other attributes are the message's, with SEND_DEFAULTS and all.
+    The attributes that aren't listed are the message's, with SEND_DEFAULTS and all.
     """
 
     message: EmailMessage
-    mailer: str | None = None
-    provider: str | None = None
-    stored: tuple[StoredMessage, ...] = ()
-    later: bool = False
-    _fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The Django message as it was then, a copy. Its ``anymail_status`` is the result."""
 
-    @classmethod
-    def of(
-        cls,
-        message: EmailMessage,
-        *,
-        mailer: str | None,
-        defaults: Mapping[str, Any],
-        provider: str | None = None,
-        stored: tuple[StoredMessage, ...] = (),
-        later: bool = False,
-    ) -> SentMail:
-        """Return the mail for a message that is being sent."""
-        copy: Any = copy_message(message)
-        if (status := getattr(message, "anymail_status", None)) is not None:
-            copy.anymail_status = status
-        return cls(copy, mailer, provider, stored, later, read_fields(copy, defaults))
+    mailer: str | None = None
+    """The alias of the mailer; None without MAILERS."""
+
+    provider: str | None = None
+    """Name of the provider's module, such as "postmark"; None if it is none of Anymail's."""
+
+    stored: tuple[StoredMessage, ...] = ()
+    """What the provider has received, as the sandbox has it."""
+
+    later: bool = False
+    """Whether it's one for a worker. Then ``mailer`` is that with which the worker sends it; the
+    rest is known when it has done so."""
+
+    _fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         return f"{self.subject!r} to {', '.join([*self.to, *self.cc, *self.bcc]) or 'nobody'}"
@@ -283,6 +269,22 @@ class SentMail:
         raise AssertionError(
             f"Nothing in the mail matches {pattern!r}:\n{self.text or _text_of(self.html)}"
         )
+
+
+def sent_mail(
+    message: EmailMessage,
+    *,
+    mailer: str | None,
+    defaults: Mapping[str, Any],
+    provider: str | None = None,
+    stored: tuple[StoredMessage, ...] = (),
+    later: bool = False,
+) -> SentMail:
+    """Return the mail for a message that is being sent."""
+    copy: Any = copy_message(message)
+    if (status := getattr(message, "anymail_status", None)) is not None:
+        copy.anymail_status = status
+    return SentMail(copy, mailer, provider, stored, later, read_fields(copy, defaults))
 
 
 def _readable(email: EmailAddress) -> str:

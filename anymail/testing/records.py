@@ -17,7 +17,7 @@ from ..sandbox.faults import Fault, Faults
 from ..sandbox.providers import Provider, load_provider
 from ..sandbox.store import Store
 from .later import job_id_of, mail_of
-from .mails import SentMail
+from .mails import SentMail, sent_mail
 
 DEFAULT = "default"
 """The alias, for faults, of mailers that have none."""
@@ -91,7 +91,7 @@ class Records:
         provider: str | None = None,
     ) -> None:
         """Keep a message that was accepted."""
-        sent = SentMail.of(
+        sent = sent_mail(
             message,
             mailer=getattr(backend, "alias", None),
             provider=provider,
