@@ -221,7 +221,15 @@ class CommandTestCase(SimpleTestCase):
             return answer
 
         with patch("builtins.input", ask):
-            call_command("anymail_webhooks", f"--host={SITE}", *arguments, stdout=output)
+            call_command(
+                "anymail_webhooks",
+                f"--host={SITE}",
+                *arguments,
+                stdout=output,
+                stderr=(errors := io.StringIO()),
+            )
+        asks = not {"--check", "--apply"}.isdisjoint(arguments)
+        self.assertEqual(asks, f"{self.sandbox.base_url} is asked" in errors.getvalue())
         return output.getvalue()
 
     def webhooks(self, name: str) -> Any:

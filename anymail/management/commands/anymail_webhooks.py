@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from ...conf import sandbox_url
 from ...diagnosis import providers_in_use
 from ...providers import PROVIDERS, Provider
 from ...webhook_apis.base import (
@@ -88,6 +89,8 @@ class Command(BaseCommand):
         if not names:
             raise CommandError("Your settings name no provider. Say which with --esp.")
         self.root = self._root()
+        if (options["check"] or options["apply"]) and (sandbox := sandbox_url()):
+            self.stderr.write(f"SANDBOX is set: {sandbox} is asked, in place of the providers.")
         for name in names:
             self._provider(PROVIDERS[name])
 
