@@ -80,6 +80,11 @@ class Claim:
     key: str
     entry: Entry
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the message has not been given to anybody."""
+        return self.entry.turn == 0 and self.entry.first_call is None
+
 
 class Ledger:
     """The entries of all messages with keys.
@@ -147,8 +152,13 @@ class Ledger:
 
     def renew(self, claim: Claim, seconds: float, **changes: Any) -> Claim:
         """Have a claim last so many seconds from now, and note what is being done."""
-        entry = replace(claim.entry, until=self.clock() + seconds, **changes)
-        self._set_if_owned(claim.key, entry)
+        now = self.clock()
+        entry = replace(claim.entry, until=now + seconds, **changes)
+        if claim.is_new and now < claim.entry.until:
+            # Nobody else can have noted anything yet.
+            self._set(claim.key, entry)
+        else:
+            self._set_if_owned(claim.key, entry)
         return Claim(claim.key, entry)
 
     def note_sent(
@@ -156,9 +166,10 @@ class Ledger:
     ) -> None:
         """Note that the message was accepted, with recipients' statuses by addr-spec."""
         entry = replace(claim.entry, state="sent", statuses=_by_hash(statuses), **changes)
-        self._set(claim.key, entry)
-        for message_id in {status[1] for status in entry.statuses.values()} - {None}:
-            self.note_alias(str(message_id), claim.key)
+        message_ids = {status[1] for status in entry.statuses.values()} - {None}
+        entry_key = _entry_key(claim.key)
+        noted = {_alias_key(str(message_id)): entry_key for message_id in message_ids}
+        self.memory.set_many({entry_key: _dumps(entry), **noted}, self.seconds)
 
     def note_unclear(
         self,

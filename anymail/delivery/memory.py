@@ -78,6 +78,9 @@ class Memory:
     def set(self, key: str, value: Any, seconds: float) -> None:
         self._call("set", None, key, value, _timeout(seconds))
 
+    def set_many(self, values: Mapping[str, Any], seconds: float) -> None:
+        self._call("set_many", None, values, _timeout(seconds))
+
     def add(self, key: str, value: Any, seconds: float) -> bool:
         """Set it if there is nothing. Tells whether there was nothing."""
         return bool(self._call("add", True, key, value, _timeout(seconds)))

@@ -158,11 +158,11 @@ class Work:
 
     def run(self, content: Mapping[str, Any]) -> JobAttempt | None:
         """Make the attempt to send it, unless the job is only a copy of one that has ended."""
-        if self.executions.is_over:
-            log(logger, logging.WARNING, "A job that has ended was put in again: %s", self.id)
-            return None
         is_strange = self.redelivered and not (Memory().is_shared or self.executions.is_known)
         number = self.executions.begin()
+        if number is None:
+            log(logger, logging.WARNING, "A job that has ended was put in again: %s", self.id)
+            return None
         attempt = JobAttempt(self, content)
         refusal = self._refusal(attempt, number, is_strange=is_strange)
         if refusal is not None:

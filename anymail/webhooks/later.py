@@ -268,6 +268,8 @@ class Execution:
             self._handle(call)
             return
         number = self.executions.begin()
+        if number is None:
+            return
         try:
             if time.time() > self.expires:
                 self._keep(full_job, "It is older than what has been handled is remembered.")

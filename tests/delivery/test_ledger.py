@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -108,7 +109,7 @@ class LedgerTests(SimpleTestCase):
         for action in (self.ledger.free, self.ledger.note_unclear):
             action(late)
             self.assertEqual(self.known(), other.entry)
-        self.ledger.renew(late, 600)
+        self.ledger.renew(replace(late, entry=replace(late.entry, until=0)), 600)
         self.assertEqual(self.known(), other.entry)
         # But what is sure counts.
         self.ledger.note_sent(late, STATUSES)
