@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, TypeVar
 
-from anymail.providers import PROVIDERS
+from anymail.known_settings import settings_of
+from anymail.providers import PROVIDERS, Provider
 
 T = TypeVar("T")
 
@@ -25,3 +26,14 @@ def cases_in(package: str, case_class: type[T]) -> Iterator[T]:
     for name in PROVIDERS:
         module: Any = import_module(f"{package}.{name}")
         yield from (case for case in vars(module).values() if isinstance(case, case_class))
+
+
+def own_settings(provider: Provider) -> dict[str, Any]:
+    """Return what a project must have in its settings to use a provider, but no URL of an API."""
+    if provider.module == "amazon_ses":
+        return {"AMAZON_SES_CLIENT_PARAMS": {"region_name": "eu-west-1"}}
+    return {
+        item.name: "own-key"
+        for item in settings_of(provider)
+        if "sending" in item.required and not item.declarations["sending"].sandbox
+    }

@@ -24,35 +24,28 @@ from anymail.webhook_apis.urls import (
     without_credentials,
 )
 
+from .providers import own_settings
 from .utils import use_backend
 
 SITE = "https://www.example.com"
 ROOT = f"{SITE}/anymail/"
 SECRET = "us/er:pass-word"
 RESEND_SECRET = "whsec_b3duLXNlY3JldA=="
-SETTINGS: dict[str, dict[str, Any]] = {
-    "amazon_ses": {"AMAZON_SES_CLIENT_PARAMS": {"region_name": "eu-west-1"}},
-    "brevo": {"BREVO_API_KEY": "own-key"},
+PARTICULAR: dict[str, dict[str, Any]] = {
     "mailersend": {
-        "MAILERSEND_API_TOKEN": "own-key",
         "MAILERSEND_SIGNING_SECRET": ["newer-key", "own-secret"],
         "MAILERSEND_INBOUND_SECRET": "own-secret",
     },
     "mailgun": {
-        "MAILGUN_API_KEY": "own-key",
         "MAILGUN_SENDER_DOMAIN": "example.com",
         "MAILGUN_WEBHOOK_SIGNING_KEY": "sandbox-webhook-signing-key",
     },
-    "mailjet": {"MAILJET_API_KEY": "own-key", "MAILJET_SECRET_KEY": "own-key"},
-    "mailtrap": {"MAILTRAP_API_TOKEN": "own-key"},
-    "mandrill": {"MANDRILL_API_KEY": "own-key", "MANDRILL_WEBHOOK_KEY": "own-secret"},
-    "postal": {"POSTAL_API_KEY": "own-key"},
-    "postmark": {"POSTMARK_SERVER_TOKEN": "own-key"},
-    "resend": {"RESEND_API_KEY": "own-key", "RESEND_SIGNING_SECRET": RESEND_SECRET},
-    "scaleway": {"SCALEWAY_SECRET_KEY": "own-key", "SCALEWAY_PROJECT_ID": "own-key"},
-    "sendgrid": {"SENDGRID_API_KEY": "own-key"},
-    "sparkpost": {"SPARKPOST_API_KEY": "own-key"},
-    "unisender_go": {"UNISENDER_GO_API_KEY": "own-key"},
+    "mandrill": {"MANDRILL_WEBHOOK_KEY": "own-secret"},
+    "resend": {"RESEND_SIGNING_SECRET": RESEND_SECRET},
+}
+SETTINGS = {
+    name: {**own_settings(provider), **PARTICULAR.get(name, {})}
+    for name, provider in PROVIDERS.items()
 }
 APPLY = ("brevo", "mailersend", "postmark", "resend", "sendgrid")
 DOMAIN_ID = "yv69oxl5kl785kw2"

@@ -142,6 +142,7 @@ class AmazonSES(Provider):
     name = "amazon_ses"
     events = frozenset(EVENTS)
     unsupported = frozenset({"stripped_text", "track_clicks", "track_opens"})
+    relaxed_settings = {"AMAZON_SES_VERIFY_SNS_SIGNATURE": False, "AMAZON_SES_SNS_TOPIC_ARNS": []}
 
     refusals = {
         "message": SESError("Local address contains control or whitespace").as_response(),

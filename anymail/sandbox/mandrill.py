@@ -109,6 +109,7 @@ class Mandrill(Provider):
     api_path = "api/1.0/"
     events = frozenset(EVENTS)
     webhook_signature = ("HMAC-SHA1 of URL and fields", "X-Mandrill-Signature")
+    relaxed_settings = {"MANDRILL_WEBHOOK_URL": None}
     unsupported = frozenset({"reject_reason", "stripped_text"})
 
     refusals = {

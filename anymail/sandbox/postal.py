@@ -119,6 +119,7 @@ class Postal(Provider):
     name = "postal"
     events = frozenset(EVENTS)
     webhook_signature = ("RSA with SHA-1", "X-Postal-Signature")
+    relaxed_settings = {"POSTAL_REQUIRE_SHA256": False}
     unsupported = frozenset(
         {
             "inline_images",

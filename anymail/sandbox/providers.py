@@ -211,6 +211,10 @@ class Provider(ABC):
     webhook_signature: ClassVar[tuple[str, str]] = ("", "")
     """How calls of webhooks are signed, and the header with the signature; "" if in the body."""
 
+    relaxed_settings: ClassVar[Mapping[str, Any]] = {}
+    """Settings in place of those by which a project makes sure of what can't be played: there are
+    no private keys for some signatures, and the URLs that are called are those of the URLconf."""
+
     batch_esp_extra: ClassVar[Mapping[str, Any]] = {}
     """The esp_extra without which the backend refuses batches."""
 

@@ -75,6 +75,7 @@ class Scaleway(Provider):
     name = "scaleway"
     api_path = "transactional-email/v1alpha1/regions/fr-par/"
     events = frozenset(EVENTS)
+    relaxed_settings = {"SCALEWAY_SNS_TRUST_CHAIN": None}
     unsupported = frozenset(
         {
             "inline_images",

@@ -116,6 +116,7 @@ class SendGrid(Provider):
     api_path = "v3/"
     events = frozenset(EVENTS)
     webhook_signature = ("ECDSA", "X-Twilio-Email-Event-Webhook-Signature")
+    relaxed_settings = {"SENDGRID_INBOUND_WEBHOOK_VERIFICATION_KEY": None}
     unsupported = frozenset({"reject_reason", "stripped_text"})
     template_id = "d-0123456789abcdef0123456789abcdef"
 

@@ -802,7 +802,10 @@ class InboundFormTests(PageTestCase):
         for fields, expected in (
             ({"from": "nobody", "to": "b@example.com"}, "nobody"),
             ({"from": "a@example.net", "to": ""}, "to"),
-            ({"from": "a@example.net", "to": "b@example.com", "esp": "scaleway"}, "Scaleway"),
+            (
+                {"from": "a@example.net", "to": "b@example.com", "esp": "unisender_go"},
+                "Unisender Go",
+            ),
             ({"from": "a@example.net", "to": "b@example.com", "esp": "nosuch"}, "nosuch"),
         ):
             with self.subTest(fields):

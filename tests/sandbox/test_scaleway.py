@@ -2,9 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.test import override_settings
+
 from anymail.addresses import EmailAddress
+from anymail.backends.scaleway import EmailBackend
 from anymail.sandbox import StoredAttachment
 
+from ..utils import make_message
 from .cases import Answer, SandboxTestCase
 
 PROJECT = "11112222-3333-4444-8555-666677778888"
@@ -19,6 +23,18 @@ MESSAGE: dict[str, Any] = {
 
 
 class ScalewayTests(SandboxTestCase):
+    def test_other_regions(self):
+        self.sandbox.provider("scaleway").takes_any_key = True
+        settings = {
+            "SCALEWAY_SECRET_KEY": "own-key",
+            "SCALEWAY_PROJECT_ID": PROJECT,
+            "SCALEWAY_REGION": "nl-ams",
+            "SANDBOX": self.sandbox.base_url,
+        }
+        with override_settings(ANYMAIL=settings), EmailBackend() as backend:
+            message = make_message(subject="Long enough", body="Long enough")
+            self.assertEqual(backend.send_messages([message]), 1)
+
     def post(self, data: Any, key: str = "sandbox-secret-key", url: str = URL) -> Answer:
         return self.post_json(url, data, **{"X-Auth-Token": key})
 
