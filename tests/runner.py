@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
+import signal
 import sys
 from typing import Any
 from unittest import TestResult, TestSuite, TextTestResult
@@ -12,11 +14,24 @@ LIVE_TAG = "live"
 SEPARATE_TAGS = {"soak", "real"}
 LIVE_KEY_PREFIX = "ANYMAIL_TEST_"
 
+HANGING_SECONDS = 600
+"""After so many seconds of one test, it's printed where each thread is."""
+
 
 class PassCounter(TextTestResult):
     """unittest counts what fails and what is skipped, but not what passes."""
 
     passed = 0
+
+    def startTest(self, test):
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, HANGING_SECONDS)
+        super().startTest(test)
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def addSuccess(self, test):
         super().addSuccess(test)
@@ -37,6 +52,7 @@ class TestRunner(DiscoverRunner):
     - fails if nothing passed or failed: an empty run proves nothing,
     - fails if a warning was raised where it could not reach a test, such as in a destructor, where
       Python only prints it,
+    - prints where each thread is, if a test takes forever,
     - ends its output with the line `N passed, N failed, N skipped`.
     """
 
@@ -61,6 +77,8 @@ class TestRunner(DiscoverRunner):
             print_unraisable(unraisable)
 
         sys.unraisablehook = keep_warning
+        if hasattr(signal, "SIGALRM"):
+            faulthandler.register(signal.SIGALRM, file=sys.__stderr__)
         try:
             problems = super().run_tests(test_labels or ["tests"], **kwargs)
         finally:
