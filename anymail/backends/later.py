@@ -235,6 +235,7 @@ class EmailBackend(BaseEmailBackend):
     # -- Jobs ---------------------------------------------------------------------------------
 
     def _make_parcel(self, message: EmailMessage, due: float, queue: str | None) -> _Parcel:
+        self.engine.check_queue(queue)
         packed = pack_message(message)
         self._check_for_mailer(unpack_message(packed))
         job_id = uuid.uuid4().hex

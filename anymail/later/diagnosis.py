@@ -11,9 +11,9 @@ from django.core.files.storage import InvalidStorageError
 from ..conf import as_list
 from ..delivery.mailers import mailers
 from ..delivery.memory import Memory
-from ..exceptions import AnymailUnsupportedFeature
+from ..exceptions import AnymailConfigurationError, AnymailUnsupportedFeature
 from ..message import AnymailMessage
-from .engines import CeleryEngine, Engine, TasksEngine
+from .engines import CeleryEngine, TasksEngine
 from .storage import why_public
 
 MIN_VISIBILITY_TIMEOUT = 15 * 60
@@ -25,24 +25,21 @@ def errors(backend: Any) -> Iterator[tuple[str, str]]:
     try:
         engine = backend.engine
     except Exception as error:  # noqa: BLE001 (whatever a project's class, or Django, raises)
-        text = str(error).partition("\nDocs: ")[0].rstrip(".") or type(error).__name__
-        yield f"its engine can't be used: {text}", "Correct the engine, or install what it needs."
+        yield (
+            f"its engine can't be used: {_text(error)}",
+            "Correct the engine, or install what it needs.",
+        )
     else:
-        yield from _unknown_queue(backend, engine)
+        try:
+            engine.check_queue(backend.queue)
+        except AnymailConfigurationError as error:
+            yield _text(error), "Add it to QUEUES there, or name another one."
     if backend.storage is not None:
         yield from _wrong_storage(backend.storage, trusts=backend.storage_is_private)
 
 
-def _unknown_queue(backend: Any, engine: Engine) -> Iterator[tuple[str, str]]:
-    if not isinstance(engine, TasksEngine):
-        return
-    queues = engine.backend.queues
-    if backend.queue is not None and queues and backend.queue not in queues:
-        names = ", ".join(map(repr, sorted(queues)))
-        yield (
-            f"TASKS[{engine.alias!r}] has no queue {backend.queue!r}, but {names}",
-            "Add it to QUEUES there, or name another one.",
-        )
+def _text(error: Exception) -> str:
+    return str(error).partition("\nDocs: ")[0].rstrip(".") or type(error).__name__
 
 
 def _wrong_storage(alias: str, *, trusts: bool) -> Iterator[tuple[str, str]]:

@@ -76,6 +76,9 @@ class Engine:
         """
         return None
 
+    def check_queue(self, queue: str | None) -> None:
+        """Raise AnymailConfigurationError if there is surely no such queue."""
+
     def enqueue(self, job: str, *, queue: str | None, at: datetime | None) -> None:
         """Have ``anymail.later.worker.deliver(job, engine=...)`` called by a worker.
 
@@ -129,6 +132,15 @@ class TasksEngine(Engine):
 
         model = import_string("django_tasks_db.models.DBTaskResult")
         return router.db_for_write(model)
+
+    def check_queue(self, queue: str | None) -> None:
+        queues = self.backend.queues
+        if queue is not None and queues and queue not in queues:
+            names = ", ".join(map(repr, sorted(queues)))
+            raise AnymailConfigurationError(
+                f"TASKS[{self.alias!r}] has no queue {queue!r}, but {names}",
+                docs="api/later#engines",
+            )
 
     def enqueue(self, job: str, *, queue: str | None, at: datetime | None) -> None:
         self._enqueue("deliver", job, queue, at)

@@ -19,6 +19,8 @@ from django.test import modify_settings, override_settings
 from django.utils import timezone
 
 from anymail.delivery.mailers import mailers
+from anymail.exceptions import AnymailConfigurationError
+from anymail.later import send_later
 from anymail.later.engines import TasksEngine, get_engine
 
 from ..delivery.leaf import CALLS
@@ -87,6 +89,16 @@ class DatabaseTests(CommandTestCase):
         self.assertEqual((row.queue_name, row.backend_name), ("one", "mail"))
         self.run_row(row)
         self.assertEqual(len(CALLS), 1)
+
+    def test_unknown_queue(self):
+        """A mistake in the settings, and no trouble with the queue, after which to send at once."""
+        message = make_message()
+        with (
+            self.assertRaisesMessage(AnymailConfigurationError, "has no queue 'slow', but 'one'"),
+            transaction.atomic(),
+        ):
+            send_later(message, queue="slow")
+        self.assertEqual(self.rows(), [])
 
     def test_in_the_transaction(self):
         engine = get_engine("tasks", tasks_backend="mail")
