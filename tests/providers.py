@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, TypeVar
 
+from django.test import tag
+
 from anymail.known_settings import settings_of
 from anymail.providers import PROVIDERS, Provider
 
@@ -19,6 +21,20 @@ OPTIONAL_PACKAGES = {
     *(name for provider in PROVIDERS.values() for name in provider.packages),
 }
 """What the modules can be imported without, except for the backend of Amazon SES."""
+
+
+_ONE_OF_EACH_KIND = {"mailgun", "postmark", "amazon_ses"}
+"""With forms, with JSON, and with an SDK."""
+
+
+def tag_all_but_one_of_each_kind(name: str, test_case: type[T]) -> type[T]:
+    """Tag a provider's test case of a suite for all of them as "every_provider", but for a few.
+
+    These show what versions of Python and Django do to the code that all providers share.
+    """
+    if name not in PROVIDERS or name in _ONE_OF_EACH_KIND:
+        return test_case
+    return tag("every_provider")(test_case)
 
 
 def cases_in(package: str, case_class: type[T]) -> Iterator[T]:

@@ -48,6 +48,7 @@ from anymail.message import ANYMAIL_STATUSES, AnymailRecipientStatus
 from anymail.signals import post_send, pre_send
 
 from ..junk import json_mutations
+from ..providers import tag_all_but_one_of_each_kind
 from ..utils import SAMPLE_IMAGE, make_message, make_response, skip_without
 from .cases import CASES
 from .cases.base import BackendCase, Refusal
@@ -1768,7 +1769,8 @@ def _make_test_case(case: BackendCase) -> type[BackendContract]:
     for test_name, test in vars(BackendContract).items():
         if not getattr(test, "applies", _always)(case):
             attrs[test_name] = None
-    return skip_without(*case.packages)(type(name, (BackendContract, SimpleTestCase), attrs))
+    test_case = type(name, (BackendContract, SimpleTestCase), attrs)
+    return skip_without(*case.packages)(tag_all_but_one_of_each_kind(case.name, test_case))
 
 
 for _case in CASES.values():

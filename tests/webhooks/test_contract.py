@@ -33,6 +33,7 @@ from anymail.webhooks import base
 
 from ..junk import json_mutations, nested_json_mutations
 from ..properties import EXAMPLES_FACTOR
+from ..providers import tag_all_but_one_of_each_kind
 from ..utils import skip_without
 from .cases import CASES
 from .cases.base import WebhookCase, WebhookView
@@ -745,7 +746,8 @@ def _make_test_case(case: WebhookCase, view: WebhookView) -> type[WebhookContrac
     for test_name, test in vars(WebhookContract).items():
         if not getattr(test, "applies", _always)(case, view):
             attrs[test_name] = None
-    return skip_without(*case.packages)(type(name, (WebhookContract, WebhookTestCase), attrs))
+    test_case = type(name, (WebhookContract, WebhookTestCase), attrs)
+    return skip_without(*case.packages)(tag_all_but_one_of_each_kind(case.esp, test_case))
 
 
 for _case in CASES.values():
