@@ -5,8 +5,9 @@ That is fields in other charsets than the form's, and the names of uploaded file
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from django.http import HttpRequest, QueryDict
 from django.http.multipartparser import MultiPartParser
 from django.utils.datastructures import MultiValueDict
 
+from ..inbound import AnymailInboundMessage
 from ..signals import AnymailEvent
 from .base import AnymailBaseWebhookView
 from .decoding import form_data
@@ -29,8 +31,45 @@ NAMELESS = "file"
 _NAME_AS_SENT = "name_as_sent"
 
 
-def read_form(request: HttpRequest, esp_name: str) -> dict[str, bytes]:
-    """Return the fields of a form as bytes, the last value of each.
+class Fields(Mapping[str, bytes]):
+    """The fields of a form as bytes, the last value of each.
+
+    They are kept as the text that is in the request's POST, too, wherever their bytes can be made
+    of that again: one of them can be a whole message.
+    """
+
+    def __init__(self, charset: str) -> None:
+        self._is_utf8 = codecs.lookup(charset).name == "utf-8"
+        self._kept: dict[str, str | bytes] = {}
+
+    def add(self, name: str, raw: bytes, text: str | None = None) -> None:
+        """Add a field, and the text that it was decoded to, if POST has that."""
+        is_lossless = self._is_utf8 and "\N{REPLACEMENT CHARACTER}" not in (text or "")
+        self._kept[name] = text if text is not None and is_lossless else raw
+
+    def __getitem__(self, name: str) -> bytes:
+        value = self._kept[name]
+        return value.encode() if isinstance(value, str) else value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._kept
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def parse_message(self, name: str) -> AnymailInboundMessage:
+        """Parse the raw MIME in a field, which can be in any charset."""
+        value = self._kept[name]
+        if isinstance(value, str):
+            return AnymailInboundMessage.parse_raw_mime(value)
+        return AnymailInboundMessage.parse_raw_mime_bytes(value)
+
+
+def read_form(request: HttpRequest, esp_name: str) -> Fields:
+    """Return the fields of a form.
 
     Must be called before anything looks at the request's POST or FILES, which can then be used as
     ever, and can be called again. Uploaded files are not read into memory. If something, such as a
@@ -38,27 +77,32 @@ def read_form(request: HttpRequest, esp_name: str) -> dict[str, bytes]:
 
     Raises AnymailWebhookValidationFailure.
     """
-    form: dict[str, bytes] | None = getattr(request, "_anymail_form", None)
+    form: Fields | None = getattr(request, "_anymail_form", None)
     if form is None:
         form = _read_form(request, esp_name)
         request._anymail_form = form  # type: ignore[attr-defined]
     return form
 
 
-def _read_form(request: HttpRequest, esp_name: str) -> dict[str, bytes]:
+def _read_form(request: HttpRequest, esp_name: str) -> Fields:
     handler = _FormAsSent(request)
     # Without it if something has already looked at the form
     with suppress(AttributeError):
         request.upload_handlers = [handler, *request.upload_handlers]
     form = form_data(request, esp_name)
+    if handler.fields is not None:
+        return handler.fields
+    encoding = request.encoding or settings.DEFAULT_CHARSET
+    fields = Fields(encoding)
     if request.content_type == URLENCODED:
         raw_form = QueryDict(request.body, encoding="latin-1")
-        return {name: str(raw_form[name]).encode("latin-1") for name in raw_form}
-    if handler.fields is not None:
-        fields, handler.fields = handler.fields, None  # The request keeps its handlers.
-        return fields
-    encoding = request.encoding or settings.DEFAULT_CHARSET
-    return {name: str(form[name]).encode(encoding, "replace") for name in form}
+        for name in raw_form:
+            fields.add(name, str(raw_form[name]).encode("latin-1"))
+    else:
+        for name in form:
+            text = str(form[name])
+            fields.add(name, text.encode(encoding, "replace"), text)
+    return fields
 
 
 def is_as_sent(request: HttpRequest) -> bool:
@@ -80,9 +124,7 @@ class Upload:
     content: bytes
 
 
-def read_uploads(
-    request: HttpRequest, form: dict[str, bytes], fields: re.Pattern[str]
-) -> Iterator[Upload]:
+def read_uploads(request: HttpRequest, form: Fields, fields: re.Pattern[str]) -> Iterator[Upload]:
     """Yield the files in the fields whose name matches, "attachment2" before "attachment10".
 
     ``form`` is that of read_form(): Django takes files without a name for ordinary fields.
@@ -106,7 +148,7 @@ def read_uploads(
 class Form:
     """A form that can be kept without the request that it was in."""
 
-    fields: dict[str, bytes]
+    fields: Fields
     """As read_form() returns them."""
     charset: str
     """What text is in, if its sender doesn't say otherwise."""
@@ -153,7 +195,7 @@ class _FormAsSent(FileUploadHandler):
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request)
-        self.fields: dict[str, bytes] | None = None
+        self.fields: Fields | None = None
         self.upload_handlers = list(request.upload_handlers)
 
     def handle_raw_input(
@@ -167,12 +209,14 @@ class _FormAsSent(FileUploadHandler):
         encoding = encoding or settings.DEFAULT_CHARSET
         parser = _AsSentParser(meta, input_data, self.upload_handlers, encoding)
         raw_form, files = parser.parse()
-        self.fields = {}
+        self.fields = Fields(encoding)
         form = QueryDict(mutable=True, encoding=encoding)
         for name, values in raw_form.lists():
             for value in values:
-                self.fields[name] = value.encode("latin-1")
-                form.appendlist(name, self.fields[name].decode(encoding, "replace"))
+                raw = value.encode("latin-1")
+                text = raw.decode(encoding, "replace")
+                self.fields.add(name, raw, text)
+                form.appendlist(name, text)
         form._mutable = False
         return form, files
 

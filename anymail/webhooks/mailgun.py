@@ -310,9 +310,8 @@ class MailgunInboundWebhookView(InboundFormView, MailgunBaseWebhookView):
         )
 
     def convert(self, form: Form) -> list[AnymailInboundEvent]:
-        if raw_mime := form.fields.get("body-mime"):
-            # The message can be in any charset.
-            message = AnymailInboundMessage.parse_raw_mime_bytes(raw_mime)
+        if form.fields.get("body-mime"):
+            message = form.fields.parse_message("body-mime")
         else:
             message = AnymailInboundMessage.construct(
                 raw_headers=_raw_headers(form),

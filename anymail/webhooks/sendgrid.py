@@ -289,7 +289,7 @@ class SendGridInboundWebhookView(InboundFormView, SendGridSignatureMixin):
         if "headers" in form:
             message = _construct_message(data)
         elif "email" in form:
-            message = AnymailInboundMessage.parse_raw_mime_bytes(form["email"])
+            message = form.parse_message("email")
         else:
             raise AnymailWebhookValidationFailure(
                 "SendGrid inbound webhook call with neither 'headers' nor 'email'"
