@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 from .address_syntax import Element, is_phrase, join_phrase, split_elements
-from .datastructures import force_non_lazy, is_lazy
+from .datastructures import is_lazy
 from .exceptions import AnymailInvalidAddress
 from .headers import has_control_chars, quote_string, rfc2047_encode, unquote_string
 
@@ -271,8 +271,8 @@ def parse_address_list(address_list: Any, field: str | None = None) -> list[Emai
         is_single = isinstance(address_list, str) or is_lazy(address_list)
         if is_single or not isinstance(address_list, Iterable):
             address_list = [address_list]
-    items = [force_non_lazy(item) for item in address_list]
-    if items in ([], [None]):
+    items = list(address_list)
+    if not items or items == [None]:
         return []
 
     result: list[EmailAddress] = []

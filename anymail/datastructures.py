@@ -158,7 +158,7 @@ def is_lazy(obj: Any) -> bool:
 
 def force_non_lazy(obj: Any) -> Any:
     """Return str(obj) if it is lazy, otherwise ``obj`` unchanged."""
-    return str(obj) if is_lazy(obj) else obj
+    return str(obj) if isinstance(obj, Promise) else obj
 
 
 def force_non_lazy_list(obj: Any) -> Any:

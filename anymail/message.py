@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from email.mime.image import MIMEImage
 from email.utils import make_msgid
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ ANYMAIL_STATUSES = [
 
 _ACCEPTED = frozenset({"sent", "queued"})
 _REFUSED = frozenset({"invalid", "rejected", "failed"})
+_is_refused = attrgetter("is_refused")
 
 
 class AnymailMessageMixin(EmailMessage):
@@ -286,7 +288,7 @@ class AnymailStatus:
     @property
     def may_be_accepted(self) -> bool:
         """Whether the provider has not refused the message for all of its recipients."""
-        return any(not recipient.is_refused for recipient in self.recipients.values())
+        return not all(map(_is_refused, self.recipients.values()))
 
     def set_recipient_status(self, recipients: Mapping[str, AnymailRecipientStatus]) -> None:
         """Add recipients' statuses, and bring ``status`` and ``message_id`` up to date."""

@@ -611,10 +611,9 @@ class AnymailBaseBackend(BaseEmailBackend):
         AnymailAPIError if it failed for some of them, AnymailRecipientsRefused if they are invalid
         or rejected. Neither with the IGNORE_RECIPIENT_STATUS setting.
         """
-        recipients = anymail_status.recipients
-        is_refused = all(recipient.is_refused for recipient in recipients.values())
-        if self.ignore_recipient_status or not is_refused:
+        if self.ignore_recipient_status or anymail_status.may_be_accepted:
             return
+        recipients = anymail_status.recipients
         if "failed" in (anymail_status.status or ()):
             raise self._api_error_class(
                 f"{self.esp_name} has not accepted the message for any recipient",

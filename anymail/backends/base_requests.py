@@ -27,7 +27,7 @@ from ..http import is_html_page, no_netrc, no_redirect
 from ..masking import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
 from ..message import AnymailRecipientStatus
 from ..sending.connections import make_adapter, watch_handover
-from ..sending.journey import journey_of
+from ..sending.journey import current_journey
 from ..sending.problems import is_configuration_error
 from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall
@@ -156,8 +156,8 @@ class AnymailRequestsBackend(AnymailBaseBackend):
     def prepare_call(self, payload: Any) -> ApiCall:
         params = payload.get_request_params(self.api_url)
         params.setdefault("timeout", self.timeout)
-        time_left = journey_of(getattr(payload, "whole_message", None)).time_left
-        if time_left is not None:
+        journey = current_journey(getattr(payload, "whole_message", None))
+        if journey is not None and (time_left := journey.time_left) is not None:
             params["timeout"] = _at_most(time_left, params["timeout"])
         return ApiCall("request", **params)
 

@@ -122,7 +122,7 @@ class EmailBackend(AnymailRequestsBackend):
             copies = payload.get_recipients("cc", "bcc")
             messages = [[email, *copies] for email in payload.get_recipients("to")]
         else:
-            replies, messages = [reply], [payload.get_recipients()]
+            replies, messages = [reply], [results.recipients]
         has_error = False
         for index, result in enumerate(replies):
             emails = messages[index] if index < len(messages) else []

@@ -82,6 +82,8 @@ class MessageAttribute:
     """The method that gets the value in the end. By default, ``set_<attr>``."""
     needs_value: bool = field(init=False)
     """Whether nothing comes of it if neither the message nor SEND_DEFAULTS has a value."""
+    takes_anything: bool = field(init=False)
+    """Whether any value will do, and is for every backend."""
 
     @classmethod
     def of(cls, row: MessageAttr | MessageAttribute) -> MessageAttribute:
@@ -99,6 +101,7 @@ class MessageAttribute:
     def __post_init__(self) -> None:
         object.__setattr__(self, "setter", self.setter or f"set_{self.attr}")
         object.__setattr__(self, "needs_value", self.combiner in (None, *COMBINERS))
+        object.__setattr__(self, "takes_anything", self.value_type is None and self.choose is None)
 
     def as_row(self) -> MessageAttr:
         """Return it in the short form."""

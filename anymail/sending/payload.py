@@ -135,7 +135,8 @@ class BasePayload:
         if value is not UNSET and value is not None:
             if attribute.validate is not None:
                 getattr(self, attribute.validate)(attribute.attr, value)
-            value = self._check_and_choose(attribute, value, "attribute")
+            if not attribute.takes_anything:
+                value = self._check_and_choose(attribute, value, "attribute")
         if attribute.combiner is None:
             return UNSET if value is None else value
         default = self.defaults.get(attribute.attr, UNSET)
@@ -333,8 +334,9 @@ class BasePayload:
             messages = individual_messages(self.message, self.defaults, self._values)
             can_have_copies = len(to) == 1
         else:
-            size = self._size_of_parts()
-            if size is None or len(to := self.get_recipients("to")) <= size:
+            to = self.get_recipients("to")
+            size = self._size_of_parts() if len(to) > 1 else None
+            if size is None or len(to) <= size:
                 return None
             messages = partial_messages(self.message, self.defaults, to, size)
             can_have_copies = self.native_batch.copies_each

@@ -61,7 +61,8 @@ class RecipientResults:
 
     def add_all(self, emails: Iterable[EmailAddress], status: AnymailRecipientStatus) -> None:
         """Set the status of several recipients."""
-        self.statuses.update((email.addr_spec, status) for email in emails)
+        for email in emails:
+            self.statuses[email.addr_spec] = status
 
     def add_failed(self, emails: Iterable[EmailAddress]) -> None:
         """Set the status of those to "failed" that don't have any from another result."""

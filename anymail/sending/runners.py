@@ -155,7 +155,7 @@ class ConcurrentSending(_Runner):
                 self.sent_count += bool(journey.sent)
                 return
             with on_journey(journey):
-                sending = prepare(self.backend, journey.message)
+                sending = prepare(self.backend, journey)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._report_and_repeat(number, journey, error)
             return
@@ -215,7 +215,8 @@ class ConcurrentSending(_Runner):
     def _finish(self, under_way: _UnderWay) -> None:
         sending = under_way.sending
         try:
-            sending.tell(under_way.error)
+            with on_journey(sending.journey):
+                sending.tell(under_way.error)
             if under_way.error is None:
                 sending.raise_if_refused()
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)

@@ -21,7 +21,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import AnymailError, Problem
 from ..message import AnymailStatus
-from .journey import Journey, journey_of, on_journey
+from .journey import Journey, current_journey, on_journey
 from .payload import BasePayload
 from .problems import meaning_of
 from .results import UNKNOWN
@@ -32,12 +32,15 @@ if TYPE_CHECKING:
 
 def send(backend: AnymailBaseBackend, message: EmailMessage) -> bool:
     """Send a message. Returns whether it was sent (rather than canceled)."""
-    sending = prepare(backend, message)
+    journey = current_journey(message)
+    if journey is None:  # No runner has given it to the backend.
+        with on_journey(Journey(message, mailer=backend.alias)):
+            return send(backend, message)
+    sending = prepare(backend, journey)
     if sending is None:
         return False
     try:
-        while (payload := sending.next_payload()) is not None:
-            sending.post(payload)
+        sending.post_all()
     except Exception as error:
         sending.tell(error)
         raise
@@ -46,19 +49,19 @@ def send(backend: AnymailBaseBackend, message: EmailMessage) -> bool:
     return True
 
 
-def prepare(backend: AnymailBaseBackend, message: EmailMessage) -> Sending | None:
-    """Start a message on its way. Returns None if it is not to be sent.
+def prepare(backend: AnymailBaseBackend, journey: Journey) -> Sending | None:
+    """Start the message of a journey on its way. Returns None if it is not to be sent.
 
     Either receivers of pre_send have canceled it, or it has no recipients.
     """
-    journey = journey_of(message, mailer=backend.alias)
+    message = journey.message
     journey.start()
     journey.is_before_call = True
     status = AnymailStatus()
     message.anymail_status = status  # type: ignore[attr-defined]
     if not (backend.run_pre_send(message) and message.recipients()):
         return None
-    return Sending(backend, message, status, journey)
+    return Sending(backend, status, journey)
 
 
 # Django's error reports show no local variables of functions with @sensitive_variables(), and of
@@ -70,17 +73,13 @@ class Sending:
 
     @sensitive_variables()
     def __init__(
-        self,
-        backend: AnymailBaseBackend,
-        message: EmailMessage,
-        status: AnymailStatus,
-        journey: Journey,
+        self, backend: AnymailBaseBackend, status: AnymailStatus, journey: Journey
     ) -> None:
         self.backend = backend
-        self.message = message
+        self.message = journey.message
         self.status = status
         self.journey = journey
-        self.payload: Any = backend.build_message_payload(message, backend.send_defaults)
+        self.payload: Any = backend.build_message_payload(self.message, backend.send_defaults)
         is_usual = isinstance(self.payload, BasePayload)
         self._payloads: Iterator[Any] = self.payload.split() if is_usual else iter([self.payload])
         self._responses: list[Any] = []
@@ -91,8 +90,25 @@ class Sending:
     # -- Call ---------------------------------------------------------------------------------
 
     @sensitive_variables()
+    def post_all(self) -> None:
+        """Have the backend make all calls, one after the other, and take the responses."""
+        while (payload := self._next_payload()) is not None:
+            self.backend.wait_for_rate(payload)
+            try:
+                self._take_response(payload, self.backend.post_to_esp(payload, self.message))
+            except Exception as error:
+                self._note_failure(payload, error)
+                raise
+
+    @sensitive_variables()
     def next_payload(self) -> Any | None:
-        """Return the payload for the next call, or None if there are no more calls to be made."""
+        """Return the payload for the next call, or None if there are no more calls to be made.
+
+        For a runner that makes the calls itself.
+        """
+        return self._next_payload()
+
+    def _next_payload(self) -> Any | None:
         try:
             payload = next(self._payloads, None)
         except AnymailError as error:
@@ -103,16 +119,6 @@ class Sending:
             self.journey.go_on()
         self._payloads_begun += 1
         return payload
-
-    @sensitive_variables()
-    def post(self, payload: Any) -> None:
-        """Have the backend make the call, and take the response."""
-        self.backend.wait_for_rate(payload)
-        try:
-            self._take_response(payload, self.backend.post_to_esp(payload, self.message))
-        except Exception as error:
-            self._note_failure(payload, error)
-            raise
 
     @sensitive_variables()
     def prepare_call(self, payload: Any) -> ApiCall:
@@ -169,26 +175,30 @@ class Sending:
 
         With the error, or before, it can be known what became of the message for some recipients.
         """
-        if isinstance(error, AnymailError) and error.recipients:
-            self.status.set_recipient_status(error.recipients)
-        if error is not None and self.status.may_be_accepted:
-            self._tell_unclear()
-        if isinstance(error, AnymailError):
-            # Those of earlier calls for the same message, too
-            error.recipients = dict(self.status.recipients)
+        if error is not None:
+            self._add_known(error)
         # If the same message was sent again meanwhile, it has another status by now.
         self.message.anymail_status = self.status  # type: ignore[attr-defined]
         if error is None or self.status.recipients:
-            with on_journey(self.journey):
-                try:
-                    self.backend.run_post_send(self.message)
-                except Exception:
-                    # What a receiver raises (Django has logged it) must not hide the error.
-                    if error is None:
-                        raise
-                    self.journey.receivers_error = None
+            try:
+                self.backend.run_post_send(self.message)
+            except Exception:
+                # What a receiver raises (Django has logged it) must not hide the error.
+                if error is None:
+                    raise
+                self.journey.receivers_error = None
 
-    def _tell_unclear(self) -> None:
+    def _add_known(self, error: BaseException) -> None:
+        """Let the status, and the error, have all that is known about recipients."""
+        if isinstance(error, AnymailError) and error.recipients:
+            self.status.set_recipient_status(error.recipients)
+        if self.status.may_be_accepted:
+            self._add_unclear()
+        if isinstance(error, AnymailError):
+            # Those of earlier calls for the same message, too
+            error.recipients = dict(self.status.recipients)
+
+    def _add_unclear(self) -> None:
         """Say that nobody knows what became of recipients, where others' fate is known."""
         for payload in self._unclear:
             for email in payload.get_recipients() if isinstance(payload, BasePayload) else ():
