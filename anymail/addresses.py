@@ -8,12 +8,14 @@ from email.errors import MessageError
 from email.headerregistry import Address
 from email.utils import quote
 from functools import cached_property
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from .address_syntax import Element, is_phrase, join_phrase, split_elements
 from .datastructures import is_lazy
 from .exceptions import AnymailInvalidAddress
 from .headers import has_control_chars, quote_string, rfc2047_encode, unquote_string
+
+if TYPE_CHECKING:
+    from .address_syntax import Element
 
 IdnaEncoder = Callable[[str], str]
 
@@ -23,8 +25,9 @@ _DOT_ATOM_TEXT = rf"{_ATOM_TEXT}(?:\.{_ATOM_TEXT})*"
 _DOT_ATOM = re.compile(rf"{_DOT_ATOM_TEXT}\Z")
 
 # RFC 5322 quoted-string; as a local part, not empty. (A word that is not closed is none.)
-_QUOTED_WORD = re.compile(r'"(?:[^"\\]|\\.)*"?')
-_QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)+"\Z')
+# These are so rare that they are compiled when they are needed. (re keeps them.)
+_QUOTED_WORD = r'"(?:[^"\\]|\\.)*"?'
+_QUOTED_STRING = r'"(?:[^"\\]|\\.)+"'
 
 # The forms that nearly all addresses have, and that can be understood in one way only: an
 # addr-spec, or `Some Name <addr-spec>`, or `"Some, Name" <addr-spec>`. All others are taken
@@ -101,7 +104,7 @@ class EmailAddress(Address):
         username, at, domain = addr_spec.rpartition("@")
         if not at:
             username, domain = domain, ""
-        username = _QUOTED_WORD.sub(lambda match: unquote_string(match[0]), username)
+        username = re.sub(_QUOTED_WORD, lambda match: unquote_string(match[0]), username)
         address = cls._from_parts(display_name, username, domain)
         vars(address)["_addr_spec"] = addr_spec
         return address
@@ -247,7 +250,7 @@ def _split_addr_spec(addr_spec: str, display_name: str) -> tuple[str, str]:
         problem = "empty domain"
     elif not _DOT_ATOM.match(domain):
         problem = "invalid domain"
-    elif _QUOTED_STRING.match(username):
+    elif re.fullmatch(_QUOTED_STRING, username):
         username = unquote_string(username)
     elif not _DOT_ATOM.match(username):
         problem = "invalid local part" if username else "empty local part"
@@ -323,6 +326,9 @@ def _split_address_list(text: str) -> list[tuple[str, str]]:
 
     What is not a list of addresses is a single bad one.
     """
+    # Nearly all addresses are plain ones: many processes never need it.
+    from .address_syntax import split_elements
+
     bad = [("", text)]
     if has_control_chars(text):
         return bad  # EmailAddress refuses it
@@ -348,6 +354,8 @@ def _split_address_list(text: str) -> list[tuple[str, str]]:
 
 def _split_name_and_addr_spec(element: Element) -> tuple[str, str] | None:
     """Return an element's display name and addr-spec; None if it's not made of these."""
+    from .address_syntax import is_phrase, join_phrase
+
     mailbox = element.pieces()
     if element.rest or not is_phrase(mailbox.phrase):
         return None

@@ -23,7 +23,8 @@ SMTP7BIT = HeadersAsWritten(linesep="\r\n", cte_type="7bit")
 """Policy for MIME that must pass through anything: CRLF line ends, 7-bit content."""
 
 # A parameter of a content type: its name, and its value as it is written, perhaps in quotes.
-_PARAMETER = re.compile(r';\s*([^\s;=]+)\s*=\s*("(?:\\.|[^"\\])*"|[^;"]*)')
+# (Compiled for the first attachment; re keeps it.)
+_PARAMETER = r';\s*([^\s;=]+)\s*=\s*("(?:\\.|[^"\\])*"|[^;"]*)'
 
 
 class Attachment:
@@ -175,7 +176,7 @@ class Attachment:
 def _split_parameters(content_type: str) -> tuple[str | None, list[tuple[str, str]]]:
     """Return a content type's charset, and the other parameters as they are written."""
     charset, others = None, []
-    for name, value in _PARAMETER.findall(content_type):
+    for name, value in re.findall(_PARAMETER, content_type):
         # charset*=us-ascii'en'utf-8 is the same in RFC 2231's words.
         if name.partition("*")[0].lower() == "charset":
             charset = charset or unquote_string(value.strip()).rpartition("'")[2].lower()

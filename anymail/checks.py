@@ -17,25 +17,16 @@ from django.urls import get_resolver
 
 from ._docs import with_docs
 from .conf import (
+    DJANGO_HAS_MAILERS,
     basic_auth_secrets,
     get_anymail_setting,
+    mailers_setting,
     project_settings,
     sandbox_url,
     setting_name,
 )
-from .delivery.memory import why_not_shared
-from .diagnosis import (
-    DJANGO_HAS_MAILERS,
-    beside_sandbox,
-    configured_mailers,
-    mailers_setting,
-    providers_in_use,
-    unknown_settings,
-    unusable_mailers,
-    usable_mailers,
-)
-from .providers import PROVIDERS
 
+# Servers import this module, but run no checks: what does the work is imported by those who do.
 if TYPE_CHECKING:
     from .webhooks.base import AnymailCoreWebhookView
 
@@ -168,6 +159,8 @@ def _check_cache(name: str, purpose: str, *, number: str, docs: str) -> list[Che
 
     In development, where there is just one process for a short time, only one that there isn't.
     """
+    from .delivery.memory import why_not_shared
+
     setting, alias = setting_name(name), get_anymail_setting(name, default=None)
     if alias is None:
         return []
@@ -194,6 +187,8 @@ def check_unknown_settings(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Report keys that no part of Anymail reads, such as misspelt ones. (anymail.W007)"""
+    from .diagnosis import unknown_settings
+
     return [
         checks.Warning(
             f"{where} has no effect: Anymail has no such setting.",
@@ -243,6 +238,8 @@ def check_webhook_later(
 
 def check_later(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Report mailers that can't deliver later, or lose messages. (anymail.E012, anymail.W012)"""
+    from .diagnosis import usable_mailers
+
     messages: list[CheckMessage] = []
     for mailer, backend in usable_mailers():
         if not hasattr(backend, "send_messages_later"):
@@ -290,6 +287,8 @@ def check_mailers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
     Backends of Anymail's, and those derived from them. It's just a warning if a key or a package is
     missing, which can be there where mail is sent.
     """
+    from .diagnosis import unusable_mailers
+
     if _sandbox_problem():
         return []  # All would say the same.
     messages: list[CheckMessage] = []
@@ -309,6 +308,8 @@ def check_mailers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 
 def check_sandbox(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Report a SANDBOX that can't be used, and what goes elsewhere. (anymail.E014, anymail.W014)"""
+    from .diagnosis import beside_sandbox
+
     docs = "commands#sandbox-setting"
     if problem := _sandbox_problem():
         hint = "Remove it from your production settings."
@@ -365,6 +366,9 @@ def check_open_webhooks(
 
 def _esp_names_in_use() -> set[str]:
     """Return the providers that the project uses, also by former names; empty if nobody knows."""
+    from .diagnosis import providers_in_use
+    from .providers import PROVIDERS
+
     providers = [PROVIDERS[name] for name in providers_in_use()]
     return {name for item in providers for name in (item.esp_name, *item.former_names.values())}
 
@@ -420,4 +424,6 @@ def _view_if_open(callback: Any) -> AnymailCoreWebhookView | None:
 
 def get_configured_email_backends() -> set[str]:
     """Return the dotted paths of the email backends that the project's settings name."""
+    from .diagnosis import configured_mailers
+
     return {mailer.path for mailer in configured_mailers()}

@@ -9,12 +9,15 @@ from typing import Any, Literal, TypeVar, overload
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+import django
 from django.conf import LazySettings, Settings, UserSettingsHolder, settings
 
 from ._docs import docs_of_setting
 from .datastructures import UNSET
 
 T = TypeVar("T")
+
+DJANGO_HAS_MAILERS = django.VERSION >= (6, 1)
 
 # Django before 6.1 passes these as None from send_mail, which must not hide a setting.
 _NONE_MEANS_NOT_GIVEN = frozenset({"username", "password"})
@@ -79,6 +82,17 @@ def project_settings() -> Mapping[str, Any]:
             f"ANYMAIL must be a dict, not a {type(value).__name__}.", "installation#setting-styles"
         )
     return value
+
+
+def mailers_setting() -> Mapping[str, Mapping[str, Any]]:
+    """Return the settings of the project's mailers, by alias.
+
+    They are those of Django's MAILERS setting from Django 6.1 on, and before that those of
+    ``ANYMAIL["MAILERS"]``.
+    """
+    if DJANGO_HAS_MAILERS:
+        return getattr(settings, "MAILERS", None) or {}
+    return project_settings().get("MAILERS") or {}
 
 
 class _ProjectSettings:

@@ -11,16 +11,19 @@ from pkgutil import iter_modules
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import django
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from . import __path__ as package_path
-from .conf import as_list, declared_settings, project_settings
+from .conf import (
+    DJANGO_HAS_MAILERS,
+    as_list,
+    declared_settings,
+    mailers_setting,
+    project_settings,
+)
 from .providers import PROVIDERS, Provider
-
-DJANGO_HAS_MAILERS = django.VERSION >= (6, 1)
 
 DEFAULT_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 
@@ -111,17 +114,6 @@ def _misspelt_prefix(key: str) -> str | None:
 
 
 # -- Mailers ----------------------------------------------------------------------------------
-
-
-def mailers_setting() -> Mapping[str, Mapping[str, Any]]:
-    """Return the settings of the project's mailers, by alias.
-
-    They are those of Django's MAILERS setting from Django 6.1 on, and before that those of
-    ``ANYMAIL["MAILERS"]``.
-    """
-    if DJANGO_HAS_MAILERS:
-        return getattr(settings, "MAILERS", None) or {}
-    return project_settings().get("MAILERS") or {}
 
 
 class Mailer(NamedTuple):

@@ -14,7 +14,6 @@ from typing import Any
 
 from requests.structures import CaseInsensitiveDict
 
-from .charsets import decode_8bit, decode_text, to_declared_bytes
 from .exceptions import AnymailInvalidHeader
 
 # Characters that must be quoted in a display name or other phrase (RFC 5322, section 3.2.3).
@@ -25,24 +24,20 @@ _CONTROL_CHARS = re.compile(r"[\r\n\0]")
 
 _LINE_BREAK = re.compile(r"[\r\n]+[ \t]*")
 
+# These two are compiled when they are first used, which is in received mail. (re keeps them.)
+#
 # RFC 2047 as mail programs write it: with spaces, and with "?". It never looks beyond the start of
 # the next one, so it takes linear time.
-_ENCODED_WORD = re.compile(
-    r"""
+_ENCODED_WORD = r"""
     =\? (?P<charset> [^?=\s*] [^?\s*]* ) (?: \* [^?\s]* )?  # RFC 2231, section 5: a language
     \? (?P<encoding> [bBqQ] )
     \? (?P<text> (?: [^?=\r\n] | = (?! \?[^=] ) | \? (?! = ) )* )
     \?=
-    """,
-    re.VERBOSE,
-)
-_TIME_AND_OFFSET = re.compile(
-    r"""
+    """
+_TIME_AND_OFFSET = r"""
     (?P<time> \d:\d\d ) \s{0,9} (?: GMT|UTC?|Z )?
     (?P<sign> [+-] ) (?P<hours> \d{1,2} ) :? (?P<minutes> \d\d )? (?! [\d:] )
-    """,
-    re.VERBOSE | re.ASCII,
-)
+    """
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 
 
@@ -104,12 +99,14 @@ def _decode_runs(encoded: str) -> Iterator[tuple[str, bool]]:
 
     Successive ones are a single piece, because they can split a character.
     """
+    from .charsets import decode_8bit  # Who sends mail has hardly anything to decode.
+
     if "=?" not in encoded:
         yield decode_8bit(encoded), False
         return
     end = 0
     run: list[re.Match[str]] = []
-    for match in _ENCODED_WORD.finditer(encoded):
+    for match in re.finditer(_ENCODED_WORD, encoded, re.VERBOSE):
         between = encoded[end : match.start()]
         if between and not (run and between.isspace()):
             if run:
@@ -125,6 +122,8 @@ def _decode_runs(encoded: str) -> Iterator[tuple[str, bool]]:
 
 def _decode_words(words: Iterable[re.Match[str]]) -> str:
     """Decode encoded-words that have nothing but space between them."""
+    from .charsets import decode_text, to_declared_bytes
+
     text = ""
     for charset, in_charset in groupby(words, key=lambda word: word["charset"].lower()):
         data = b""
@@ -181,11 +180,13 @@ def rfc2822date(dt: datetime) -> str:
 
 def normalize_date(text: str) -> str:
     """Return a header date with its offset as RFC 5322 wants it, not "-04:00", "GMT-4" ..."""
-    return _TIME_AND_OFFSET.sub(
+    return re.sub(
+        _TIME_AND_OFFSET,
         lambda match: (
             f"{match['time']} {match['sign']}{match['hours']:0>2}{match['minutes'] or '00'}"
         ),
         text,
+        flags=re.VERBOSE | re.ASCII,
     )
 
 

@@ -27,10 +27,12 @@ CREDENTIAL_NAME = re.compile(
 )
 """Matches the names of settings, attributes and headers with credentials in them."""
 
-_USER_INFO = re.compile(r"(?<=://)[^/?#\s'\"]+@")
-_PARAMETER_NAME = re.compile(r"""[?&]([^=&?\s'"]*)=""")
-_PARAMETER_VALUE = re.compile(r"""[^&#\s'"<>)]*""")
 _SECRET_PARAMETER = re.compile(r"key|token|secret|passw|signature|auth", re.IGNORECASE)
+
+# All others are compiled when there is something to mask. (re keeps them.)
+_USER_INFO = r"(?<=://)[^/?#\s'\"]+@"
+_PARAMETER_NAME = r"""[?&]([^=&?\s'"]*)="""
+_PARAMETER_VALUE = r"""[^&#\s'"<>)]*"""
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
@@ -80,12 +82,12 @@ def mask_credentials(text: str, credentials: Iterable[str]) -> str:
 
 def mask_urls(text: str) -> str:
     """Return text without what is secret in URLs: user and password, and tokens in the query."""
-    text = _USER_INFO.sub(f"{MASK}@", text)
+    text = re.sub(_USER_INFO, f"{MASK}@", text)
     masked = []
     end = 0
-    for match in _PARAMETER_NAME.finditer(text):
+    for match in re.finditer(_PARAMETER_NAME, text):
         if match.start() >= end and _SECRET_PARAMETER.search(match[1]):
-            value = _PARAMETER_VALUE.match(text, match.end())
+            value = re.compile(_PARAMETER_VALUE).match(text, match.end())
             if value and value[0]:
                 masked += [text[end : match.end()], MASK]
                 end = value.end()
@@ -126,12 +128,13 @@ def drop_tracebacks(error: BaseException) -> None:
 _MIN_CONTENT = 8
 """Shorter lines of a message are too likely to be in other text."""
 
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_ESCAPE = r"(?s)\\(?:u([0-9a-fA-F]{4})|(.))"
 _ESCAPED_CHARACTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 _LINE_BREAK = r"(?:[\r\n]|\\[rn]|%0[AD])+"
-_BASE64 = re.compile(
-    rf"[A-Za-z0-9+/]{{16,}}(?:{_LINE_BREAK}[A-Za-z0-9+/]{{16,}})*(?:{_LINE_BREAK}[A-Za-z0-9+/]+)?={{0,2}}"
+_BASE64 = (
+    rf"[A-Za-z0-9+/]{{16,}}(?:{_LINE_BREAK}[A-Za-z0-9+/]{{16,}})*"
+    rf"(?:{_LINE_BREAK}[A-Za-z0-9+/]+)?={{0,2}}"
 )
 _MAX_BASE64 = 20
 """How many of the longest such texts in an answer are looked for in attachments."""
@@ -171,7 +174,7 @@ def _starts(text: str) -> set[str]:
     """
     variants = {text, unquote_plus(text), html.unescape(text)}
     for _ in range(3):
-        text = _ESCAPE.sub(_unescaped, text)
+        text = re.sub(_ESCAPE, _unescaped, text)
         # Other characters than those of the BMP are two escapes.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         variants.add(text)
@@ -258,7 +261,7 @@ def _display_names(message: Any) -> Iterator[str]:
 
 def _mask_base64(text: str, message: Any) -> str:
     """Return text without attachments in base64, and without parts of them."""
-    longest = sorted(set(_BASE64.findall(text)), key=len, reverse=True)[:_MAX_BASE64]
+    longest = sorted(set(re.findall(_BASE64, text)), key=len, reverse=True)[:_MAX_BASE64]
     if not longest:
         return text
     found = set()

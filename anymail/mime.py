@@ -37,16 +37,17 @@ _ENCODED_WORD_FRAME = len("=?utf-8?q??=")
 # What can come before the first address
 _LONGEST_NAME = "Reply-To: "
 
-_HEADER_NAME = re.compile(r"[!-9;-~]*")  # Parsers also find names that are empty.
-_PRINTABLE = re.compile(r"[\t -~]*")
-_WORD_WITH_SPACE = re.compile(r"[\t ]*[^\t ]+")
-_FOLDING = re.compile(r"\r?\n(?=[\t ])")
+# Compiled when they are first used, which is hardly ever with most providers. (re keeps them.)
+_HEADER_NAME = r"[!-9;-~]*"  # Parsers also find names that are empty.
+_PRINTABLE = r"[\t -~]*"
+_WORD_WITH_SPACE = r"[\t ]*[^\t ]+"
+_FOLDING = r"\r?\n(?=[\t ])"
 
 # Further lines start with white space. Others would be headers, or the body.
-_FOLDED = re.compile(r"[^\r\n\0]*(?:\n[\t ][^\r\n\0]*)*")
+_FOLDED = r"[^\r\n\0]*(?:\n[\t ][^\r\n\0]*)*"
 
 # What a quoted-string is needed for, beside special characters
-_SPACES_TO_KEEP = re.compile(r"[\t ]{2}|\t|^ | $")
+_SPACES_TO_KEEP = r"[\t ]{2}|\t|^ | $"
 
 
 # -- Header values ----------------------------------------------------------------------------
@@ -54,7 +55,7 @@ _SPACES_TO_KEEP = re.compile(r"[\t ]{2}|\t|^ | $")
 
 def is_printable(text: str) -> bool:
     """Tell whether text is ASCII without control characters, but for tabs."""
-    return _PRINTABLE.fullmatch(text) is not None
+    return re.fullmatch(_PRINTABLE, text) is not None
 
 
 def fold_text(name: str, text: str) -> str:
@@ -69,7 +70,7 @@ def fold_text(name: str, text: str) -> str:
 
 def _fold_words(name: str, text: str) -> str | None:
     """Return printable text folded at its white space; None if it has too long a word."""
-    first, *words = _WORD_WITH_SPACE.findall(text) or [text]
+    first, *words = re.findall(_WORD_WITH_SPACE, text) or [text]
     lines = [f"{name}: {first}"]
     for word in words:
         if len(lines[-1]) + len(word) > _GOOD_LINE_LENGTH:
@@ -113,7 +114,7 @@ def _fold_address(name: str, addr_spec: str) -> str:
         addr_spec = f"{rfc2047_encode(username)}@{domain}"
     if not name:
         return addr_spec
-    quoted = quote_string(name, force=_SPACES_TO_KEEP.search(name) is not None)
+    quoted = quote_string(name, force=re.search(_SPACES_TO_KEEP, name) is not None)
     if not is_printable(name) or len(_LONGEST_NAME) + len(quoted) > _MAX_LINE_LENGTH:
         quoted = "\n ".join(encoded_words(name, len(_LONGEST_NAME)))
     line = f"{_LONGEST_NAME}{quoted.rpartition(chr(10))[2]} <{addr_spec}>,"
@@ -137,9 +138,9 @@ class HeadersAsWritten(EmailPolicy):
 
     def fold(self, name: str, value: Any) -> str:
         folded = _folded(name, value)
-        if not _HEADER_NAME.fullmatch(name):
+        if not re.fullmatch(_HEADER_NAME, name):
             raise AnymailInvalidHeader(f"{name!r:.100} can't be the name of a header")
-        if not _FOLDED.fullmatch(folded):
+        if not re.fullmatch(_FOLDED, folded):
             raise AnymailInvalidHeader(
                 f"{name} header in MIME must not contain line breaks (CR or LF) or NUL"
             )
@@ -148,7 +149,7 @@ class HeadersAsWritten(EmailPolicy):
 
 def _folded(name: str, value: Any) -> str:
     """Return the value of a header folded, whatever kind of value it is."""
-    text = _FOLDING.sub("", str(value))
+    text = re.sub(_FOLDING, "", str(value))
     if not hasattr(value, "fold"):  # parsed, or legacy
         as_it_is = str(value).replace("\r\n", "\n")
         if text.isascii() and max(map(len, f"{name}: {as_it_is}".split("\n"))) <= _MAX_LINE_LENGTH:
@@ -165,7 +166,7 @@ def _folded(name: str, value: Any) -> str:
         return fold_text(name, text)
     # What was signed has been folded by Python.
     folded: str = value.fold(policy=_PYTHONS_FOLDING)[len(name) + 1 :].strip()
-    if not is_printable(text) or _FOLDING.sub("", folded) == text:
+    if not is_printable(text) or re.sub(_FOLDING, "", folded) == text:
         return folded
     if isinstance(value, UnstructuredHeader):
         return fold_text(name, text)

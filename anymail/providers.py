@@ -7,13 +7,12 @@ Nothing of a provider is imported here. Its code is in the modules of its name: 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True)
-class Webhook:
+class Webhook(NamedTuple):
     """One URL that a provider calls. What isn't given has the usual form.
 
     In all of them, ``{module}`` stands for the provider's module, ``{name}`` for its name in the
@@ -47,16 +46,14 @@ class Webhook:
             "kind": self.kind,
             "Kind": self.kind.capitalize(),
         }
-        return replace(
-            self,
+        return self._replace(
             path=self.path.format_map(names),
             url_name=self.url_name.format_map(names),
             view=self.view.format_map(names),
         )
 
 
-@dataclass(frozen=True)
-class Provider:
+class Provider(NamedTuple):
     """A provider."""
 
     module: str
@@ -67,13 +64,13 @@ class Provider:
 
     webhooks: tuple[Webhook, ...] = (Webhook("tracking"), Webhook("inbound"))
 
-    packages: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = MappingProxyType({})
     """What its extra installs: name of the module to import -> name of the distribution."""
 
     required_packages: tuple[str, ...] = ()
     """Those of the modules without which it can't be used at all."""
 
-    former_names: Mapping[str, str] = field(default_factory=dict)
+    former_names: Mapping[str, str] = MappingProxyType({})
     """Modules and names that it had before, which can still be used."""
 
     @property

@@ -55,7 +55,7 @@ def make_task(name: str, tasks_backend: str | None = None) -> Any:
 
 
 def _find_backend(package: Any) -> str:
-    from .diagnosis import mailers_setting
+    from .conf import mailers_setting
 
     options = [config.get("OPTIONS", {}) for config in mailers_setting().values()]
     wanted = [str(item["tasks_backend"]) for item in options if "tasks_backend" in item]

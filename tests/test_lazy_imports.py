@@ -8,7 +8,7 @@ import sys
 from django.test import SimpleTestCase, tag
 
 from .providers import OPTIONAL_PACKAGES
-from .test_architecture import SHARED
+from .test_architecture import SHARED, STRATEGIES
 from .utils import PACKAGE, skip_without
 
 # What reading settings and routing URLs can do without.
@@ -38,6 +38,17 @@ NOT_FOR_BACKENDS = {
     "anymail.urls",
     "anymail.utils",
     "anymail.webhooks",
+}
+
+# What is for keys, failures, limits, strategies, received mail and checks only: most messages need
+# none of that.
+NOT_FOR_PLAIN_BACKENDS = {
+    *("anymail.address_syntax", "anymail.charsets", "anymail.diagnosis", "anymail.known_settings"),
+    *("anymail.delivery.decisions", "anymail.delivery.keyed", "anymail.delivery.ledger"),
+    *("anymail.delivery.meaning", "anymail.delivery.memory", "anymail.delivery.pauses"),
+    *("anymail.delivery.rate", "anymail.delivery.rest", "anymail.delivery.snapshot"),
+    *("anymail.delivery.strategy", "anymail.providers"),
+    *("django.core.cache.backends.db", "smtplib"),
 }
 
 # The one provider whose backend can't do without an optional package, and the alias.
@@ -81,6 +92,7 @@ class UrlsTests(LazyImportTestCase):
         modules = self.modules_after("import anymail.urls")
         self.assertIn("anymail.urls", modules)
         self.assertLean(modules)
+        self.assertEqual(modules & NOT_FOR_PLAIN_BACKENDS, {"anymail.providers"})
 
     def test_system_checks(self):
         modules = self.modules_after(
@@ -149,6 +161,8 @@ class BackendsTests(LazyImportTestCase):
             for other in modules_in("backends") - SHARED["backends"] - {name}
         }
         unwanted = (NOT_FOR_BACKENDS | others) - NEEDED.get(name, set())
+        if name not in STRATEGIES:
+            unwanted |= NOT_FOR_PLAIN_BACKENDS
         self.assertEqual(modules & unwanted, set())
 
     def test_each_backend(self):
@@ -157,6 +171,17 @@ class BackendsTests(LazyImportTestCase):
         for name in sorted(names - {"amazon_ses"}):
             with self.subTest(name):
                 self.assertLoadsOnly(name)
+
+    def test_sending(self):
+        """What isn't imported with the backend isn't needed to send a plain message, either."""
+        modules = self.modules_after(
+            "from anymail.backends.test import EmailBackend; "
+            "from django.core.mail import EmailMessage; "
+            "message = EmailMessage('Hi', '.', 'Me <me@example.com>', ['you@example.com']); "
+            "assert EmailBackend().send_messages([message]) == 1"
+        )
+        self.assertIn("anymail.delivery.alone", modules)
+        self.assertEqual(modules & NOT_FOR_PLAIN_BACKENDS, set())
 
     @skip_without("boto3")
     def test_amazon_ses(self):

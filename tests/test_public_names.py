@@ -56,7 +56,7 @@ DEFINED: dict[str, set[str]] = {
         *("Setting", "T", "as_list", "base_url", "basic_auth_secrets", "configuration_error"),
         *("credential", "credentials", "declared_settings", "get_anymail_setting", "number"),
         *("project_settings", "read_settings", "setting", "setting_name"),
-        *("SANDBOX", "sandbox_url"),
+        *("SANDBOX", "sandbox_url", "DJANGO_HAS_MAILERS", "mailers_setting"),
     },
     "anymail.datastructures": {
         *("UNSET", "Unset", "concat_lists", "force_non_lazy", "last_value"),

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import django
 from django.core.mail import EmailMessage
@@ -24,6 +24,7 @@ from ..conf import (
     SANDBOX,
     configuration_error,
     get_anymail_setting,
+    mailers_setting,
     number,
     read_settings,
     setting,
@@ -41,10 +42,7 @@ from ..datastructures import (
     merge_dicts_shallow,
 )
 from ..delivery.alone import journeys_of
-from ..delivery.keyed import DEFAULT_CALL_SECONDS
-from ..delivery.mailers import DEFAULT, mailers
 from ..delivery.particular import checked_template_ids, esp_extra_for
-from ..delivery.rate import RateLimit
 from ..exceptions import (
     AnymailAPIError,
     AnymailCancelSend,
@@ -61,7 +59,7 @@ from ..masking import find_credentials
 from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.attributes import Combiner, Converter, MessageAttr
 from ..sending.failures import busy_error, report_failure
-from ..sending.journey import Journey, journey_of, on_journey
+from ..sending.journey import DEFAULT_CALL_SECONDS, Journey, journey_of, on_journey
 from ..sending.payload import BasePayload, not_implemented
 from ..sending.problems import (
     ErrorTable,
@@ -73,6 +71,9 @@ from ..sending.problems import (
 from ..sending.runners import ConcurrentSending, SequentialSending
 from ..sending.steps import ApiCall, note_subject, send
 from ..signals import post_send, pre_send
+
+if TYPE_CHECKING:
+    from ..delivery.rate import RateLimit
 
 # Other packages import these from here, too.
 __all__ = [
@@ -261,7 +262,7 @@ class AnymailBaseBackend(BaseEmailBackend):
                 stacklevel=2,
             )
         self.alias: str | None = kwargs.get("alias")
-        self._mailers = mailers.settings or {DEFAULT: {}}
+        self._mailers = mailers_setting() or {"default": {}}
         """Those of the project: to read no settings for each message."""
         unknown = [name for name in kwargs if name != "alias"]
         if unknown and self.alias is not None and django.VERSION < (6, 1):
@@ -343,6 +344,8 @@ class AnymailBaseBackend(BaseEmailBackend):
     def _rate_limit(self) -> RateLimit | None:
         if self.rate is None:
             return None
+        from ..delivery.rate import RateLimit
+
         return RateLimit(self.rate, f"{self.alias} {self.account_hash}", self.rate_storage)
 
     @cached_property

@@ -9,8 +9,8 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
+from ..conf import DJANGO_HAS_MAILERS
 from ..delivery.mailers import DEFAULT, mailers
-from ..diagnosis import DJANGO_HAS_MAILERS
 from ..exceptions import AnymailInvalidMailer
 
 

@@ -12,11 +12,8 @@ from requests.structures import CaseInsensitiveDict
 from ..addresses import EmailAddress
 from ..attachments import Attachment
 from ..conf import configuration_error
-from ..delivery.snapshot import copy_message
 from ..exceptions import AnymailAPIError
-from ..known_settings import backend_without_keys
 from ..message import AnymailRecipientStatus
-from ..providers import PROVIDERS
 from .base import AnymailBaseBackend, BasePayload
 
 
@@ -37,12 +34,8 @@ class EmailBackend(AnymailBaseBackend):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._payload_class: type[TestPayload] = kwargs.pop("payload_class", TestPayload)
         self.as_if: str | None = kwargs.pop("as_if", None)
-        if self.as_if is not None and self.as_if not in PROVIDERS:
-            raise configuration_error(
-                f"'as_if' must be one of {', '.join(PROVIDERS)}, not {self.as_if!r:.100}.",
-                "testing#testing-as-if",
-                kwargs,
-            )
+        if self.as_if is not None:
+            _check_provider(self.as_if, kwargs)
         super().__init__(*args, **kwargs)
         if not hasattr(mail, "outbox"):
             mail.outbox = []
@@ -76,6 +69,10 @@ class EmailBackend(AnymailBaseBackend):
 
     def _check_as(self, provider: str, message: EmailMessage) -> None:
         """Raise what a provider's backend raises if it can't send a message."""
+        # only needed here
+        from ..delivery.snapshot import copy_message
+        from ..known_settings import backend_without_keys
+
         backend: Any = backend_without_keys(
             provider, ignore_unsupported_features=self.ignore_unsupported_features
         )
@@ -99,6 +96,17 @@ class EmailBackend(AnymailBaseBackend):
                 response=response,
                 backend=self,
             ) from err
+
+
+def _check_provider(name: str, kwargs: Mapping[str, Any]) -> None:
+    from ..providers import PROVIDERS
+
+    if name not in PROVIDERS:
+        raise configuration_error(
+            f"'as_if' must be one of {', '.join(PROVIDERS)}, not {name!r:.100}.",
+            "testing#testing-as-if",
+            kwargs,
+        )
 
 
 class TestPayload(BasePayload):

@@ -12,16 +12,12 @@ from ..exceptions import AnymailError, Problem
 from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.journey import Journey, Verdict, current_journey
 from ..sending.keys import idempotency_key
-from . import decisions
-from .decisions import Options
-from .keyed import SendingOnce
-from .meaning import duplicates_of, failure_of, from_domain
-from .pauses import Pauses
-from .rest import Rest
-from .snapshot import copy_message
 
+# What only messages with keys need, repetitions, or failures, is imported by the first of them.
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
+    from .keyed import SendingOnce
+    from .rest import Rest
 
 
 def journeys_of(backend: AnymailBaseBackend, messages: Iterable[EmailMessage]) -> Iterator[Journey]:
@@ -62,6 +58,9 @@ class Alone(Journey):
             self._may_have_been_sent = before._may_have_been_sent
             self._rest = before._rest
         elif self.can_repeat:
+            from .rest import Rest
+            from .snapshot import copy_message
+
             # Receivers of pre_send change the message itself, as ever. That is done anew each time.
             self._rest = Rest(copy_message(message))
 
@@ -70,6 +69,11 @@ class Alone(Journey):
         if self.attempt > 1 or idempotency_key(self.message) is None:
             self._note_call()
             return True
+        from .keyed import SendingOnce
+        from .meaning import duplicates_of
+        from .rest import Rest
+        from .snapshot import copy_message
+
         self._once = SendingOnce(self.message, duplicates_of(self.message, "avoid"))
         status = self._once.begin(self.backend.call_seconds)
         if status is not None:
@@ -102,10 +106,14 @@ class Alone(Journey):
             self._once.note_call(self.backend, self.mailer, self._rest)
 
     def fail(self, error: Exception) -> Verdict:
+        from . import decisions
+        from .meaning import failure_of, from_domain
+        from .pauses import Pauses
+
         key_lives = self._once is not None and self._once.key_lives(self.backend)
         failure = failure_of(error, key_lives=key_lives)
         if self.mailer is not None:
-            pause = decisions.pause_for(failure, Options())
+            pause = decisions.pause_for(failure, decisions.Options())
             if pause is not None:
                 Pauses().pause(self.mailer, pause, from_domain(self.message))
         self.note_attempt(failure.problem)
@@ -139,6 +147,8 @@ class Alone(Journey):
     def next_attempt(self) -> Journey | None:
         if self.wait is None:
             return None
+        from .snapshot import copy_message
+
         self._wait_left -= self.wait
         time.sleep(self.wait)
         assert self._rest is not None

@@ -12,6 +12,7 @@ from django.core.mail import EmailMessage
 from ..addresses import parse_address_list
 from ..exceptions import AnymailAPIError, AnymailError, AnymailInvalidAddress, Problem
 from ..message import AnymailRecipientStatus, AnymailStatus
+from ..sending.journey import DEFAULT_CALL_SECONDS
 from ..sending.keys import idempotency_key
 from ..sending.problems import ADVICE
 from .decisions import Duplicates, Failure
@@ -20,9 +21,6 @@ from .rest import Rest
 
 GRACE = 30
 """Seconds that a claim lasts beyond the call's timeouts."""
-
-DEFAULT_CALL_SECONDS = 60
-"""How long a call can take of a backend that doesn't say."""
 
 _SOMEBODY_ELSE = "somebody else is sending the message with this key"
 

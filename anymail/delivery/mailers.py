@@ -10,7 +10,7 @@ from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
-from ..diagnosis import DJANGO_HAS_MAILERS, mailers_setting
+from ..conf import DJANGO_HAS_MAILERS, mailers_setting
 from ..exceptions import AnymailInvalidMailer
 
 DEFAULT = "default"

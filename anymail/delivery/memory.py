@@ -9,9 +9,6 @@ from typing import Any
 
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
-from django.core.cache.backends.db import DatabaseCache
-from django.core.cache.backends.dummy import DummyCache
-from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
 
 from ..conf import setting
@@ -105,6 +102,11 @@ def _timeout(seconds: float) -> int:
 
 def why_not_shared(cache: BaseCache) -> str | None:
     """Return why processes can't learn from a cache what the others have done; None if they can."""
+    # Imported here, since it isn't asked where messages are just sent.
+    from django.core.cache.backends.db import DatabaseCache
+    from django.core.cache.backends.dummy import DummyCache
+    from django.core.cache.backends.filebased import FileBasedCache
+
     if isinstance(cache, DummyCache):
         return "it keeps nothing"
     if isinstance(cache, LocMemCache):

@@ -7,7 +7,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..datastructures import UNSET, merge_dicts_deep
-from ..providers import PROVIDERS
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -36,6 +35,8 @@ def esp_extra_for(backend: AnymailBaseBackend, esp_extra: Mapping[str, Any]) -> 
 @cache
 def _provider_names() -> dict[str, tuple[str, ...]]:
     """Return all names of providers, with all names of the same provider."""
+    from ..providers import PROVIDERS  # Few messages have an esp_extra.
+
     all_names = [(provider.module, *provider.former_names) for provider in PROVIDERS.values()]
     return {name: names for names in all_names for name in names}
 

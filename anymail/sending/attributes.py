@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeAlias
+from copy import copy
+from typing import Any, TypeAlias
 
 from ..addresses import parse_address_list, parse_single_address
 from ..datastructures import (
@@ -29,11 +29,12 @@ MessageAttr: TypeAlias = tuple[str, Combiner | None, Converter | str | None]
 """(attribute, combiner with SEND_DEFAULTS, converter or the name of a payload method)"""
 
 
-class ValueType(NamedTuple):
+class ValueType:
     """A type that an attribute's value must have."""
 
-    is_valid: Callable[[Any], bool]
-    name: str
+    def __init__(self, is_valid: Callable[[Any], bool], name: str) -> None:
+        self.is_valid = is_valid
+        self.name = name
 
 
 def is_list(value: Any) -> bool:
@@ -56,34 +57,48 @@ DICT = ValueType(_is_dict, "a dict")
 DICT_OF_DICTS = ValueType(_is_dict_of_dicts, "a dict of address: dict")
 
 
-@dataclass(frozen=True, slots=True)
 class MessageAttribute:
     """What is known about an attribute of messages."""
 
-    attr: str
-    combiner: Combiner | None
-    """Combines the value with that of SEND_DEFAULTS. Without one, there is no default."""
-    converter: Converter | str | None
-    """A function, or the name of a method of the payload."""
-    value_type: ValueType | None = None
-    """What a value must be, also in SEND_DEFAULTS. If None, it can be anything."""
-    validate: str | None = None
-    """A method of the payload that gets attribute and value as they are on the message."""
-    choose: str | None = None
-    """A method of the backend that gets a value, the message's or the one in SEND_DEFAULTS, and
-    returns what of it is for this backend; UNSET for nothing."""
-    adapt: str | None = None
-    """A method of the payload that gets the value, combined and converted, and returns another."""
-    check: str | None = None
-    """A method that gets attribute and value, combined and converted."""
-    makes_batch: bool = False
-    """Whether it asks for an individual message to each ``to`` recipient."""
-    setter: str = ""
-    """The method that gets the value in the end. By default, ``set_<attr>``."""
-    needs_value: bool = field(init=False)
-    """Whether nothing comes of it if neither the message nor SEND_DEFAULTS has a value."""
-    takes_anything: bool = field(init=False)
-    """Whether any value will do, and is for every backend."""
+    def __init__(
+        self,
+        attr: str,
+        combiner: Combiner | None,
+        converter: Converter | str | None,
+        *,
+        value_type: ValueType | None = None,
+        validate: str | None = None,
+        choose: str | None = None,
+        adapt: str | None = None,
+        check: str | None = None,
+        makes_batch: bool = False,
+        setter: str | None = None,
+    ) -> None:
+        self.attr = attr
+        self.combiner = combiner
+        """Combines the value with that of SEND_DEFAULTS. Without one, there is no default."""
+        self.converter = converter
+        """A function, or the name of a method of the payload."""
+        self.value_type = value_type
+        """What a value must be, also in SEND_DEFAULTS. If None, it can be anything."""
+        self.validate = validate
+        """A method of the payload that gets attribute and value as they are on the message."""
+        self.choose = choose
+        """A method of the backend that gets a value, the message's or the one in SEND_DEFAULTS, and
+        returns what of it is for this backend; UNSET for nothing."""
+        self.adapt = adapt
+        """A method of the payload that gets the value, combined and converted, and returns
+        another."""
+        self.check = check
+        """A method that gets attribute and value, combined and converted."""
+        self.makes_batch = makes_batch
+        """Whether it asks for an individual message to each ``to`` recipient."""
+        self.setter = setter or f"set_{attr}"
+        """The method that gets the value in the end."""
+        self.needs_value = _needs_value(combiner)
+        """Whether nothing comes of it if neither the message nor SEND_DEFAULTS has a value."""
+        self.takes_anything = value_type is None and choose is None
+        """Whether any value will do, and is for every backend."""
 
     @classmethod
     def of(cls, row: MessageAttr | MessageAttribute) -> MessageAttribute:
@@ -96,12 +111,10 @@ class MessageAttribute:
             return cls(attr, combiner, converter)
         if known.combiner is combiner and known.converter is converter:
             return known
-        return replace(known, combiner=combiner, converter=converter)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "setter", self.setter or f"set_{self.attr}")
-        object.__setattr__(self, "needs_value", self.combiner in (None, *COMBINERS))
-        object.__setattr__(self, "takes_anything", self.value_type is None and self.choose is None)
+        changed = copy(known)
+        changed.combiner, changed.converter = combiner, converter
+        changed.needs_value = _needs_value(combiner)
+        return changed
 
     def as_row(self) -> MessageAttr:
         """Return it in the short form."""
@@ -121,6 +134,10 @@ COMBINERS = (
     merge_dicts_one_level,
     merge_dicts_shallow,
 )
+
+
+def _needs_value(combiner: Combiner | None) -> bool:
+    return combiner in (None, *COMBINERS)
 
 
 def _addresses(attr: str) -> MessageAttribute:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.core.mail import EmailMessage
@@ -20,8 +19,7 @@ from ..datastructures import UNSET
 BATCH_ATTRS = ("merge_data", "merge_headers", "merge_metadata")
 
 
-@dataclass(frozen=True)
-class NativeBatch:
+class NativeBatch(NamedTuple):
     """What a provider takes in one call for a batch."""
 
     limit: int | None = None

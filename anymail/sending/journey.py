@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from django.core.mail import EmailMessage
 
 from ..message import AnymailRecipientStatus
 
+DEFAULT_CALL_SECONDS = 60
+"""How long a call can take of a backend that doesn't say."""
 
-@dataclass(frozen=True)
+
 class Verdict:
     """What comes after an error.
 
@@ -21,8 +22,9 @@ class Verdict:
     is known.
     """
 
-    final: bool = True
-    will_retry: float | None = None
+    def __init__(self, final: bool = True, will_retry: float | None = None) -> None:
+        self.final = final
+        self.will_retry = will_retry
 
 
 class Journey:

@@ -8,15 +8,13 @@ and sockets.
 from __future__ import annotations
 
 import errno
-import smtplib
 import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import requests
 from urllib3 import Retry
@@ -47,8 +45,7 @@ ADVICE = {
 }
 
 
-@dataclass(frozen=True)
-class Meaning:
+class Meaning(NamedTuple):
     """What an error means."""
 
     problem: Problem
@@ -230,8 +227,7 @@ def _client_error_problem(response: Mapping[str, Any]) -> Problem:
 
 # -- smtplib --------------------------------------------------------------------------------------
 
-
-_SMTP_OPENING = (smtplib.SMTPConnectError, smtplib.SMTPHeloError)
+_SMTP_OPENING = {"SMTPConnectError", "SMTPHeloError"}
 
 
 def smtp_problem(error: BaseException, *, opening: bool = False) -> Problem:
@@ -239,6 +235,8 @@ def smtp_problem(error: BaseException, *, opening: bool = False) -> Problem:
 
     ``opening``: whether the connection was being opened, so that nothing can have been sent.
     """
+    import smtplib  # What raises these exceptions has imported it.
+
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return Problem.ACCOUNT
     if opening:
@@ -271,10 +269,12 @@ def foreign_problem(error: BaseException) -> Problem | None:
             by_provider = is_json_object(error.response)
             return http_problem(error.response.status_code, by_provider=by_provider)
         return connection_problem(error)
-    if any(cls.__module__.startswith("botocore.") for cls in type(error).__mro__):
+    classes = type(error).__mro__
+    if any(cls.__module__.startswith("botocore.") for cls in classes):
         return boto_problem(error)
-    if isinstance(error, smtplib.SMTPException):
-        return smtp_problem(error, opening=isinstance(error, _SMTP_OPENING))
+    names = {cls.__name__ for cls in classes if cls.__module__ == "smtplib"}
+    if names:
+        return smtp_problem(error, opening=not names.isdisjoint(_SMTP_OPENING))
     return None
 
 
@@ -345,7 +345,7 @@ def api_error_meaning(
     if meaning.problem is Problem.BUSY:
         if wait is None:
             wait = retry_after(getattr(response, "headers", {}))
-        meaning = replace(meaning, retry_after=wait)
+        meaning = meaning._replace(retry_after=wait)
     return meaning
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -264,13 +263,13 @@ class ConcurrentSending(_Runner):
             log(logger, logging.ERROR, text, exc_info=error)
 
 
-@dataclass
 class _UnderWay:
     """A message that is under way."""
 
-    number: int
-    sending: Sending
-    error: BaseException | None = None
+    def __init__(self, number: int, sending: Sending) -> None:
+        self.number = number
+        self.sending = sending
+        self.error: BaseException | None = None
 
 
 class _Call:

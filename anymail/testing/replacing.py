@@ -15,9 +15,9 @@ from django.test import override_settings
 from django.utils.module_loading import import_string
 
 from ..backends.later import EmailBackend as LaterBackend
-from ..conf import project_settings
+from ..conf import DJANGO_HAS_MAILERS, mailers_setting, project_settings
 from ..delivery.strategy import StrategyBackend
-from ..diagnosis import DEFAULT_BACKEND, DJANGO_HAS_MAILERS, mailers_setting
+from ..diagnosis import DEFAULT_BACKEND
 from .later import OutboxEngine, options_with_engine
 from .records import Records
 from .stand_ins import stand_in

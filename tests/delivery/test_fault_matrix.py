@@ -341,7 +341,7 @@ def one_recipient_per_call(name: str) -> Iterator[None]:
         for value in vars(module).values():
             native = getattr(value, "native_batch", None)
             if isinstance(native, NativeBatch):
-                limited = replace(native, limit=1)
+                limited = native._replace(limit=1)
                 stack.enter_context(patch.object(value, "native_batch", limited))
         yield
 

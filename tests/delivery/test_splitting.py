@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 from importlib import import_module
 from itertools import product
 from typing import Any
@@ -63,7 +62,7 @@ class SplittingTestCase(SandboxMailersTestCase):
         self.addCleanup(stack.close)
         for value in vars(import_module(PROVIDERS[name].backend.rpartition(".")[0])).values():
             if isinstance(native := getattr(value, "native_batch", None), NativeBatch):
-                changed = replace(native, limit=size)
+                changed = native._replace(limit=size)
                 stack.enter_context(patch.object(value, "native_batch", changed))
 
     def message(self, name: str, to: list[str], **attrs: Any) -> Any:

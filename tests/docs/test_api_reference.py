@@ -19,7 +19,7 @@ from .test_settings_reference import DOCS
 UNDOCUMENTED = {
     "anymail.addresses": {"MAX_ADDR_SPEC_LENGTH", "T"},  # a type variable
     "anymail.headers": {"normalize_date", "rfc2047_normalize"},
-    "anymail.conf": {"T"},
+    "anymail.conf": {"DJANGO_HAS_MAILERS", "T", "mailers_setting"},
     "anymail.inbound": {"CHUNK_SIZE", "DEFAULT_ATTACHMENT_NAME", "DEFAULT_CONTENT_TYPE"},
     "anymail.sending.batches": {
         *("BATCH_ATTRS", "individual_messages", "match_recipients", "partial_messages"),
