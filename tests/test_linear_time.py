@@ -7,7 +7,7 @@ import importlib
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 from django.test import SimpleTestCase, tag
@@ -60,8 +60,11 @@ def growth(work: Callable[[str], Any], head: str, pump: str, length: int = SHORT
 # -- Regular expressions ----------------------------------------------------------------------
 
 
-def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
-    """Yield all regular expressions in modules and classes of Anymail, with names."""
+def patterns(names: Container[str]) -> Iterator[tuple[str, re.Pattern[Any]]]:
+    """Yield all regular expressions in modules and classes of Anymail, with names.
+
+    Those that are texts, to be compiled when they are used, are known by the given names.
+    """
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         if parts[-1] in ("__main__", "site"):
@@ -75,6 +78,8 @@ def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
             for name, item in vars(namespace).items():
                 if isinstance(item, re.Pattern):
                     yield name, item
+                elif isinstance(item, str) and name in names:
+                    yield name, re.compile(item)
 
 
 def methods_in_use() -> dict[str, set[str]]:
@@ -83,8 +88,14 @@ def methods_in_use() -> dict[str, set[str]]:
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr in METHODS:
-                name = ast.unparse(node.value).rpartition(".")[2]
-                result.setdefault(name, set()).add(node.attr)
+                # _NAME.match, or re.compile(_NAME).match
+                value = ast.unparse(node.value).removeprefix("re.compile(").removesuffix(")")
+                result.setdefault(value.rpartition(".")[2], set()).add(node.attr)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func)[:3] == "re.":
+                # or the other way round, with the name as an argument
+                method, name = ast.unparse(node.func)[3:], ast.unparse(node.args[0])
+                if method in METHODS:
+                    result.setdefault(name, set()).add(method)
     return result
 
 
@@ -150,7 +161,7 @@ class RegularExpressionTests(SimpleTestCase):
     def test_all_of_them(self):
         methods = methods_in_use()
         seen = set()
-        for name, pattern in patterns():
+        for name, pattern in patterns(methods):
             if name in methods and id(pattern) not in seen:
                 seen.add(id(pattern))
                 for method in methods[name]:
