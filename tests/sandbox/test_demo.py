@@ -35,7 +35,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 def known_as(name: str, **changes: Any) -> Any:
     """Return a context in which a provider's entry in the registry is another."""
-    return patch.dict(PROVIDERS, {name: dataclasses.replace(PROVIDERS[name], **changes)})
+    return patch.dict(PROVIDERS, {name: PROVIDERS[name]._replace(**changes)})
 
 
 class DemoTestCase(SimpleTestCase):
