@@ -31,27 +31,27 @@ def join_blocks(blocks: Iterable[str], newline: str = "\n") -> str:
     return content
 
 
-class _StringGenerator(Generator):
+class _Reports:
+    """Mixin for a generator: writes delivery reports as they came."""
+
     # (The generators look for methods by the content type.)
-    def _handle_message_delivery_status(self, message: Message) -> None:
-        policy: Any = self.policy
-        blocks = []
-        for block in message.get_payload():
-            buffer = StringIO()
-            self.clone(buffer).flatten(block)
-            blocks.append(buffer.getvalue())
-        self.write(join_blocks(blocks, policy.linesep))
+    def _handle_message_delivery_status(self: Any, message: Message) -> None:
+        blocks = [self._serialized(block) for block in message.get_payload()]
+        self.write(join_blocks(blocks, self.policy.linesep))
 
 
-class _BytesGenerator(BytesGenerator):
-    def _handle_message_delivery_status(self, message: Message) -> None:
-        policy: Any = self.policy
-        blocks = []
-        for block in message.get_payload():
-            buffer: Any = BytesIO()
-            self.clone(buffer).flatten(block)
-            blocks.append(as_parsed(buffer.getvalue()))
-        self.write(join_blocks(blocks, policy.linesep))
+class _StringGenerator(_Reports, Generator):
+    def _serialized(self, block: Message) -> str:
+        buffer = StringIO()
+        self.clone(buffer).flatten(block)
+        return buffer.getvalue()
+
+
+class _BytesGenerator(_Reports, BytesGenerator):
+    def _serialized(self, block: Message) -> str:
+        buffer: Any = BytesIO()
+        self.clone(buffer).flatten(block)
+        return as_parsed(buffer.getvalue())
 
 
 def write_string(
