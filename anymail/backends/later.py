@@ -11,14 +11,13 @@ from datetime import date, datetime
 from functools import cached_property, partial
 from typing import Any
 
-import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
-from ..conf import configuration_error
-from ..delivery.mailers import DEFAULT, is_test_run, mailers
+from ..conf import configuration_error, number
+from ..delivery.mailers import DEFAULT, BackendWithMailers, is_test_run, mailers
 from ..delivery.memory import Memory
 from ..delivery.snapshot import copy_message
 from ..delivery.strategy import StrategyBackend
@@ -39,10 +38,12 @@ from ..transactions import call_when_committed, open_transactions
 
 logger = logging.getLogger("anymail.delivery")
 
+_check_number = number()
+
 _NUMBERS = ("max_age", "inline_max", "enqueue_timeout")
 
 
-class EmailBackend(BaseEmailBackend):
+class EmailBackend(BackendWithMailers):
     """Gives messages to a queue, from which a worker takes and sends them.
 
     ``send()`` returns how many were queued; their status is "later". Options:
@@ -68,10 +69,6 @@ class EmailBackend(BaseEmailBackend):
 
     Raises AnymailConfigurationError for anything else.
     """
-
-    takes_alias = True
-
-    fail_silently: bool
 
     def __init__(
         self,
@@ -107,14 +104,7 @@ class EmailBackend(BaseEmailBackend):
         self.settle = settle
         if (mistake := self._mistake()) is not None:
             raise _options_error(mistake, alias)
-        if django.VERSION >= (6, 1):
-            kwargs["alias"] = alias
-        elif kwargs:
-            # Earlier versions of Django ignore what they don't know.
-            raise _options_error(f"Unknown options {', '.join(map(repr, kwargs))}.", alias)
-        super().__init__(**kwargs)
-        self.alias = alias
-        self.fail_silently = fail_silently
+        super().__init__(fail_silently, alias, kwargs, _options_error)
 
     def _mistake(self) -> str | None:
         """Return what is wrong with the options; None if nothing is."""
@@ -135,8 +125,10 @@ class EmailBackend(BaseEmailBackend):
         if self.settle is not None:
             numbers["settle"] = self.settle
         for name, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-                return f"{name!r} must be a number of at least 0, not {value!r:.100}."
+            try:
+                _check_number(value)
+            except ValueError as error:
+                return f"{name!r} {error}."
         return None
 
     @classmethod

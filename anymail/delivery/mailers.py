@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -75,6 +75,34 @@ class Mailers:
 
 
 mailers = Mailers()
+
+
+class BackendWithMailers(BaseEmailBackend):
+    """Base of the backends that have other mailers send.
+
+    ``kwargs`` are the arguments that they don't know themselves; ``error`` makes the exception for
+    a mistake in the options from a text and the alias.
+    """
+
+    takes_alias = True
+
+    fail_silently: bool
+
+    def __init__(
+        self,
+        fail_silently: bool,
+        alias: str | None,
+        kwargs: dict[str, Any],
+        error: Callable[[str, str | None], Exception],
+    ) -> None:
+        if DJANGO_HAS_MAILERS:
+            kwargs["alias"] = alias
+        elif kwargs:
+            # Earlier versions of Django ignore what they don't know.
+            raise error(f"Unknown options {', '.join(map(repr, kwargs))}.", alias)
+        super().__init__(**kwargs)
+        self.alias = alias
+        self.fail_silently = fail_silently
 
 
 def is_test_run() -> bool:

@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
@@ -36,7 +35,7 @@ from . import decisions
 from .decisions import Failure, Options
 from .foreign import fail_to_open, run_with
 from .keyed import SendingOnce
-from .mailers import mailers
+from .mailers import BackendWithMailers, mailers
 from .meaning import duplicates_of, failure_of, from_domain
 from .pauses import MailerState, Pauses
 from .rest import Rest
@@ -79,7 +78,7 @@ def mailer_names(value: Any, alias: str | None) -> list[str]:
     return names
 
 
-class StrategyBackend(BaseEmailBackend):
+class StrategyBackend(BackendWithMailers):
     """Base of the backends that send with one of several mailers.
 
     Subclasses say in which order these are tried: :meth:`route`. Options of all of them:
@@ -93,10 +92,6 @@ class StrategyBackend(BaseEmailBackend):
 
     Raises AnymailConfigurationError for anything else.
     """
-
-    takes_alias = True
-
-    fail_silently: bool
 
     def __init__(
         self,
@@ -130,14 +125,7 @@ class StrategyBackend(BaseEmailBackend):
             max_wait=max_wait,
         )
         self.deadline = deadline
-        if django.VERSION >= (6, 1):
-            kwargs["alias"] = alias
-        elif kwargs:
-            # Earlier versions of Django ignore what they don't know.
-            raise strategy_error(f"Unknown options {', '.join(map(repr, kwargs))}.", alias)
-        super().__init__(**kwargs)
-        self.alias = alias
-        self.fail_silently = fail_silently
+        super().__init__(fail_silently, alias, kwargs, strategy_error)
         self._is_open = False
         self._targets: dict[str, BaseEmailBackend] = {}
 
