@@ -14,7 +14,6 @@ from django.core.management import CommandError, call_command
 from django.test import SimpleTestCase, override_settings
 
 from anymail.providers import PROVIDERS
-from anymail.sandbox import Sandbox
 from anymail.webhook_apis.base import Endpoint, Registered, WebhookAPI, load_webhook_api
 from anymail.webhook_apis.compare import compare
 from anymail.webhook_apis.urls import (
@@ -25,6 +24,7 @@ from anymail.webhook_apis.urls import (
 )
 
 from .providers import own_settings
+from .sandbox.cases import AnyKeySandboxTestCase
 from .utils import use_backend
 
 SITE = "https://www.example.com"
@@ -190,16 +190,8 @@ INBOUND: dict[str, tuple[bool, Callable[[str], list[dict[str, Any]]]]] = {
 
 
 @override_settings(ROOT_URLCONF="anymail.sandbox.urls")
-class CommandTestCase(SimpleTestCase):
+class CommandTestCase(AnyKeySandboxTestCase):
     """Has a sandbox that takes any key, and settings for a provider."""
-
-    def setUp(self):
-        super().setUp()
-        self.sandbox = Sandbox()
-        self.sandbox.start()
-        self.addCleanup(self.sandbox.stop)
-        for provider in self.sandbox.providers.values():
-            provider.takes_any_key = True
 
     def use(self, name: str, **settings: Any) -> override_settings:
         settings = {"WEBHOOK_SECRET": SECRET, **SETTINGS[name], **settings}

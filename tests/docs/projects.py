@@ -7,15 +7,27 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..sandbox.cases import SandboxTestCase
 from .blocks import ROOT
 
 SECONDS = 30
 """How long to wait for what should take a second or two."""
+
+
+class ProjectTestCase(SandboxTestCase):
+    """Has a running sandbox, and a directory for a project."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.project = Project(Path(directory.name))
 
 
 class Project:

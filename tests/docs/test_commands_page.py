@@ -12,8 +12,7 @@ from unittest.mock import patch
 from django.core.management import call_command, load_command_class
 from django.test import SimpleTestCase, override_settings
 
-from anymail.sandbox import Sandbox
-
+from ..sandbox.cases import AnyKeySandboxTestCase
 from ..test_webhooks_command import TRACKING
 from ..utils import PACKAGE, use_backend
 from .blocks import ROOT, Block, blocks_in
@@ -68,16 +67,8 @@ POSTMARK = "anymail.backends.postmark.EmailBackend"
 
 
 @override_settings(ROOT_URLCONF="anymail.sandbox.urls")
-class OutputTests(SimpleTestCase):
+class OutputTests(AnyKeySandboxTestCase):
     """The page shows what is printed. "..." stands for anything."""
-
-    def setUp(self):
-        super().setUp()
-        self.sandbox = Sandbox()
-        self.sandbox.start()
-        self.addCleanup(self.sandbox.stop)
-        for provider in self.sandbox.providers.values():
-            provider.takes_any_key = True
 
     def assert_as_documented(self, part: str, **settings: Any) -> None:
         """Run the only example with this in its command line, and compare."""

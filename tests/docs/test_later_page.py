@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
-import tempfile
 import time
 from importlib.metadata import requires, version
-from pathlib import Path
 from unittest import skipIf
 
 import django
 from django.test import SimpleTestCase, tag
 
-from anymail.sandbox import Sandbox
-
 from ..redis_server import running_redis
 from ..utils import skip_without
 from .blocks import ROOT, Block, find_blocks
-from .projects import SECONDS, Project
+from .projects import SECONDS, ProjectTestCase
 
 PAGE = ROOT / "docs" / "later.rst"
 
@@ -35,14 +31,9 @@ def blocks_after(label: str, end: str) -> list[Block]:
 
 
 @tag("real")
-class FromNothingTests(SimpleTestCase):
+class FromNothingTests(ProjectTestCase):
     def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.sandbox = Sandbox()
-        self.sandbox.start()
-        self.addCleanup(self.sandbox.stop)
-        self.project = Project(Path(directory.name))
+        super().setUp()
         self.replacements = {"http://127.0.0.1:8035": self.sandbox.base_url}
         self.ran: list[list[str]] = []
 

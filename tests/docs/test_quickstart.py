@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import tempfile
-from pathlib import Path
 
 import requests
-from django.test import SimpleTestCase, tag
-
-from anymail.sandbox import Sandbox
+from django.test import tag
 
 from .blocks import ROOT, Block, blocks_in
-from .projects import Project
+from .projects import ProjectTestCase
 
 PAGE = ROOT / "docs" / "quickstart.rst"
 BLOCKS = blocks_in(PAGE)
@@ -30,15 +26,7 @@ def commands() -> list[list[str]]:
 
 
 @tag("exhaustive")
-class QuickstartTests(SimpleTestCase):
-    def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.sandbox = Sandbox()
-        self.sandbox.start()
-        self.addCleanup(self.sandbox.stop)
-        self.project = Project(Path(directory.name))
-
+class QuickstartTests(ProjectTestCase):
     def test_it(self):
         self.make_project()
         self.run_checks()

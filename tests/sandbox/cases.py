@@ -60,6 +60,15 @@ class SandboxTestCase(SimpleTestCase):
         return self.call(path, json.dumps(data), {"Content-Type": "application/json", **headers})
 
 
+class AnyKeySandboxTestCase(SandboxTestCase):
+    """Has a running sandbox that takes any key."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for provider in self.sandbox.providers.values():
+            provider.takes_any_key = True
+
+
 def basic_auth(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 

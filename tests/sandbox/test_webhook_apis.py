@@ -5,19 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .cases import SandboxTestCase
+from .cases import AnyKeySandboxTestCase
 
 EVENT = {"events": ["opened"]}
 SENDGRID = "/sendgrid/v3/user/webhooks/event/settings"
 TOKEN = {"X-Postmark-Server-Token": "x"}
 
 
-class RefusalTests(SandboxTestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        for provider in self.sandbox.providers.values():
-            provider.takes_any_key = True
-
+class RefusalTests(AnyKeySandboxTestCase):
     def test_calls(self):
         url = "https://www.example.com/"
         mailersend = {"url": url, "name": "x", "events": [], "domain_id": "yv69oxl5kl785kw2"}
