@@ -403,7 +403,10 @@ class AnymailBaseBackend(BaseEmailBackend):
     def _runner(self) -> SequentialSending | ConcurrentSending:
         """Return what is to take messages through the steps of sending."""
         if self.send_concurrency > 1 and self.is_open and self._takes_usual_steps():
-            return ConcurrentSending(self, self.send_concurrency)
+            from ..sending.calls import ThreadedCalls
+
+            calls = ThreadedCalls(self.make_call, self.send_concurrency)
+            return ConcurrentSending(self, calls, self.send_concurrency)
         return SequentialSending(self)
 
     @property

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
-from contextlib import suppress
-from contextvars import copy_context
-from functools import partial
+from collections.abc import Iterable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from django.core.mail import EmailMessage
-from django.views.decorators.debug import sensitive_variables
 
-from ..exceptions import AnymailAPIError, AnymailError
+from ..exceptions import AnymailError
 from ..message import AnymailStatus
 from .failures import report_failure
 from .journey import Journey, on_journey
@@ -28,6 +23,7 @@ from .telling import log
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
+    from .calls import Calls, CallUnderWay
 
 logger = logging.getLogger("anymail.backends")
 
@@ -99,17 +95,18 @@ class SequentialSending(_Runner):
 
 
 class ConcurrentSending(_Runner):
-    """Sends messages with so many API calls under way at most.
+    """Sends messages with so many API calls under way at most, which ``calls`` makes.
 
     When a message fails, no further ones are started; those that are under way are finished.
     """
 
-    def __init__(self, backend: AnymailBaseBackend, concurrency: int) -> None:
+    def __init__(self, backend: AnymailBaseBackend, calls: Calls, concurrency: int) -> None:
         super().__init__(backend)
+        self.calls = calls
         self.concurrency = concurrency
         # What is left to do, in order: take the answer to a call, or else finish the message.
         self._steps: deque[tuple[_UnderWay, _Call | None]] = deque()
-        self._calls = 0
+        self._calls_under_way = 0
         self._errors: dict[int, Exception] = {}
 
     def run(self, journeys: Iterable[Journey]) -> int:
@@ -118,13 +115,13 @@ class ConcurrentSending(_Runner):
         Raises the first error in the order of the messages; one that the iterable of messages
         raises is that of the next message. Other errors are logged.
         """
-        with ThreadPoolExecutor(self.concurrency, "anymail-send") as self._executor:
+        with self.calls:
             try:
                 self._start_all(journeys)
                 self._take_all_steps()
             except BaseException as error:  # KeyboardInterrupt, for example
                 for under_way, call in self._steps:
-                    if call is not None and call.future.cancel():  # it has not begun
+                    if call is not None and call.made.cancel():
                         under_way.error = error
                 self._take_all_steps()
                 self._log(self._errors.values())
@@ -165,11 +162,11 @@ class ConcurrentSending(_Runner):
         try:
             while (payload := self._next_payload(under_way)) is not None:
                 api_call = sending.prepare_call(payload)
-                call = _Call(payload, partial(self.backend.make_call, api_call))
+                call = _Call(payload, self.calls.new(api_call))
                 self._steps.append((under_way, call))
-                self._calls += 1
+                self._calls_under_way += 1
                 try:
-                    call.start(self._executor)
+                    call.made.start()
                 except AnymailError as error:
                     note_subject(error, journey.message, payload)
                     raise
@@ -186,7 +183,7 @@ class ConcurrentSending(_Runner):
 
     def _make_room(self) -> None:
         """Take steps until another call can be made."""
-        while self._calls >= self.concurrency:
+        while self._calls_under_way >= self.concurrency:
             self._take_step()
         while self._steps and self._steps[0][1] is None:
             self._take_step()
@@ -198,16 +195,16 @@ class ConcurrentSending(_Runner):
     def _take_step(self) -> None:
         under_way, call = self._steps[0]
         if call is not None:
-            call.wait()  # If this is interrupted, the step is still to be taken.
+            call.made.wait()  # If this is interrupted, the step is still to be taken.
         self._steps.popleft()
         if call is None:
             self._finish(under_way)
             return
-        self._calls -= 1
-        if call.future.cancelled():
+        self._calls_under_way -= 1
+        if call.made.cancelled():
             return
         try:
-            under_way.sending.receive(call.payload, call.future.result)
+            under_way.sending.receive(call.payload, call.made.result)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._fail(under_way, error)
 
@@ -273,40 +270,8 @@ class _UnderWay:
 
 
 class _Call:
-    """A call that is made in a thread of an executor."""
+    """A call that is under way for a message."""
 
-    def __init__(self, payload: Any, make: Callable[[], Any]) -> None:
+    def __init__(self, payload: Any, made: CallUnderWay) -> None:
         self.payload = payload
-        self.future: Future[Any] = Future()
-        self._make = make
-
-    def start(self, executor: Executor) -> None:
-        """Have the call made. Raises AnymailAPIError if there can't be a thread for it."""
-        try:
-            # With the context of this thread, which instrumentation of HTTP libraries needs.
-            executor.submit(copy_context().run, _make_call, self._make, self.future)
-        except RuntimeError as error:
-            # The interpreter is shutting down, or there are too many threads. In that case, one of
-            # the executor's others can have come to it all the same.
-            if self.future.cancel():
-                failure = AnymailAPIError("Cannot call the provider's API in another thread")
-                failure.handed_over = False
-                raise failure from error
-
-    def wait(self) -> None:
-        """Return when there is an answer."""
-        with suppress(CancelledError):
-            self.future.exception()
-
-
-@sensitive_variables()
-def _make_call(make: Callable[[], Any], future: Future[Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        answer = make()
-    except BaseException as error:  # noqa: BLE001 (raised where the answer is wanted)
-        future.set_exception(error)
-        del future  # The error has this frame.
-    else:
-        future.set_result(answer)
+        self.made = made
