@@ -71,6 +71,9 @@ class AnymailMessageMixin(EmailMessage):
     anymail_job_id: str | None = None
     """The id of its job, where a worker sends it: its ``message_id`` when it was queued."""
 
+    anymail_error: Exception | None = None
+    """Why it was not sent, after an attempt to do so. Copies and pickles are without."""
+
     def __init__(
         self,
         *args: Any,
@@ -106,6 +109,10 @@ class AnymailMessageMixin(EmailMessage):
         self.duplicates = duplicates
         self.anymail_status = AnymailStatus()
         super().__init__(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Nobody knows whether an exception can be copied or pickled.
+        return {name: value for name, value in vars(self).items() if name != "anymail_error"}
 
     def attach(self, filename: Any = None, content: Any = None, mimetype: Any = None) -> None:
         """Attach a file, as Django does, but take text in bytes to be in the mimetype's charset.

@@ -281,7 +281,13 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.exceptions:AnymailAPIError": {"esp_message", "handed_over"},
     "anymail.message:AnymailMessageMixin": {
-        *("anymail_job_id", "attach", "attach_inline_image", "attach_inline_image_file"),
+        *(
+            "anymail_error",
+            "anymail_job_id",
+            "attach",
+            "attach_inline_image",
+            "attach_inline_image_file",
+        ),
         "send_later",
     },
     "anymail.message:AnymailStatus": {

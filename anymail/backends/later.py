@@ -27,9 +27,8 @@ from ..later.job import MAIL, sign_job
 from ..later.mail import pack_message, set_later_status, unpack_message
 from ..later.storage import delete_job, store_job
 from ..later.worker import first_state, ledger_alias, perform
-from ..message import AnymailStatus
 from ..sending.failures import describe, report_failure
-from ..sending.journey import Journey
+from ..sending.journey import Journey, clear_outcome
 from ..sending.keys import idempotency_key
 from ..sending.payload import aware_datetime
 from ..sending.steps import note_subject
@@ -197,7 +196,7 @@ class EmailBackend(BackendWithMailers):
     def _send(
         self, message: EmailMessage, due: float, queue: str | None, parcels: list[_Parcel] | None
     ) -> bool:
-        message.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
+        clear_outcome(message)
         try:
             parcel = self._make_parcel(message, due, queue or self.queue)
             if parcels is not None:
@@ -301,7 +300,7 @@ class EmailBackend(BackendWithMailers):
                 raise silent
             self._enqueue(parcel)
         except AnymailLaterError as error:
-            parcel.message.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
+            clear_outcome(parcel.message)
             error.email_message = parcel.message
             # Otherwise, a worker that gets the job all the same would not know.
             is_safe = error.problem is not Problem.UNCLEAR or Memory().is_shared

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from django.core.mail import EmailMessage
 
 from ..exceptions import AnymailError, Problem
-from ..message import AnymailRecipientStatus, AnymailStatus
-from ..sending.journey import Journey, Verdict, current_journey
+from ..message import AnymailRecipientStatus
+from ..sending.journey import Journey, Verdict, clear_outcome, current_journey
 from ..sending.keys import idempotency_key
 
 # What only messages with keys need, repetitions, or failures, is imported by the first of them.
@@ -65,7 +65,7 @@ class Alone(Journey):
             self._rest = Rest(copy_message(message))
 
     def begin(self) -> bool:
-        self.message.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
+        clear_outcome(self.message)
         if self.attempt > 1 or idempotency_key(self.message) is None:
             self._note_call()
             return True
@@ -167,3 +167,4 @@ class Alone(Journey):
             self._rest.complete(status)
         if self.original is not self.message:
             self.original.anymail_status = status  # type: ignore[attr-defined]
+            self.original.anymail_error = self.error  # type: ignore[attr-defined]

@@ -14,9 +14,9 @@ from django.core.mail.backends.smtp import EmailBackend as SMTPBackend
 
 from ..addresses import parse_address_list
 from ..exceptions import AnymailAPIError, AnymailCancelSend, AnymailError, Problem
-from ..message import AnymailRecipientStatus, AnymailStatus
+from ..message import AnymailRecipientStatus
 from ..sending.failures import report_failure
-from ..sending.journey import Journey, on_journey
+from ..sending.journey import Journey, clear_outcome, on_journey
 from ..sending.problems import ADVICE, foreign_problem, smtp_problem
 from ..signals import post_send, pre_send
 
@@ -62,7 +62,7 @@ def _send(backend: Any, journey: Journey) -> None:
     esp_name = _esp_name(backend)
     sender = type(backend)
     try:
-        message.anymail_status = AnymailStatus()
+        clear_outcome(message)
         try:
             pre_send.send(sender, message=message, esp_name=esp_name)
         except AnymailCancelSend:

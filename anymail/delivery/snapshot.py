@@ -9,7 +9,7 @@ from typing import Any
 from django.core.mail import EmailMessage
 
 from ..datastructures import UNSET
-from ..message import AnymailStatus
+from ..sending.journey import clear_outcome
 
 # The types of nearly all attributes, and of what is in them
 _UNCHANGEABLE = frozenset({str, int, bool, float, bytes, type(None), type(UNSET)})
@@ -29,7 +29,7 @@ def copy_message(message: EmailMessage) -> EmailMessage:
         if name in vars(result):
             vars(result)[name] = None
     # What became of it when it was sent before says nothing about this attempt.
-    result.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
+    clear_outcome(result)
     return result
 
 

@@ -28,7 +28,7 @@ from ..exceptions import (
 )
 from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.failures import busy_error, tell_failure
-from ..sending.journey import Journey, Verdict
+from ..sending.journey import Journey, Verdict, clear_outcome
 from ..sending.keys import idempotency_key
 from ..sending.telling import log
 from . import decisions
@@ -351,6 +351,7 @@ class Delivery:
             self._fail_without_attempt(error)
             return False
         if status is not None:
+            clear_outcome(self.journey.message)
             self.journey.message.anymail_status = status  # type: ignore[attr-defined]
             self.journey.sent = True
         return status is None
@@ -521,6 +522,7 @@ class Delivery:
         status.mailer = self.attempts[-1][0]
         status.attempts = list(self.attempts)
         self.journey.message.anymail_status = status  # type: ignore[attr-defined]
+        self.journey.message.anymail_error = None  # type: ignore[attr-defined]
         return status
 
     def _plan(self, mailer: str, failure: Failure, error: Exception) -> Verdict | None:
@@ -587,6 +589,7 @@ class Delivery:
         if self.once is not None and not self._is_inner:
             status = getattr(self.journey.message, "anymail_status", None)
             self.once.fail(error, status, before_call=self.journey.is_before_call)
+        self.journey.message.anymail_error = error  # type: ignore[attr-defined]
         verdict = self.journey.fail(error)
         if verdict.final:
             self.run.is_ending |= self.journey.ends_sending and not strategy.is_silent(error)

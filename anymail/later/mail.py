@@ -36,7 +36,9 @@ _PLAIN_FIELDS = (
 _FIELDS = {*_PLAIN_FIELDS, "alternatives", "attachments"}
 
 # Those that are not the message's, but say where it is to go, or where it was.
-_NOT_FOR_WORKERS = {"connection", "_connection", "anymail_status", "anymail_job_id"}
+_NOT_FOR_WORKERS = {
+    *("connection", "_connection", "anymail_status", "anymail_error", "anymail_job_id"),
+}
 
 # The methods of Django's classes, in all versions, that make MIME or recipients of the fields.
 _METHODS = {

@@ -313,6 +313,7 @@ class JobAttempt(Journey):
     def _tell(self, error: AnymailLaterError, verdict: Verdict) -> None:
         from ..backends.later import EmailBackend
 
+        self.message.anymail_error = error  # type: ignore[attr-defined]
         tell_failure(self, error, verdict, sender=EmailBackend, esp_name="Anymail")
 
     def fail(self, error: Exception) -> Verdict:

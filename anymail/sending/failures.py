@@ -24,6 +24,7 @@ def report_failure(journey: Journey, error: Exception, *, backend: Any, esp_name
     """
     if isinstance(error, AnymailError):
         describe(error, journey.message, backend)
+    journey.message.anymail_error = error  # type: ignore[attr-defined]
     verdict = journey.fail(error)
     tell_failure(journey, error, verdict, sender=type(backend), esp_name=esp_name)
     return verdict

@@ -9,10 +9,18 @@ from typing import Any
 
 from django.core.mail import EmailMessage
 
-from ..message import AnymailRecipientStatus
+from ..message import AnymailRecipientStatus, AnymailStatus
 
 DEFAULT_CALL_SECONDS = 60
 """How long a call can take of a backend that doesn't say."""
+
+
+def clear_outcome(message: EmailMessage) -> AnymailStatus:
+    """Let a message tell nothing of what becomes of it, yet. Returns its new status."""
+    status = AnymailStatus()
+    message.anymail_status = status  # type: ignore[attr-defined]
+    message.anymail_error = None  # type: ignore[attr-defined]
+    return status
 
 
 class Verdict:

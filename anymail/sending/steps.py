@@ -21,7 +21,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import AnymailError, Problem
 from ..message import AnymailStatus
-from .journey import Journey, current_journey, on_journey
+from .journey import Journey, clear_outcome, current_journey, on_journey
 from .payload import BasePayload
 from .problems import meaning_of
 from .results import UNKNOWN
@@ -35,7 +35,11 @@ def send(backend: AnymailBaseBackend, message: EmailMessage) -> bool:
     journey = current_journey(message)
     if journey is None:  # No runner has given it to the backend.
         with on_journey(Journey(message, mailer=backend.alias)):
-            return send(backend, message)
+            try:
+                return send(backend, message)
+            except Exception as error:
+                message.anymail_error = error  # type: ignore[attr-defined]
+                raise
     sending = prepare(backend, journey)
     if sending is None:
         return False
@@ -57,8 +61,7 @@ def prepare(backend: AnymailBaseBackend, journey: Journey) -> Sending | None:
     message = journey.message
     journey.start()
     journey.is_before_call = True
-    status = AnymailStatus()
-    message.anymail_status = status  # type: ignore[attr-defined]
+    status = clear_outcome(message)
     if not (backend.run_pre_send(message) and message.recipients()):
         return None
     return Sending(backend, status, journey)

@@ -161,7 +161,12 @@ class Run:
         """Return all that can be known about some of the messages."""
         return {
             "statuses": [
-                (status.status, status.message_id, str(status.recipients))
+                (
+                    status.status,
+                    status.message_id,
+                    str(status.recipients),
+                    repr(getattr(message, "anymail_error", None)),
+                )
                 for message in self.messages
                 if message.subject in subjects
                 for status in [message.anymail_status]
