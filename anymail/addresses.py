@@ -90,7 +90,9 @@ class EmailAddress(Address):
             username, domain = parse_plain_addr_spec(addr_spec) or _parse_addr_spec(
                 addr_spec, display_name
             )
-        super().__init__(display_name, username, domain or "")
+        self._display_name = display_name
+        self._username = username
+        self._domain = domain or ""
 
     @classmethod
     def as_written(cls, display_name: str, addr_spec: str) -> EmailAddress:
@@ -106,15 +108,34 @@ class EmailAddress(Address):
             username, domain = domain, ""
         username = re.sub(_QUOTED_WORD, lambda match: unquote_string(match[0]), username)
         address = cls._from_parts(display_name, username, domain)
-        vars(address)["_addr_spec"] = addr_spec
+        address._addr_spec = addr_spec
         return address
 
     @classmethod
     def _from_parts(cls, display_name: str, username: str, domain: str) -> EmailAddress:
         """Return an address of parts that are known to be valid."""
         address = cls.__new__(cls)
-        Address.__init__(address, display_name, username, domain)
+        address._display_name = display_name
+        address._username = username
+        address._domain = domain
         return address
+
+    # As in the base class, whose __init__ checks once more what is known to be valid.
+
+    @property
+    def display_name(self) -> str:
+        """The name, unquoted and not encoded; "" if there is none."""
+        return self._display_name
+
+    @property
+    def username(self) -> str:
+        """The local part, unquoted."""
+        return self._username
+
+    @property
+    def domain(self) -> str:
+        """The domain, not encoded."""
+        return self._domain
 
     def __str__(self) -> str:
         return self.address
@@ -148,7 +169,7 @@ class EmailAddress(Address):
         use_rfc2047. A non-ASCII domain is encoded with idna_encode, if given. Never folds.
         """
         addr_spec = self.format_addr_spec(idna_encode=idna_encode)
-        if not self.display_name:
+        if not self._display_name:
             return addr_spec
         name = self.format_display_name(use_rfc2047=use_rfc2047, use_quotes=True)
         return f"{name} <{addr_spec}>"
@@ -268,7 +289,7 @@ def parse_address_list(address_list: Any, field: str | None = None) -> list[Emai
 
     Raises AnymailInvalidAddress, naming ``field`` (the message attribute) if given.
     """
-    if address_list is None:
+    if address_list is None or address_list == []:
         return []
     if not isinstance(address_list, (list, tuple)):
         is_single = isinstance(address_list, str) or is_lazy(address_list)
@@ -318,7 +339,9 @@ def _parse_plain_address(text: str) -> EmailAddress | None:
     if len(text) > MAX_ADDR_SPEC_LENGTH or not (match := _PLAIN_ADDRESS.match(text)):
         return None
     quoted_name, name, _, username, domain = match.groups()
-    return EmailAddress._from_parts(quoted_name or name or "", username, domain)
+    address = EmailAddress._from_parts(quoted_name or name or "", username, domain)
+    address._addr_spec = f"{username}@{domain}"
+    return address
 
 
 def _split_address_list(text: str) -> list[tuple[str, str]]:

@@ -161,6 +161,10 @@ def force_non_lazy(obj: Any) -> Any:
     return str(obj) if isinstance(obj, Promise) else obj
 
 
+_NOT_LAZY = frozenset({str, int, float, bool, type(None)})
+"""Types of most of the values in messages: there is nothing to do about these."""
+
+
 def force_non_lazy_list(obj: Any) -> Any:
     """Return a new list of ``obj``'s items, lazy ones resolved; other values as force_non_lazy."""
     if is_lazy(obj):
@@ -177,6 +181,8 @@ def force_non_lazy_dict(obj: Any) -> Any:
 
     Keys and lists are left alone. A value that is no mapping is treated as force_non_lazy does.
     """
-    if not hasattr(obj, "items"):
-        return force_non_lazy(obj)
-    return {key: force_non_lazy_dict(value) for key, value in obj.items()}
+    if type(obj) is dict and _NOT_LAZY.issuperset(map(type, obj.values())):
+        return obj.copy()
+    if hasattr(obj, "items"):
+        return {key: force_non_lazy_dict(value) for key, value in obj.items()}
+    return force_non_lazy(obj)

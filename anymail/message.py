@@ -299,11 +299,17 @@ class AnymailStatus:
 
     def set_recipient_status(self, recipients: Mapping[str, AnymailRecipientStatus]) -> None:
         """Add recipients' statuses, and bring ``status`` and ``message_id`` up to date."""
+        found: set[str | None] = set()
+        message_ids: set[Any] = set()
+        if self.status is not None and self.recipients.keys().isdisjoint(recipients):
+            # As after each of the calls that a large batch takes
+            found = self.status
+            message_ids = self.message_id if isinstance(self.message_id, set) else {self.message_id}
         self.recipients.update(recipients)
-        statuses = self.recipients.values()
-        self.status = {recipient.status for recipient in statuses}
-        message_ids = {recipient.message_id for recipient in statuses}
-        self.message_id = message_ids.pop() if len(message_ids) == 1 else message_ids
+        statuses = (recipients if found else self.recipients).values()
+        self.status = found | {recipient.status for recipient in statuses}
+        message_ids.update([recipient.message_id for recipient in statuses])
+        self.message_id = next(iter(message_ids)) if len(message_ids) == 1 else message_ids
 
 
 def _sorted_repr(value: Any) -> str:

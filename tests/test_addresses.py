@@ -647,6 +647,7 @@ class PlainFormTests(SimpleTestCase):
             address = parse_single_address(text)
             with slow_path():
                 expected = parse_single_address(text)
+            self.assertEqual(expected.addr_spec, address.addr_spec)  # which is kept then
             self.assertEqual(vars(address), vars(expected))
             for duplicate in [
                 copy.copy(address),

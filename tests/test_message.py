@@ -390,6 +390,19 @@ class AnymailStatusTests(SimpleTestCase):
             repr(self.status(x=(0, "sent"))), "AnymailStatus<status={'sent'}, 1 recipients>"
         )
 
+    def test_adds_others(self):
+        status = self.status(x=("a", "sent"))
+        for recipients, message_id, statuses in [
+            ({"y": ("a", "queued")}, "a", {"sent", "queued"}),
+            ({"z": (None, "failed")}, {"a", None}, {"sent", "queued", "failed"}),
+            ({"v": ("b", "sent"), "w": ("c", "sent")}, {"a", "b", "c", None}, None),
+            ({}, {"a", "b", "c", None}, None),
+        ]:
+            status.set_recipient_status(self.status(**recipients).recipients)
+            self.assertEqual(status.message_id, message_id)
+            self.assertEqual(status.status, statuses or {"sent", "queued", "failed"})
+        self.assertEqual(list(status.recipients), [*"xyzvw"])
+
     def test_merges(self):
         status = self.status(x=("a", "sent"), y=("a", "queued"))
         status.set_recipient_status(

@@ -203,7 +203,7 @@ IMPORTED = {
 MEMBERS: dict[str, set[str]] = {
     "anymail.addresses:EmailAddress": {
         *("addr_spec", "address", "as_dict", "as_written", "format", "format_addr_spec"),
-        *("format_display_name", "uses_eai"),
+        *("format_display_name", "uses_eai", "display_name", "username", "domain"),
     },
     "anymail.attachments:Attachment": {
         *("b64content", "b64content_utf8", "content_bytes", "content_utf8_bytes"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
+from functools import partial
 from typing import Any, TypeAlias
 
 from ..addresses import parse_address_list, parse_single_address
@@ -95,10 +96,29 @@ class MessageAttribute:
         """Whether it asks for an individual message to each ``to`` recipient."""
         self.setter = setter or f"set_{attr}"
         """The method that gets the value in the end."""
-        self.needs_value = _needs_value(combiner)
-        """Whether nothing comes of it if neither the message nor SEND_DEFAULTS has a value."""
         self.takes_anything = value_type is None and choose is None
         """Whether any value will do, and is for every backend."""
+        self._know_functions()
+
+    def _know_functions(self) -> None:
+        """Note what follows from the combiner and the converter."""
+        combiner, converter = self.combiner, self.converter
+        self.needs_value = combiner in (None, *COMBINERS)
+        """Whether nothing comes of it if neither the message nor SEND_DEFAULTS has a value."""
+        self.combines_alone = not (
+            combiner in (None, last_value)
+            or (combiner in _SHALLOW_COMBINERS and converter in _COPYING_CONVERTERS)
+        )
+        """Whether the combiner is to be called for a value without a default. Of those that are
+        known, it would do no more then than copy a part of what the converter copies."""
+        self.method = converter if isinstance(converter, str) else None
+        """The method of the payload that converts the value."""
+        self.convert: Callable[[Any], Any] | None = None
+        """The function that does."""
+        if converter is parse_address_list or converter is parse_single_address:
+            self.convert = partial(converter, field=self.attr)
+        elif not isinstance(converter, str):
+            self.convert = converter
 
     @classmethod
     def of(cls, row: MessageAttr | MessageAttribute) -> MessageAttribute:
@@ -113,7 +133,7 @@ class MessageAttribute:
             return known
         changed = copy(known)
         changed.combiner, changed.converter = combiner, converter
-        changed.needs_value = _needs_value(combiner)
+        changed._know_functions()
         return changed
 
     def as_row(self) -> MessageAttr:
@@ -136,8 +156,11 @@ COMBINERS = (
 )
 
 
-def _needs_value(combiner: Combiner | None) -> bool:
-    return combiner in (None, *COMBINERS)
+_SHALLOW_COMBINERS = (concat_lists, merge_dicts_one_level, merge_dicts_shallow)
+"""They copy lists and dicts, but not what is in these."""
+
+_COPYING_CONVERTERS = (force_non_lazy_dict, force_non_lazy_list, parse_address_list)
+"""They return new lists and dicts, at all levels."""
 
 
 def _addresses(attr: str) -> MessageAttribute:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timezone
 from email.message import Message
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -42,6 +41,10 @@ if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
 
 
+_SPECIAL_HEADERS = frozenset({"from", "reply-to", "to"})
+"""Headers with a meaning of their own, in lower case."""
+
+
 def not_implemented(obj: object, method: str) -> NotImplementedError:
     """Return the exception to raise where a subclass must have a method of its own."""
     cls = type(obj)
@@ -70,8 +73,9 @@ class BasePayload:
     )
     """Attributes that ask for an individual message to each recipient, even if empty."""
 
-    _known_attributes: ClassVar[tuple[Any, tuple[MessageAttribute, ...]]] = ((None,) * 3, ())
-    """The tables above, as they were last seen, and what is known about their attributes."""
+    _known_attributes: ClassVar[tuple[Any, tuple[tuple[MessageAttribute, bool], ...]]] = ((), ())
+    """What the tables above were when they were last seen, and what is known about the attributes
+    in them: that, and whether it's in batch_attrs."""
 
     native_batch: ClassVar[NativeBatch | None] = None
     """What the provider takes in one call for a batch; None if it has nothing like that."""
@@ -105,7 +109,7 @@ class BasePayload:
             key_for_events = None  # There is no metadata.
 
         self.init_payload()
-        for attribute in self._attributes():
+        for attribute, makes_batch in self._attributes():
             attr = attribute.attr
             value = getattr(message, attr, UNSET)
             if value is not UNSET or attr in defaults or not attribute.needs_value:
@@ -116,18 +120,19 @@ class BasePayload:
             if value is not UNSET:
                 ignored_features = self._ignored_features
                 self._apply(attribute, value)
-                if attr in self._batch_attrs_used and self._ignored_features == ignored_features:
+                if makes_batch and self._ignored_features == ignored_features:
                     self._is_batch_ignored = False
-            if attr in self._batch_attrs_used:
+            if makes_batch:
                 self._batch_attrs_used[attr] = value is not UNSET
 
-    def _attributes(self) -> tuple[MessageAttribute, ...]:
-        """Return all that is known about the attributes in the tables."""
+    def _attributes(self) -> tuple[tuple[MessageAttribute, bool], ...]:
+        """Return what is known about the attributes in the tables, and which make a batch."""
         tables = self.base_message_attrs, self.anymail_message_attrs, self.esp_message_attrs
-        known_tables, attributes = self._known_attributes
-        if any(map(operator.is_not, tables, known_tables)):
-            attributes = tuple(MessageAttribute.of(row) for table in tables for row in table)
-            type(self)._known_attributes = tables, attributes
+        known, attributes = self._known_attributes
+        if known != (*tables, self.batch_attrs):
+            rows = [MessageAttribute.of(row) for table in tables for row in table]
+            attributes = tuple((row, row.attr in self.batch_attrs) for row in rows)
+            type(self)._known_attributes = (*tables, self.batch_attrs), attributes
         return attributes
 
     def _combine(self, attribute: MessageAttribute, value: Any) -> Any:
@@ -137,9 +142,9 @@ class BasePayload:
                 getattr(self, attribute.validate)(attribute.attr, value)
             if not attribute.takes_anything:
                 value = self._check_and_choose(attribute, value, "attribute")
-        if attribute.combiner is None:
-            return UNSET if value is None else value
         default = self.defaults.get(attribute.attr, UNSET)
+        if attribute.combiner is None or (default is UNSET and not attribute.combines_alone):
+            return UNSET if value is None else value
         if default is not UNSET and default is not None:
             default = self._check_and_choose(attribute, default, "in SEND_DEFAULTS")
         return attribute.combiner(default, value)
@@ -153,13 +158,10 @@ class BasePayload:
 
     def _apply(self, attribute: MessageAttribute, value: Any) -> None:
         """Convert a value, check it, and hand it to its setter."""
-        converter = attribute.converter
-        if isinstance(converter, str):
-            value = getattr(self, converter)(value)
-        elif converter is parse_address_list or converter is parse_single_address:
-            value = converter(value, field=attribute.attr)
-        elif converter is not None:
-            value = converter(value)
+        if attribute.convert is not None:
+            value = attribute.convert(value)
+        elif attribute.method is not None:
+            value = getattr(self, attribute.method)(value)
         if attribute.adapt is not None:
             value = getattr(self, attribute.adapt)(value)
         self._values[attribute.attr] = value
@@ -180,7 +182,9 @@ class BasePayload:
 
         For payloads that turn other attributes, such as tags, into headers.
         """
-        check_header_text(value, field, **self._error_context())
+        text = value if isinstance(value, str) else str(value)
+        if has_control_chars(text):
+            check_header_text(text, field, **self._error_context())
 
     def check_extra_fields(self, where: str, fields: Mapping[str, Any]) -> None:
         """Check the subject and headers in part of esp_extra as those of the message are.
@@ -270,7 +274,7 @@ class BasePayload:
         """
         used = self._batch_attrs_used.values()
         assert None not in used, "Cannot call is_batch before all attributes processed"
-        return any(used)
+        return True in used
 
     def get_recipients(self, *recipient_types: str) -> list[EmailAddress]:
         """Return all recipients, or those of some types: "to", "cc", "bcc".
@@ -431,6 +435,9 @@ class BasePayload:
             return
         # A copy, since the special headers are taken out.
         headers = CaseInsensitiveDict(headers)
+        if _SPECIAL_HEADERS.isdisjoint([str(name).lower() for name in headers]):
+            self.set_extra_headers(headers)  # as nearly always
+            return
 
         reply_to = headers.pop("Reply-To", None)
         if reply_to:
@@ -551,11 +558,15 @@ class BasePayload:
         Raises AnymailSerializationError for values that have no JSON equivalent.
         """
         try:
-            # NaN and infinity are not JSON, although Python's default is to write them.
-            return json.dumps(data, default=self._json_default, allow_nan=False)
+            return self._json_encoder().encode(data)
         except (TypeError, ValueError, RecursionError) as err:
             # The original error says it all: its text is included.
             raise AnymailSerializationError(orig_err=err, **self._error_context()) from None
+
+    def _json_encoder(self) -> json.JSONEncoder:
+        if self._json_default is BasePayload._json_default:
+            return _USUAL_ENCODER
+        return _json_encoder(self._json_default)
 
     @staticmethod
     def _json_default(o: Any) -> Any:
@@ -563,6 +574,14 @@ class BasePayload:
         if isinstance(o, CaseInsensitiveDict):
             return dict(o)
         raise TypeError(f"Object of type {type(o).__name__} is not JSON serializable")
+
+
+def _json_encoder(default: Callable[[Any], Any]) -> json.JSONEncoder:
+    # NaN and infinity are not JSON, although Python's default is to write them.
+    return json.JSONEncoder(default=default, allow_nan=False)
+
+
+_USUAL_ENCODER = _json_encoder(BasePayload._json_default)
 
 
 def aware_datetime(value: Any) -> Any:

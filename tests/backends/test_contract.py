@@ -1063,17 +1063,20 @@ class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ign
         to = [f"to{number}@example.com" for number in range(3)]
         encoded: list[bytes] = []
         dumped: list[str] = []
-        b64encode, dumps = base64.b64encode, json.dumps
+        b64encode, encode = base64.b64encode, json.JSONEncoder.encode
 
         def counted_b64encode(data: Any, *args: Any) -> bytes:
             encoded.append(bytes(data))
             return b64encode(data, *args)
 
-        def counted_dumps(*args: Any, **kwargs: Any) -> str:
-            dumped.append(dumps(*args, **kwargs))
+        def counted_encode(*args: Any) -> str:
+            dumped.append(encode(*args))
             return dumped[-1]
 
-        with patch("base64.b64encode", counted_b64encode), patch("json.dumps", counted_dumps):
+        with (
+            patch("base64.b64encode", counted_b64encode),
+            patch("json.JSONEncoder.encode", counted_encode),
+        ):
             self.send(self.message(*batch[:1], to=to, attachments=attachments))
         call = self.calls.pop()
         if call.content_type.startswith("multipart/"):
