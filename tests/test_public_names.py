@@ -163,6 +163,7 @@ INTERNAL = {
         "anymail.sending.failures",
         "anymail.sending.journey",
         "anymail.sending.keys",
+        "anymail.sending.lean",
         "anymail.sending.payload",
         "anymail.sending.problems",
         "anymail.sending.runners",

@@ -26,6 +26,7 @@ from ..exceptions import AnymailRequestsAPIError
 from ..http import is_html_page, no_netrc, no_redirect
 from ..masking import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
 from ..message import AnymailRecipientStatus
+from ..sending import lean
 from ..sending.connections import make_adapter, watch_handover
 from ..sending.journey import current_journey
 from ..sending.problems import is_configuration_error
@@ -170,7 +171,7 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         """
         try:
             with watch_handover() as handover:
-                response: requests.Response = call.make(self.session)
+                response = self._make(call)
         except requests.exceptions.InvalidHeader:
             # Its text has the header's value, which can be an API key.
             raise self._settings_error("a header is invalid. Is there a line break?") from None
@@ -185,6 +186,12 @@ class AnymailRequestsBackend(AnymailBaseBackend):
             raise error from err
         if 300 <= response.status_code < 400:
             raise self._redirect_error(response)
+        return response
+
+    def _make(self, call: ApiCall) -> requests.Response:
+        if call.function == "request":
+            return lean.request(self.session, call.params)
+        response: requests.Response = call.make(self.session)
         return response
 
     def _settings_error(self, text: str) -> Exception:
