@@ -118,6 +118,10 @@ class AnymailTrackingEvent(AnymailEvent):
     def __init__(
         self,
         *,
+        event_type: str,
+        timestamp: datetime | None = None,
+        event_id: str | None = None,
+        esp_event: Any = None,
         message_id: Any = None,
         recipient: str | None = None,
         reject_reason: str | None = None,
@@ -129,7 +133,11 @@ class AnymailTrackingEvent(AnymailEvent):
         user_agent: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # One function sets them all: a call can have thousands of events.
+        self.event_type = event_type
+        self.timestamp = timestamp
+        self.event_id = event_id
+        self.esp_event = esp_event
         self.message_id = message_id
         self.recipient = recipient
         self.reject_reason = reject_reason

@@ -179,7 +179,10 @@ class AnymailCoreWebhookView(View):
 
     def parse_events(self, request: HttpRequest) -> Sequence[AnymailEvent]:
         """Return the normalized events in the call: decode() and convert(). Raises what they do."""
-        return [event for data in self.decode(request) for event in self.convert(data)]
+        events: list[AnymailEvent] = []
+        for data in self.decode(request):
+            events += self.convert(data)
+        return events
 
     def is_about_webhook(self, request: HttpRequest) -> bool:
         """Tell whether a valid call is about the webhook itself, such as a test of its URL.
@@ -268,18 +271,34 @@ class AnymailCoreWebhookView(View):
 
         Raises EventInProgress if another call has one of the events.
         """
+        assert self.signal is not None
         events = list(events)
         for event in events:
-            _settle(event)
-        isolate = self.webhook_isolate_events
+            metadata = getattr(event, "metadata", None)
+            if isinstance(metadata, dict) and KEY_IN_METADATA in metadata:
+                _settle(metadata.pop(KEY_IN_METADATA))
         handled = HandledEvents(
             self.esp_name,
             "inbound" if self.signal is inbound else "tracking",
             id_is_unique=self.event_id_is_unique,
         )
         databases = databases_to_begin(getattr(self, "request", None))
+        if handled.cache is None and not (
+            databases or self.webhook_isolate_events or self.when_handled
+        ):
+            # As in most projects: there is nothing to remember, nor to keep together or apart.
+            signal, sender, esp_name = self.signal, type(self), self.esp_name
+            for event in events:
+                signal.send(sender=sender, event=event, esp_name=esp_name)
+        else:
+            self._send_units(events, handled, databases)
+
+    def _send_units(
+        self, events: list[AnymailEvent], handled: HandledEvents, databases: list[str]
+    ) -> None:
+        isolate = self.webhook_isolate_events
         # Of what is done in one transaction, nothing counts before all of it does.
-        units = [list(events)] if databases and not isolate else ([event] for event in events)
+        units = [events] if databases and not isolate else ([event] for event in events)
         errors: list[Exception] = []
         with handled.renewed():
             for unit in units:
@@ -316,10 +335,8 @@ class AnymailCoreWebhookView(View):
                         call_when_committed(partial(self.when_handled, event))
 
 
-def _settle(event: AnymailEvent) -> None:
-    """Note that a message was sent, if the event tells of its key; and take that away."""
-    metadata = getattr(event, "metadata", None)
-    hashed_key = metadata.pop(KEY_IN_METADATA, None) if isinstance(metadata, dict) else None
+def _settle(hashed_key: object) -> None:
+    """Note that the message was sent of whose key an event tells."""
     if isinstance(hashed_key, str):
         # Imported when needed: others don't deliver anything.
         from ..delivery.ledger import Ledger

@@ -41,6 +41,7 @@ from .decoding import (
     form_data,
     get_object,
     get_path,
+    is_list_of_objects,
     parse_json,
 )
 from .keys import SharedKeys
@@ -142,9 +143,7 @@ class MandrillCombinedWebhookView(MandrillSignatureMixin, AnymailBaseWebhookView
         if text is None:
             raise AnymailWebhookValidationFailure("Missing mandrill_events in Mandrill webhook")
         esp_events = parse_json(text, "mandrill_events of Mandrill webhook")
-        if not isinstance(esp_events, list) or not all(
-            isinstance(esp_event, dict) for esp_event in esp_events
-        ):
+        if not is_list_of_objects(esp_events):
             raise AnymailWebhookValidationFailure(
                 "Unexpected data in Mandrill webhook: not a JSON array of objects"
             )

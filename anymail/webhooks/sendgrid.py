@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from django.http import HttpRequest, RawPostDataException
@@ -225,28 +226,34 @@ class SendGridTrackingWebhookView(SendGridBaseWebhookView):
 
     def esp_to_anymail_event(self, esp_event: dict[str, Any]) -> AnymailTrackingEvent:
         """Return the normalized event."""
-        event_type = EVENT_TYPES.get(as_word(esp_event.get("event")), EventType.UNKNOWN)
+        get = esp_event.get
+        event_type = EVENT_TYPES.get(as_word(get("event")), EventType.UNKNOWN)
         mta_response = reject_reason = None
         if event_type == EventType.REJECTED:
             # SendGrid itself has dropped the message.
-            reason = as_word(esp_event.get("type", esp_event.get("reason")))
+            reason = as_word(get("type", get("reason")))
             reject_reason = REJECT_REASONS.get(reason.lower(), RejectReason.OTHER)
         else:
-            mta_response = as_str(esp_event.get("response", esp_event.get("reason")))
+            mta_response = as_str(get("response", get("reason")))
         return AnymailTrackingEvent(
             event_type=event_type,
-            timestamp=as_unix_time(esp_event.get("timestamp")),
-            event_id=as_str(esp_event.get("sg_event_id")),
+            timestamp=as_unix_time(get("timestamp")),
+            event_id=as_str(get("sg_event_id")),
             esp_event=esp_event,
-            message_id=as_str(esp_event.get("anymail_id")) or as_str(esp_event.get("smtp-id")),
-            recipient=as_addr_spec(esp_event.get("email")),
+            message_id=as_str(get("anymail_id")) or as_str(get("smtp-id")),
+            recipient=as_addr_spec(get("email")),
             reject_reason=reject_reason,
             mta_response=mta_response,
-            tags=as_tags(esp_event.get("category")),
-            metadata={key: value for key, value in esp_event.items() if key not in EVENT_FIELDS},
-            click_url=as_str(esp_event.get("url")),
-            user_agent=as_str(esp_event.get("useragent")),
+            tags=as_tags(get("category")),
+            metadata={name: esp_event[name] for name in _custom_args(tuple(esp_event))},
+            click_url=as_str(get("url")),
+            user_agent=as_str(get("useragent")),
         )
+
+
+@lru_cache(maxsize=64)  # The events of a call have the same few sets of fields.
+def _custom_args(fields: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in fields if name not in EVENT_FIELDS)
 
 
 # -- Inbound ----------------------------------------------------------------------------------
