@@ -172,6 +172,9 @@ class AnymailError(Exception):
     """Whether an ACCOUNT problem is about the sender or its domain only."""
     is_our_own: bool = False
     """Whether it says so itself, and not the provider."""
+    is_canceled: bool = False
+    """Whether nobody has waited for the provider's answer: the task that was sending was canceled.
+    """
 
     recipients: Mapping[str, AnymailRecipientStatus] = MappingProxyType({})
     """``{addr-spec: AnymailRecipientStatus}``, what the provider's answer says about them although

@@ -124,6 +124,15 @@ class AnymailMessageMixin(EmailMessage):
             content = Attachment((filename, content, mimetype)).content
         super().attach(filename, content, mimetype)
 
+    async def asend(self, using: str | None = None) -> int:
+        """Send the message, with asyncio. Returns 1, or 0 if it was not to be sent.
+
+        ``using`` is the alias of a mailer. Raises what ``send()`` raises. See :mod:`anymail.aio`.
+        """
+        from .aio import send_one
+
+        return await send_one(self, using)
+
     def send_later(
         self,
         using: str | None = None,

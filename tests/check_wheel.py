@@ -29,6 +29,8 @@ from anymail.exceptions import AnymailImproperlyInstalled
 from anymail.providers import PROVIDERS
 
 OPTIONAL_PACKAGES = {
+    "aiohttp",
+    "greenlet",
     "celery",
     "django_tasks",
     "uts46",
@@ -40,6 +42,8 @@ OPTIONAL_PACKAGES = {
 IMPORT_NEEDS = {
     "anymail.backends.amazon_ses": "amazon-ses",
     "anymail.later.celery": "celery",
+    "anymail.sending.async_http": "async",
+    "anymail.sending.suspendable": "async",
     "anymail.later.celery_request": "celery",
 }
 

@@ -14,6 +14,8 @@ from anymail.providers import PROVIDERS, Provider
 T = TypeVar("T")
 
 OPTIONAL_PACKAGES = {
+    "aiohttp",
+    "greenlet",
     "celery",
     "django_tasks",
     "uts46",

@@ -33,6 +33,7 @@ DEFINED: dict[str, set[str]] = {
         ),
         *("parse_address_list", "parse_single_address"),
     },
+    "anymail.aio": {"asend_mail", "asend_messages", "send_one"},
     "anymail.apps": {"AnymailBaseConfig"},
     "anymail.attachments": {"SMTP7BIT", "Attachment", "unpack_alternative"},
     "anymail.backends": set(),
@@ -89,6 +90,10 @@ DEFINED: dict[str, set[str]] = {
         *("AnymailInboundMessage", "CHUNK_SIZE", "DEFAULT_ATTACHMENT_NAME", "DEFAULT_CONTENT_TYPE"),
         *("MAX_ADDRESSES", "MAX_HEADERS", "MAX_HEADERS_LENGTH", "MAX_HEADER_LENGTH"),
         *("MAX_NESTING", "MAX_PARTS"),
+    },
+    "anymail.sending.awaitable": {
+        *("AwaitableBackend", "DEFAULT_CONCURRENCY"),
+        *("asend_with", "is_suspendable", "send_with", "suspendable"),
     },
     "anymail.later": {"send_later"},
     "anymail.later.worker": {
@@ -159,7 +164,9 @@ INTERNAL = {
         "anymail.later.send",
         "anymail.later.storage",
         "anymail.sending",
+        "anymail.sending.async_http",
         "anymail.sending.attributes",
+        "anymail.sending.calls",
         "anymail.sending.failures",
         "anymail.sending.journey",
         "anymail.sending.keys",
@@ -168,7 +175,9 @@ INTERNAL = {
         "anymail.sending.problems",
         "anymail.sending.runners",
         "anymail.sending.steps",
+        "anymail.sending.suspendable",
         "anymail.sending.telling",
+        "anymail.sending.waiting",
         "anymail.diagnosis",
         "anymail.known_settings",
         "anymail.providers",
@@ -273,6 +282,7 @@ MEMBERS: dict[str, set[str]] = {
         *(
             "about_sender",
             "advice",
+            "is_canceled",
             "is_our_own",
             "may_have_been_sent",
             "problem",
@@ -289,6 +299,7 @@ MEMBERS: dict[str, set[str]] = {
             "attach_inline_image",
             "attach_inline_image_file",
         ),
+        "asend",
         "send_later",
     },
     "anymail.message:AnymailStatus": {
@@ -352,7 +363,7 @@ def defined_names(path: Path) -> set[str]:
 
     def visit(statements: list[ast.stmt]) -> None:
         for statement in statements:
-            if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 names.add(statement.name)
             elif isinstance(statement, ast.Assign):
                 names.update(node.id for node in statement.targets if isinstance(node, ast.Name))

@@ -52,6 +52,7 @@ from ..sending.batches import NativeBatch
 from ..sending.problems import SENDER
 from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall
+from ..sending.waiting import in_thread
 from .base import AnymailBaseBackend, BasePayload, MessageAttr
 
 try:
@@ -131,8 +132,7 @@ class EmailBackend(CallsAWS, AnymailBaseBackend):
             return False
         try:
             with configuration_errors(self.esp_name):
-                session = boto3.session.Session(**self.session_params)
-                self.client = session.client("sesv2", **self._client_params())
+                self.client = in_thread(self._create_client)  # It takes a while.
         except AnymailConfigurationError:
             raise
         except Exception:
@@ -140,6 +140,10 @@ class EmailBackend(CallsAWS, AnymailBaseBackend):
                 raise
             return None
         return True
+
+    def _create_client(self) -> Any:
+        session = boto3.session.Session(**self.session_params)
+        return session.client("sesv2", **self._client_params())
 
     def _client_params(self) -> dict[str, Any]:
         """Return the client's parameters: for one attempt, and enough connections at a time.

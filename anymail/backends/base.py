@@ -58,6 +58,7 @@ from ..exceptions import (
 from ..masking import find_credentials
 from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.attributes import Combiner, Converter, MessageAttr
+from ..sending.awaitable import AwaitableBackend, send_with, suspendable
 from ..sending.failures import busy_error, report_failure
 from ..sending.journey import DEFAULT_CALL_SECONDS, Journey, journey_of, on_journey
 from ..sending.payload import BasePayload, not_implemented
@@ -70,10 +71,12 @@ from ..sending.problems import (
 )
 from ..sending.runners import ConcurrentSending, SequentialSending
 from ..sending.steps import ApiCall, note_subject, send
+from ..sending.waiting import loop_side, send_signal
 from ..signals import post_send, pre_send
 
 if TYPE_CHECKING:
     from ..delivery.rate import RateLimit
+    from ..sending.calls import CallsInLoop
 
 # Other packages import these from here, too.
 __all__ = [
@@ -110,6 +113,10 @@ __all__ = [
     "pre_send",
 ]
 
+_MAX_THREADS = 10
+"""How many calls are made at a time with asyncio, where each takes a thread; unless
+SEND_CONCURRENCY allows more."""
+
 DEFAULT_IDNA_ENCODER = "idna2008"
 """Without an IDNA_ENCODER setting."""
 
@@ -121,7 +128,7 @@ _NO_DEFAULTS = {
 """Attributes of messages that there can be no defaults for, and why."""
 
 
-class AnymailBaseBackend(BaseEmailBackend):
+class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
     """Base of all Anymail email backends.
 
     Subclasses set ``esp_name`` and implement :meth:`build_message_payload`, :meth:`post_to_esp`
@@ -302,6 +309,7 @@ class AnymailBaseBackend(BaseEmailBackend):
 
     # -- Sending ------------------------------------------------------------------------------
 
+    @suspendable
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         """Send the messages. Returns how many were sent.
 
@@ -390,7 +398,7 @@ class AnymailBaseBackend(BaseEmailBackend):
         for journey in journeys:
             with on_journey(journey):
                 try:
-                    sent = self.send_messages([journey.message])
+                    sent = send_with(self, [journey.message])
                 except Exception as error:
                     if journey.error is None and journey.sent is None:
                         report_failure(journey, error, backend=self, esp_name=self.esp_name)
@@ -402,12 +410,28 @@ class AnymailBaseBackend(BaseEmailBackend):
 
     def _runner(self) -> SequentialSending | ConcurrentSending:
         """Return what is to take messages through the steps of sending."""
-        if self.send_concurrency > 1 and self.is_open and self._takes_usual_steps():
-            from ..sending.calls import ThreadedCalls
+        if not self.is_open or not self._takes_usual_steps():
+            return SequentialSending(self)
+        concurrency = self.send_concurrency
+        side = loop_side()
+        if side is not None:
+            calls_in_loop = self._calls_in_loop()
+            if calls_in_loop is not None:
+                return ConcurrentSending(self, calls_in_loop, side.concurrency)
+            concurrency = max(concurrency, min(side.concurrency, _MAX_THREADS))
+        elif concurrency == 1:
+            return SequentialSending(self)
+        from ..sending.calls import ThreadedCalls
 
-            calls = ThreadedCalls(self.make_call, self.send_concurrency)
-            return ConcurrentSending(self, calls, self.send_concurrency)
-        return SequentialSending(self)
+        calls = ThreadedCalls(self.make_call, concurrency)
+        return ConcurrentSending(self, calls, concurrency)
+
+    def _calls_in_loop(self) -> CallsInLoop | None:
+        """Return what makes calls of the provider's API in an event loop.
+
+        None if this backend can't: then each call is made in a thread.
+        """
+        return None
 
     @property
     def makes_usual_calls(self) -> bool:
@@ -451,7 +475,7 @@ class AnymailBaseBackend(BaseEmailBackend):
     def run_pre_send(self, message: EmailMessage) -> bool:
         """Send the pre_send signal. Returns False if a receiver raised AnymailCancelSend."""
         try:
-            pre_send.send(self.__class__, message=message, esp_name=self.esp_name)
+            send_signal(pre_send, self.__class__, message=message, esp_name=self.esp_name)
         except AnymailCancelSend:
             return False
         return True
@@ -459,8 +483,10 @@ class AnymailBaseBackend(BaseEmailBackend):
     def run_post_send(self, message: EmailMessage) -> None:
         """Send the post_send signal to all receivers, then raise the first error among them."""
         journey = journey_of(message, mailer=self.alias)
-        results = post_send.send_robust(
+        results = send_signal(
+            post_send,
             self.__class__,
+            robust=True,
             message=message,
             status=message.anymail_status,  # type: ignore[attr-defined]
             esp_name=self.esp_name,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urljoin
 
 import requests
+from asgiref.sync import sync_to_async
 from django.core.mail import EmailMessage
 from requests.utils import default_user_agent
 
@@ -32,7 +35,11 @@ from ..sending.journey import current_journey
 from ..sending.problems import is_configuration_error
 from ..sending.results import RecipientResults
 from ..sending.steps import ApiCall
+from ..sending.waiting import in_thread
 from .base import AnymailBaseBackend, BasePayload
+
+if TYPE_CHECKING:
+    from ..sending.calls import CallsInLoop
 
 DEFAULT_TIMEOUT = 30
 """Seconds, without a REQUESTS_TIMEOUT setting."""
@@ -172,27 +179,89 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         try:
             with watch_handover() as handover:
                 response = self._make(call)
-        except requests.exceptions.InvalidHeader:
-            # Its text has the header's value, which can be an API key.
-            raise self._settings_error("a header is invalid. Is there a line break?") from None
         except requests.RequestException as err:
-            mask_urls_in_error(err)
-            if is_configuration_error(err):
-                raise self._settings_error(str(err)) from err
-            error_class = AnymailRequestsAPIError.combined_with(type(err))
-            url = mask_urls(call.params.get("url", "<missing url>"))
-            error = error_class(f"Error posting to {url}:", backend=self)
-            error.handed_over = handover.happened
-            raise error from err
-        if 300 <= response.status_code < 400:
-            raise self._redirect_error(response)
-        return response
+            self._raise_for(err, call, handover)
+        return self._checked(response)
 
     def _make(self, call: ApiCall) -> requests.Response:
         if call.function == "request":
             return lean.request(self.session, call.params)
         response: requests.Response = call.make(self.session)
         return response
+
+    def _calls_in_loop(self) -> CallsInLoop | None:
+        usual: Any = AnymailRequestsBackend
+        cls: Any = type(self)
+        assert self.session is not None  # It's open.
+        if (
+            cls.create_session is not usual.create_session
+            or cls.make_call is not usual.make_call
+            or lean.is_intercepted(self.session, self.api_url)
+        ):
+            return None
+        from ..sending.calls import CallsInLoop
+
+        in_thread(import_module, "..sending.async_http", __package__)  # It takes a while.
+        return CallsInLoop(self._make_in_loop)
+
+    async def _make_in_loop(self, call: ApiCall) -> requests.Response:
+        """Do what make_call() does, in an event loop."""
+        from ..sending import async_http
+
+        session: Any = self.session
+        handover = watch_handover()
+        try:
+            request = lean.prepare(session, call.params)
+            if not async_http.can_send(request):
+                return await sync_to_async(self.make_call)(call)
+            response = await async_http.send(
+                session,
+                request,
+                lean.environment(session, str(request.url), call.params),
+                timeout=call.params.get("timeout"),
+                max_idle=self.connection_max_idle,
+                handover=handover,
+            )
+        except AnymailRequestsAPIError:  # of make_call()
+            raise
+        except requests.RequestException as err:
+            self._raise_for(err, call, handover)
+        except asyncio.CancelledError as err:
+            text = "The task was canceled that was posting to {}"
+            error = self._call_error(text, AnymailRequestsAPIError, call, handover)
+            error.is_canceled = True
+            raise error from err
+        return self._checked(response)
+
+    def _checked(self, response: requests.Response) -> requests.Response:
+        if 300 <= response.status_code < 400:
+            raise self._redirect_error(response)
+        return response
+
+    def _raise_for(
+        self, err: requests.RequestException, call: ApiCall, handover: watch_handover
+    ) -> NoReturn:
+        """Raise what is to be raised for a call without an answer."""
+        if isinstance(err, requests.exceptions.InvalidHeader):
+            # Its text has the header's value, which can be an API key.
+            raise self._settings_error("a header is invalid. Is there a line break?") from None
+        mask_urls_in_error(err)
+        if is_configuration_error(err):
+            raise self._settings_error(str(err)) from err
+        error_class = AnymailRequestsAPIError.combined_with(type(err))
+        raise self._call_error("Error posting to {}:", error_class, call, handover) from err
+
+    def _call_error(
+        self,
+        text: str,
+        error_class: type[AnymailRequestsAPIError],
+        call: ApiCall,
+        handover: watch_handover,
+    ) -> AnymailRequestsAPIError:
+        url = mask_urls(call.params.get("url", "<missing url>"))
+        error = error_class(text.format(url), backend=self)
+        error.handed_over = handover.happened
+        return error
 
     def _settings_error(self, text: str) -> Exception:
         name = setting_name("api_url", self.esp_name)

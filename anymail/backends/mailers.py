@@ -12,9 +12,10 @@ from django.core.mail.backends.base import BaseEmailBackend
 from ..conf import DJANGO_HAS_MAILERS
 from ..delivery.mailers import DEFAULT, mailers
 from ..exceptions import AnymailInvalidMailer
+from ..sending.awaitable import AwaitableBackend, send_with, suspendable
 
 
-class EmailBackend(BaseEmailBackend):
+class EmailBackend(AwaitableBackend, BaseEmailBackend):
     """Stands for another backend: that of the mailer "default", which gets all arguments."""
 
     def __init__(self, fail_silently: bool = False, **kwargs: Any) -> None:
@@ -34,8 +35,9 @@ class EmailBackend(BaseEmailBackend):
     def close(self) -> None:
         self.mailer.close()
 
+    @suspendable
     def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
-        return self.mailer.send_messages(email_messages)  # type: ignore[arg-type]
+        return send_with(self.mailer, email_messages)  # type: ignore[no-any-return]
 
 
 def _refuse_itself() -> None:

@@ -9,6 +9,7 @@ from django.core.mail import EmailMessage
 from django.utils.module_loading import import_string
 
 from ..delivery.strategy import StrategyBackend, strategy_error
+from ..sending.waiting import in_thread
 
 
 class EmailBackend(StrategyBackend):
@@ -37,7 +38,7 @@ class EmailBackend(StrategyBackend):
         self.choose: Callable[[EmailMessage], str] = choose
 
     def route(self, message: EmailMessage) -> Sequence[str]:
-        mailer = self.choose(message)
+        mailer = in_thread(self.choose, message)
         if not isinstance(mailer, str):
             raise TypeError(
                 f"'choose' must return the alias of a mailer (str), not {type(mailer).__name__}"

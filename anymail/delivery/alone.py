@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from ..exceptions import AnymailError, Problem
 from ..message import AnymailRecipientStatus
 from ..sending.journey import Journey, Verdict, clear_outcome, current_journey
 from ..sending.keys import idempotency_key
+from ..sending.waiting import sleep
 
 # What only messages with keys need, repetitions, or failures, is imported by the first of them.
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Alone(Journey):
         from .snapshot import copy_message
 
         self._wait_left -= self.wait
-        time.sleep(self.wait)
+        sleep(self.wait)
         assert self._rest is not None
         return Alone(self.backend, copy_message(self._rest.message), before=self)
 

@@ -51,6 +51,8 @@ class Failure:
     """An ACCOUNT problem about the From domain, not about all of the account."""
     is_our_own: bool = False
     """BUSY because we say so: our rate, or somebody else who is sending the same message."""
+    is_canceled: bool = False
+    """Whether nobody waits for it to be sent any more."""
     key_lives: bool = False
     """Whether the provider still knows the message's idempotency key from the first call."""
 
@@ -85,6 +87,8 @@ def wait_to_repeat(
     ``attempt`` counts those with this mailer, from 1. It is for the caller to see whether it can
     wait that long.
     """
+    if failure.is_canceled:
+        return None
     if failure.problem is Problem.BUSY:
         if failure.retry_after is not None:
             return failure.retry_after
@@ -98,6 +102,8 @@ def wait_to_repeat(
 
 def moves_on(failure: Failure, duplicates: Duplicates) -> bool:
     """Tell whether another mailer may be tried."""
+    if failure.is_canceled:
+        return False
     if failure.problem is Problem.UNCLEAR or failure.may_have_been_sent:
         return duplicates == "accept"
     if failure.is_configuration:
@@ -112,6 +118,8 @@ def moves_on(failure: Failure, duplicates: Duplicates) -> bool:
 
 def pause_for(failure: Failure, options: Options) -> Pause | None:
     """Return how long the mailer is not to be used; None if it's not to blame."""
+    if failure.is_canceled:
+        return None
     if failure.is_configuration:
         return Pause(options.account_pause)
     if failure.problem is Problem.ACCOUNT:

@@ -18,6 +18,7 @@ from ..message import AnymailRecipientStatus
 from ..sending.failures import report_failure
 from ..sending.journey import Journey, clear_outcome, on_journey
 from ..sending.problems import ADVICE, foreign_problem, smtp_problem
+from ..sending.waiting import in_thread
 from ..signals import post_send, pre_send
 
 
@@ -28,7 +29,7 @@ def run_with(backend: BaseEmailBackend, journeys: Iterable[Journey]) -> None:
         run(journeys)
         return
     for journey in journeys:
-        _send(backend, journey)
+        in_thread(_send, backend, journey)
 
 
 def fail_to_open(journey: Journey, error: Exception, strategy: BaseEmailBackend) -> None:

@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from ..conf import DJANGO_HAS_MAILERS, mailers_setting
 from ..exceptions import AnymailInvalidMailer
+from ..sending.awaitable import AwaitableBackend
 
 DEFAULT = "default"
 
@@ -77,7 +78,7 @@ class Mailers:
 mailers = Mailers()
 
 
-class BackendWithMailers(BaseEmailBackend):
+class BackendWithMailers(AwaitableBackend, BaseEmailBackend):
     """Base of the backends that have other mailers send.
 
     ``kwargs`` are the arguments that they don't know themselves; ``error`` makes the exception for

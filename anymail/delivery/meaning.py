@@ -26,6 +26,7 @@ def failure_of(error: Exception, *, key_lives: bool = False) -> Failure:
             retry_after=error.retry_after,
             about_sender=error.about_sender,
             is_our_own=error.is_our_own,
+            is_canceled=error.is_canceled,
             key_lives=key_lives,
         )
     if isinstance(error, ImproperlyConfigured):

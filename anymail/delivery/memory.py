@@ -13,6 +13,7 @@ from django.core.cache.backends.locmem import LocMemCache
 
 from ..conf import setting
 from ..sending.telling import log
+from ..sending.waiting import in_thread
 
 logger = logging.getLogger("anymail.delivery")
 
@@ -87,7 +88,10 @@ class Memory:
 
     def _call(self, method: str, if_it_fails: Any, *args: Any) -> Any:
         try:
-            return getattr(self.cache, method)(*args)
+            call = getattr(self.cache, method)
+            if isinstance(self.cache, LocMemCache):
+                return call(*args)
+            return in_thread(call, *args)
         except Exception:  # noqa: BLE001
             # Whatever a cache raises: its server may be down, just as mail is wanted most.
             text = "DELIVERY_CACHE failed; mail is sent without what it remembers"

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import AnymailConfigurationError, AnymailImproperlyInstalled
+from ..sending import waiting
 from ..sending.telling import log
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ class RateLimit:
     ) -> None:
         self.item = parse_rate(rate)
         self.limiter = _limiter(storage)
+        self._ask = waiting.in_thread if storage else _call
         self.key = sha256(name.encode()).hexdigest()[:32]
         self.clock = clock or time.time
-        self.sleep = sleep or time.sleep
+        self.sleep = sleep or waiting.sleep
 
     def wait(self, cost: int = 1, max_wait: float = 0) -> float:
         """Wait until so much can be sent. Returns 0; or, if max_wait isn't enough, how many
@@ -64,9 +66,9 @@ class RateLimit:
     def _hit(self, cost: int) -> float:
         """Return 0 if it has been counted, or how long to wait before there may be room."""
         try:
-            if self.limiter.hit(self.item, self.key, cost=cost):
+            if self._ask(self.limiter.hit, self.item, self.key, cost=cost):
                 return 0
-            stats = self.limiter.get_window_stats(self.item, self.key)
+            stats = self._ask(self.limiter.get_window_stats, self.item, self.key)
         except Exception:  # noqa: BLE001
             # Whatever the storage raises: its server may be down.
             text = "The storage of rates failed; mail is sent without a limit"
@@ -76,6 +78,10 @@ class RateLimit:
             return _SHORTEST_WAIT
         # The oldest call that counts leaves the window then. (There may have to be more of them.)
         return max(float(stats.reset_time) - self.clock(), _SHORTEST_WAIT)
+
+
+def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
 
 
 def parse_rate(rate: str) -> RateLimitItem:

@@ -27,10 +27,12 @@ from ..exceptions import (
     Problem,
 )
 from ..message import AnymailRecipientStatus, AnymailStatus
+from ..sending.awaitable import suspendable
 from ..sending.failures import busy_error, tell_failure
 from ..sending.journey import Journey, Verdict, clear_outcome
 from ..sending.keys import idempotency_key
 from ..sending.telling import log
+from ..sending.waiting import in_thread, sleep
 from . import decisions
 from .decisions import Failure, Options
 from .foreign import fail_to_open, run_with
@@ -158,7 +160,8 @@ class StrategyBackend(BackendWithMailers):
         """
         target = self._targets.get(mailer)
         if target is None:
-            target = _make_target(mailer)
+            # Modules may have to be imported, which takes a while.
+            target = in_thread(_make_target, mailer)
             target.open()
             self._targets[mailer] = target
         return target
@@ -169,6 +172,7 @@ class StrategyBackend(BackendWithMailers):
 
     # -- Sending ------------------------------------------------------------------------------
 
+    @suspendable
     def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
         """Send the messages. Returns how many were accepted, by whichever mailer.
 
@@ -242,6 +246,15 @@ class Run:
 
     def run(self) -> None:
         """Take all messages to their ends."""
+        deliveries = self._waiting
+        try:
+            self._run()
+        except BaseException:  # KeyboardInterrupt or CancelledError, for example
+            for delivery in deliveries:
+                delivery.abandon()
+            raise
+
+    def _run(self) -> None:
         self._waiting = list(self._begin_all(self._waiting))
         # Those that come before the one that can't be sent are sent all the same.
         self.is_ending = False
@@ -436,7 +449,7 @@ class Delivery:
     def _sleep(self, seconds: float) -> None:
         self._wait_left -= seconds
         self.time_left -= seconds
-        time.sleep(seconds)
+        sleep(seconds)
 
     # -- Attempts -----------------------------------------------------------------------------
 
@@ -605,6 +618,15 @@ class Delivery:
         )
         self._fail_without_attempt(error)
 
+    def abandon(self) -> None:
+        """End it as it is, unless it has ended: the sending was interrupted."""
+        if self.journey.sent is not None or self.journey.error is not None:
+            return
+        if self.failures:
+            self._tell(self.give_up())
+        else:
+            self.forget()
+
     def forget(self) -> None:
         """Note that it isn't sent, since another message has ended the sending."""
         if self.once is not None and not self._is_inner:
@@ -613,9 +635,13 @@ class Delivery:
     def _fail_without_attempt(self, error: Exception) -> None:
         self.failures.append(failure_of(error))
         self.errors.append(error)
-        verdict = self.give_up()
-        strategy = self.run.strategy
-        tell_failure(self.journey, error, verdict, sender=type(strategy), esp_name="Anymail")
+        self._tell(self.give_up())
+
+    def _tell(self, verdict: Verdict) -> None:
+        error = self.journey.error
+        assert error is not None
+        sender = type(self.run.strategy)
+        tell_failure(self.journey, error, verdict, sender=sender, esp_name="Anymail")
 
 
 class Attempt(Journey):
@@ -667,10 +693,17 @@ class Attempt(Journey):
 def _chain(error: BaseException, others: Iterable[Exception]) -> None:
     """Have other errors shown as what happened before an error."""
     for other in others:
-        last = error
-        seen = {id(last)}
-        while (before := last.__cause__ or last.__context__) is not None and id(before) not in seen:
-            seen.add(id(before))
-            last = before
-        if id(other) not in seen:
-            last.__context__ = other
+        before = _with_causes(error)
+        # Never in a circle
+        if {id(item) for item in before}.isdisjoint(id(item) for item in _with_causes(other)):
+            before[-1].__context__ = other
+
+
+def _with_causes(error: BaseException) -> list[BaseException]:
+    """Return an error, and what is shown to have happened before it."""
+    found: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and not any(current is item for item in found):
+        found.append(current)
+        current = current.__cause__ or current.__context__
+    return found

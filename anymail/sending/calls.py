@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from time import monotonic
 from typing import Any, Protocol
 
 from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import AnymailAPIError
 from .steps import ApiCall
+from .waiting import wait_for
+
+LONGEST_TURN = 0.005
+"""After so many seconds, other tasks of an event loop get a turn."""
 
 
 class CallUnderWay(Protocol):
@@ -88,3 +94,65 @@ class _CallInThread(Future[Any]):
     def wait(self) -> None:
         with suppress(CancelledError):
             self.exception()
+
+
+class CallsInLoop:
+    """Makes calls in an event loop, with ``make``; for code that waiting.run() runs."""
+
+    def __init__(self, make: Callable[[ApiCall], Coroutine[Any, Any, Any]]) -> None:
+        self.make = make
+        self._resumed = monotonic()
+
+    def __enter__(self) -> CallsInLoop:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def new(self, call: ApiCall) -> CallUnderWay:
+        return _CallInLoop(self, call)
+
+    def wait_for(self, awaitable: Awaitable[Any]) -> None:
+        wait_for(awaitable)
+        self._resumed = monotonic()
+
+    def give_others_a_turn(self) -> None:
+        """Let other tasks of the loop run, if they haven't for a while."""
+        if monotonic() - self._resumed > LONGEST_TURN:
+            self.wait_for(asyncio.sleep(0))
+
+
+class _CallInLoop:
+    def __init__(self, calls: CallsInLoop, call: ApiCall) -> None:
+        self._calls = calls
+        self._call = call
+        self._task: asyncio.Task[Any] | None = None
+        self._has_begun = False
+        self._is_cancelled = False
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._make())
+        self._calls.give_others_a_turn()
+
+    async def _make(self) -> Any:
+        self._has_begun = True
+        return await self._calls.make(self._call)
+
+    def wait(self) -> None:
+        if self._task is not None and not self._task.done():
+            self._calls.wait_for(asyncio.wait([self._task]))
+        else:
+            self._calls.give_others_a_turn()
+
+    def cancel(self) -> bool:
+        self._is_cancelled = not self._has_begun
+        if self._task is not None:
+            self._task.cancel()
+        return self._is_cancelled
+
+    def cancelled(self) -> bool:
+        return self._is_cancelled
+
+    def result(self) -> Any:
+        assert self._task is not None
+        return self._task.result()

@@ -13,6 +13,7 @@ from ..signals import send_failed
 from .journey import Journey, Verdict
 from .problems import ADVICE, Meaning, meaning_of
 from .telling import is_telling, telling
+from .waiting import send_signal
 
 logger = logging.getLogger("anymail.delivery")
 
@@ -78,8 +79,10 @@ def tell_failure(
         )
         return
     with telling():
-        send_failed.send_robust(  # which logs what receivers raise
+        send_signal(
+            send_failed,
             sender,
+            robust=True,  # What receivers raise is logged.
             message=journey.message,
             error=error,
             esp_name=esp_name,

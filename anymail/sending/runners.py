@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from django.core.mail import EmailMessage
 
-from ..exceptions import AnymailError
+from ..exceptions import AnymailAPIError, AnymailError
 from ..message import AnymailStatus
 from .failures import report_failure
 from .journey import Journey, on_journey
 from .steps import Sending, note_subject, prepare
 from .telling import log
+from .waiting import in_thread, loop_side
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -64,6 +65,13 @@ class _Runner:
 class SequentialSending(_Runner):
     """Sends messages one after the other. The first error ends it."""
 
+    def __init__(self, backend: AnymailBaseBackend) -> None:
+        super().__init__(backend)
+        # A subclass can have a way of its own to send, which knows nothing of event loops.
+        self._send: Callable[[EmailMessage], bool] = backend._send
+        if loop_side() is not None:
+            self._send = lambda message: in_thread(backend._send, message)
+
     def run(self, journeys: Iterable[Journey]) -> int:
         for journey in journeys:
             attempt: Journey | None = journey
@@ -78,7 +86,7 @@ class SequentialSending(_Runner):
                 self.sent_count += bool(journey.sent)
                 return None
             with on_journey(journey):
-                sent = bool(self.backend._send(journey.message))
+                sent = bool(self._send(journey.message))
         except Exception as error:
             self._report(journey, error)
             if (following := journey.next_attempt()) is not None:
@@ -108,6 +116,7 @@ class ConcurrentSending(_Runner):
         self._steps: deque[tuple[_UnderWay, _Call | None]] = deque()
         self._calls_under_way = 0
         self._errors: dict[int, Exception] = {}
+        self._is_interrupted = False
 
     def run(self, journeys: Iterable[Journey]) -> int:
         """Take journeys to their ends. Returns how many messages were sent.
@@ -119,10 +128,11 @@ class ConcurrentSending(_Runner):
             try:
                 self._start_all(journeys)
                 self._take_all_steps()
-            except BaseException as error:  # KeyboardInterrupt, for example
+            except BaseException as error:  # KeyboardInterrupt or CancelledError, for example
+                self._is_interrupted = True
                 for under_way, call in self._steps:
                     if call is not None and call.made.cancel():
-                        under_way.error = error
+                        under_way.error = _canceled(error)
                 self._take_all_steps()
                 self._log(self._errors.values())
                 raise
@@ -155,6 +165,9 @@ class ConcurrentSending(_Runner):
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._report_and_repeat(number, journey, error)
             return
+        except BaseException as error:
+            self._report(journey, _canceled(error))
+            raise
         if sending is None:
             journey.succeed(False)
             return
@@ -172,7 +185,11 @@ class ConcurrentSending(_Runner):
                     raise
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._fail(under_way, error)
-        self._steps.append((under_way, None))
+        except BaseException as error:
+            under_way.error = under_way.error or _canceled(error)
+            raise
+        finally:
+            self._steps.append((under_way, None))
 
     def _next_payload(self, under_way: _UnderWay) -> Any | None:
         """Return the payload for the message's next call, when that can be made."""
@@ -217,13 +234,18 @@ class ConcurrentSending(_Runner):
                 sending.raise_if_refused()
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._fail(under_way, error)
+        except BaseException:
+            self._end(under_way)  # What became of it is known all the same.
+            raise
+        self._end(under_way)
+
+    def _end(self, under_way: _UnderWay) -> None:
+        sending = under_way.sending
         if under_way.error is None:
             self.sent_count += 1
             sending.journey.succeed(True)
             return
-        if isinstance(under_way.error, Exception) and self._report_and_repeat(
-            under_way.number, sending.journey, under_way.error
-        ):
+        if self._report_and_repeat(under_way.number, sending.journey, under_way.error):
             return
         if under_way.number in self._errors:
             self.sent_count += sending.status.is_accepted
@@ -240,8 +262,14 @@ class ConcurrentSending(_Runner):
 
     def _report_and_repeat(self, number: int, journey: Journey, error: Exception) -> bool:
         """Report an error, and send the message again if it's so. Returns whether it is."""
+        if self._is_interrupted and isinstance(error, AnymailError):
+            error.is_canceled = True
         self._report(journey, error)
-        following = journey.next_attempt()
+        try:
+            following = journey.next_attempt()
+        except BaseException as interruption:
+            self._report(journey, _canceled(interruption))
+            raise
         if following is None:
             self._note_error(number, journey, error)
             return False
@@ -266,7 +294,7 @@ class _UnderWay:
     def __init__(self, number: int, sending: Sending) -> None:
         self.number = number
         self.sending = sending
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
 
 
 class _Call:
@@ -275,3 +303,12 @@ class _Call:
     def __init__(self, payload: Any, made: CallUnderWay) -> None:
         self.payload = payload
         self.made = made
+
+
+def _canceled(cause: BaseException) -> AnymailAPIError:
+    """Return the error for a message of which no call was made, since that was interrupted."""
+    error = AnymailAPIError("Sending was interrupted, or its task was canceled")
+    error.handed_over = False
+    error.is_canceled = True
+    error.__cause__ = cause
+    return error

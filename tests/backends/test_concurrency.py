@@ -107,16 +107,21 @@ class Run:
         pre_send.connect(self.before)
         post_send.connect(self.after)
         try:
-            with (
-                patch("requests.Session.request", self.request),
-                patch("anymail.sending.runners.logger"),
-            ):
-                self.result = backend.send_messages(self.iterate(breaks_off))
+            with self.replaced, patch("anymail.sending.runners.logger"):
+                self.result = self.send(backend, self.iterate(breaks_off))
         except (AnymailError, ZeroDivisionError) as error:
             self.error = error
         finally:
             pre_send.disconnect(self.before)
             post_send.disconnect(self.after)
+
+    def send(self, backend: EmailBackend, messages: Any) -> int:
+        return backend.send_messages(messages)
+
+    @property
+    def replaced(self) -> Any:
+        """A context in which the provider stands in for requests."""
+        return patch("requests.Session.request", self.request)
 
     def iterate(self, breaks_off: bool) -> Iterator[AnymailMessage]:
         yield from self.messages

@@ -122,8 +122,7 @@ class FaultMatrixTestCase(SimpleTestCase):
         cls.addClassCleanup(cls.sandbox.stop)
         stack = ExitStack()
         cls.addClassCleanup(stack.close)
-        for name in ("strategy", "alone"):
-            stack.enter_context(patch(f"anymail.delivery.{name}.time.sleep", lambda seconds: None))
+        stack.enter_context(patch("anymail.sending.waiting.time.sleep", lambda seconds: None))
 
     def setUp(self) -> None:
         super().setUp()

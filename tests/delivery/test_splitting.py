@@ -52,7 +52,7 @@ def addresses(count: int) -> list[str]:
 class SplittingTestCase(SandboxMailersTestCase):
     def setUp(self) -> None:
         super().setUp()
-        patcher = patch("anymail.delivery.alone.time.sleep", lambda seconds: None)
+        patcher = patch("anymail.sending.waiting.time.sleep", lambda seconds: None)
         patcher.start()
         self.addCleanup(patcher.stop)
 

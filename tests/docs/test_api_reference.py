@@ -17,10 +17,14 @@ from .test_settings_reference import DOCS
 
 # Of no use to others, though they have no underscore.
 UNDOCUMENTED = {
+    "anymail.aio": {"send_one"},  # that is message.asend()
     "anymail.addresses": {"MAX_ADDR_SPEC_LENGTH", "T"},  # a type variable
     "anymail.headers": {"normalize_date", "rfc2047_normalize"},
     "anymail.conf": {"DJANGO_HAS_MAILERS", "T", "mailers_setting"},
     "anymail.inbound": {"CHUNK_SIZE", "DEFAULT_ATTACHMENT_NAME", "DEFAULT_CONTENT_TYPE"},
+    "anymail.sending.awaitable": {
+        *("DEFAULT_CONCURRENCY", "asend_with", "is_suspendable", "send_with", "suspendable"),
+    },
     "anymail.sending.batches": {
         *("BATCH_ATTRS", "individual_messages", "match_recipients", "partial_messages"),
     },

@@ -916,7 +916,7 @@ class BlockTests(BlockTestCase):
     def test_what_is_installed(self):
         # A package index has another package by that name.
         extras = {*(provider.extra for provider in PROVIDERS.values()), "<your provider>"}
-        extras |= {"celery", "rate", "tasks"}
+        extras |= {"async", "celery", "rate", "tasks"}
         found = set()
         for page in pages():
             if page.stem == "contributing_a_provider":  # It makes up the extra that it installs.

@@ -1,0 +1,74 @@
+"""Synchronous code in an event loop: in a greenlet, suspended while it waits. See waiting.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from ..exceptions import AnymailImproperlyInstalled
+
+try:
+    from greenlet import getcurrent, greenlet
+except ImportError as err:
+    raise AnymailImproperlyInstalled(
+        missing_package="greenlet", install_extra="async", feature="sending with asyncio"
+    ) from err
+
+
+class Suspendable(greenlet):
+    """Runs a function, whose calls of :meth:`wait_for` suspend it."""
+
+    def __init__(self, function: Callable[..., Any], concurrency: int) -> None:
+        driver = getcurrent()
+        super().__init__(function, driver)
+        # Context variables are those of the task: awaited code sees what is set here, and the
+        # other way round.
+        self.gr_context = driver.gr_context
+        self._cancellation: asyncio.CancelledError | None = None
+        """What is to be raised at the next occasion."""
+        self.concurrency = concurrency
+        """How many calls of a provider's API can be under way."""
+
+    async def drive(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the function returns, or raise what it raises."""
+        result: Any = self.switch(*args, **kwargs)
+        while not self.dead:
+            try:
+                value = await result
+            except BaseException as error:  # noqa: BLE001 (raised where it's waited for)
+                result = self.throw(error)
+            else:
+                result = self.switch(value)
+        if self._cancellation is not None:
+            raise self._cancellation
+        return result
+
+    def wait_for(self, awaitable: Awaitable[Any]) -> Any:
+        """Return what comes of something awaitable, or raise it."""
+        assert self.parent is not None
+        if self._cancellation is not None:
+            error, self._cancellation = self._cancellation, None
+            if isinstance(awaitable, Coroutine):
+                awaitable.close()
+            raise error
+        return self.parent.switch(awaitable)
+
+    def wait_until_done(self, future: asyncio.Future[Any]) -> None:
+        """Return when a future is done.
+
+        If the task is canceled meanwhile, that is raised when something else is waited for.
+        """
+        cancellation: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                self.wait_for(asyncio.wait([future]))
+            except asyncio.CancelledError as error:
+                cancellation = error
+        self._cancellation = cancellation
+
+
+def current() -> Suspendable | None:
+    """Return the one whose function calls this, if any."""
+    greenlet = getcurrent()
+    return greenlet if isinstance(greenlet, Suspendable) else None

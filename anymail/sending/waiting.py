@@ -1,0 +1,88 @@
+"""Waiting: for receivers of signals, for caches, for time to pass. All of sending waits here.
+
+In a thread, waiting blocks the thread. In an event loop, it must not block the loop: there,
+:func:`run` has the same synchronous code run in a *greenlet*, which is suspended while it waits,
+and :func:`wait_for` lets it wait for something awaitable. So there is one way to send, with the
+same rules, for both. (SQLAlchemy's asyncio extension works like that, too.)
+
+Whatever is called between two of these waits has the loop to itself, as code between two ``await``
+has it: no locks are held while one of these functions is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.dispatch import Signal
+
+if TYPE_CHECKING:
+    from .suspendable import Suspendable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+_find_loop_side: Callable[[], Suspendable | None] | None = None
+"""None where nobody has sent with asyncio: greenlet needn't be installed."""
+
+
+async def run(concurrency: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run synchronous code that waits by means of this module, in an event loop.
+
+    ``concurrency`` is how many calls of a provider's API it can have under way. Raises what the
+    code raises. If the task is canceled, CancelledError is raised in that code, where it waits.
+    """
+    global _find_loop_side  # noqa: PLW0603 (the same each time)
+    from .suspendable import Suspendable, current
+
+    _find_loop_side = current
+    return await Suspendable(function, concurrency).drive(*args, **kwargs)  # type: ignore[no-any-return]
+
+
+def loop_side() -> Suspendable | None:
+    """Return what runs the code that calls this in an event loop; None if nothing does."""
+    return None if _find_loop_side is None else _find_loop_side()
+
+
+def wait_for(awaitable: Awaitable[T]) -> T:
+    """Wait for something awaitable, in code that run() runs."""
+    side = loop_side()
+    assert side is not None
+    return side.wait_for(awaitable)  # type: ignore[no-any-return]
+
+
+def sleep(seconds: float) -> None:
+    """Wait for so many seconds."""
+    side = loop_side()
+    if side is None:
+        time.sleep(seconds)
+    else:
+        side.wait_for(asyncio.sleep(seconds))
+
+
+def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call what blocks: in an event loop, in the thread where Django runs synchronous code.
+
+    It's waited for even if the task is canceled: nothing is left half done.
+    """
+    side = loop_side()
+    if side is None:
+        return function(*args, **kwargs)
+    call = asyncio.ensure_future(sync_to_async(function)(*args, **kwargs))
+    side.wait_until_done(call)
+    return call.result()
+
+
+def send_signal(signal: Signal, sender: type, *, robust: bool = False, **named: Any) -> Any:
+    """Send a signal, with Django's asend() or asend_robust() in an event loop.
+
+    There, synchronous receivers run in Django's thread for them.
+    """
+    side = loop_side()
+    if side is None:
+        return (signal.send_robust if robust else signal.send)(sender, **named)
+    return side.wait_for((signal.asend_robust if robust else signal.asend)(sender, **named))
