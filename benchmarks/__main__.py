@@ -14,8 +14,8 @@ DOCS = Path(__file__).parent.parent / "docs" / "performance"
 
 # Modules of this package. Each has `run() -> list[Table]`.
 TOPICS = (
-    *("imports", "connections", "concurrency", "failover", "later", "payloads", "receiving"),
-    *("webhooks_later", "scale"),
+    *("imports", "connections", "concurrency", "shared_calls", "failover", "later", "payloads"),
+    *("receiving", "webhooks_later", "scale"),
 )
 
 

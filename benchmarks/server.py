@@ -1,6 +1,7 @@
 """A provider's API on the loopback interface, in a process of its own: `LoopbackServer()`.
 
-It answers every POST as Postmark answers a message, over TLS, and takes as long as it's told.
+It answers every POST as Postmark answers a message, or several in one call, over TLS, and takes as
+long as it's told.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -70,6 +72,14 @@ class _Server(socketserver.ThreadingTCPServer):
         """Don't print: connections may end in any way."""
 
 
+@cache
+def _answer(messages: int | None) -> bytes:
+    """Return the answer to a call with a message, or with so many."""
+    body = json.dumps(ANSWER if messages is None else [ANSWER] * messages).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
 class _Handler(socketserver.StreamRequestHandler):
     """As little HTTP as it takes, to measure clients and not the server."""
 
@@ -78,20 +88,18 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         self.server.connections += 1
-        body = json.dumps(ANSWER).encode()
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        answer = head % len(body) + body
         while line := self.rfile.readline():
+            is_batch = line.split()[1].endswith(b"/batch")
             length = 0
             while line not in (b"\r\n", b""):
                 name, _, value = line.partition(b":")
                 if name.lower() == b"content-length":
                     length = int(value)
                 line = self.rfile.readline()
-            self.rfile.read(length)
+            body = self.rfile.read(length)
             if self.server.delay:
                 time.sleep(self.server.delay)
-            self.wfile.write(answer)
+            self.wfile.write(_answer(len(json.loads(body)) if is_batch else None))
 
 
 class _Control(socketserver.BaseRequestHandler):

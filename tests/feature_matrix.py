@@ -92,11 +92,22 @@ def support(provider: Provider, feature: str) -> str:
     return NO
 
 
+SHARED_CALLS = "different messages in a call"
+
+
 def build_matrix() -> dict[str, dict[str, str]]:
     """Return {feature: {provider: support}}."""
+    from django.utils.module_loading import import_string
+
     matrix = {
         feature: {name: support(provider, feature) for name, provider in PROVIDERS.items()}
         for feature in FEATURES
+    }
+    matrix[SHARED_CALLS] = {
+        name: NO
+        if (shared := import_string(provider.backend).shared_call) is None
+        else f"up to {shared.limit}"
+        for name, provider in PROVIDERS.items()
     }
     for kind in ("tracking", "inbound"):
         matrix[f"{kind} webhook"] = {
@@ -110,7 +121,7 @@ GROUPS = {
     "In a message": [
         *("tags", "metadata", "merge_metadata", "merge_headers", "send_at", "envelope_sender"),
     ],
-    "Templates and batches": ["template_id", "merge_data", "merge_global_data"],
+    "Templates and batches": ["template_id", "merge_data", "merge_global_data", SHARED_CALLS],
     "Tracking and formats": ["track_opens", "track_clicks", "AMP email"],
     "Webhooks": ["tracking webhook", "inbound webhook"],
 }

@@ -113,6 +113,7 @@ DEFINED: dict[str, set[str]] = {
         *("BATCH_ATTRS", "BatchRecipient", "NativeBatch", "individual_messages"),
         *("match_recipients", "partial_messages"),
     },
+    "anymail.sending.shared_calls": {"PartOfResponse", "Results", "SharedCall"},
     "anymail.sending.results": {"FAILED", "RecipientResults", "UNKNOWN"},
     "anymail.signals": {
         *("AnymailEvent", "AnymailInboundEvent", "AnymailTrackingEvent"),
@@ -168,6 +169,7 @@ INTERNAL = {
         "anymail.sending.attributes",
         "anymail.sending.calls",
         "anymail.sending.failures",
+        "anymail.sending.joining",
         "anymail.sending.journey",
         "anymail.sending.keys",
         "anymail.sending.lean",
@@ -251,6 +253,7 @@ MEMBERS: dict[str, set[str]] = {
         *("raise_for_recipient_status", "raise_for_status", "run_post_send", "run_pre_send"),
         *("debug_api_requests", "idna_encoder", "ignore_recipient_status"),
         *("ignore_unsupported_features", "send_concurrency", "send_defaults", "send_messages"),
+        *("send_batch_size", "shared_call"),
     },
     "anymail.backends.base:BasePayload": {
         *("base_message_attrs", "anymail_message_attrs", "esp_message_attrs", "batch_attrs"),
@@ -276,6 +279,7 @@ MEMBERS: dict[str, set[str]] = {
     },
     "anymail.backends.base_requests:RequestsPayload": {
         *("get_api_endpoint", "get_request_params", "serialize_data"),
+        *("shared_endpoint", "shared_item", "shared_trait"),
     },
     "anymail.exceptions:AnymailError": {
         *("describe_cause", "describe_response", "recipients"),

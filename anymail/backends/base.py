@@ -77,6 +77,7 @@ from ..signals import post_send, pre_send
 if TYPE_CHECKING:
     from ..delivery.rate import RateLimit
     from ..sending.calls import CallsInLoop
+    from ..sending.shared_calls import SharedCall
 
 # Other packages import these from here, too.
 __all__ = [
@@ -150,6 +151,9 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
     idempotency: ClassVar[timedelta | None] = None
     """How long the provider remembers idempotency keys, if it takes any."""
 
+    shared_call: ClassVar[SharedCall | None] = None
+    """The call in which the provider takes several different messages, if it has one."""
+
     takes_alias = True
     """Whether the class knows the argument ``alias``, which Django has from 6.1 on."""
     _api_error_class: ClassVar[type[AnymailAPIError]] = AnymailAPIError
@@ -185,6 +189,15 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
     send_concurrency: int = setting(
         "How many calls of the provider's API can be under way at a time, if one "
         "``send_messages()`` sends several messages.",
+        general=True,
+        default=1,
+        kind=number(minimum=1, integer=True),
+        none=False,
+    )
+    send_batch_size: int = setting(
+        "How many different messages can be in one call of the provider's API, if one "
+        "``send_messages()`` sends several. For providers that have such a call: see "
+        ":ref:`send-batch-size`.",
         general=True,
         default=1,
         kind=number(minimum=1, integer=True),
@@ -365,14 +378,16 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
         """Return how much a call counts for the provider's rate limit."""
         return 1
 
-    def wait_for_rate(self, payload: Any) -> None:
-        """Wait until RATE lets a call be made.
+    def wait_for_rate(self, payload: Any, *, shares_call: bool = False) -> None:
+        """Wait until RATE lets a call be made, or with ``shares_call``, be made for one more.
 
         Raises AnymailAPIError if that takes longer than ``max_wait`` seconds.
         """
         limit = self._rate_limit
         if limit is None:
             return
+        if shares_call and type(self).rate_cost is AnymailBaseBackend.rate_cost:
+            return  # It is calls that are counted.
         time_left = journey_of(payload.whole_message).time_left
         max_wait = self.max_wait if time_left is None else min(self.max_wait, time_left)
         rest = limit.wait(self.rate_cost(payload), max_wait)
@@ -413,18 +428,23 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
         if not self.is_open or not self._takes_usual_steps():
             return SequentialSending(self)
         concurrency = self.send_concurrency
+        batch_size = 1
+        if self.shared_call is not None:
+            batch_size = min(self.send_batch_size, self.shared_call.limit)
         side = loop_side()
+        if side is None and concurrency == batch_size == 1:
+            return SequentialSending(self)
+        from ..sending.calls import CallsInTurn, ThreadedCalls
+
         if side is not None:
             calls_in_loop = self._calls_in_loop()
             if calls_in_loop is not None:
-                return ConcurrentSending(self, calls_in_loop, side.concurrency)
+                return ConcurrentSending(self, calls_in_loop, side.concurrency, batch_size)
             concurrency = max(concurrency, min(side.concurrency, _MAX_THREADS))
         elif concurrency == 1:
-            return SequentialSending(self)
-        from ..sending.calls import ThreadedCalls
-
+            return ConcurrentSending(self, CallsInTurn(self.make_call), 1, batch_size)
         calls = ThreadedCalls(self.make_call, concurrency)
-        return ConcurrentSending(self, calls, concurrency)
+        return ConcurrentSending(self, calls, concurrency, batch_size)
 
     def _calls_in_loop(self) -> CallsInLoop | None:
         """Return what makes calls of the provider's API in an event loop.

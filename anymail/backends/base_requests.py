@@ -34,6 +34,7 @@ from ..sending.connections import make_adapter, watch_handover
 from ..sending.journey import current_journey
 from ..sending.problems import is_configuration_error
 from ..sending.results import RecipientResults
+from ..sending.shared_calls import PartOfResponse
 from ..sending.steps import ApiCall
 from ..sending.waiting import in_thread
 from .base import AnymailBaseBackend, BasePayload
@@ -296,7 +297,7 @@ class AnymailRequestsBackend(AnymailBaseBackend):
             if self.was_sent_before(response, payload):
                 return
             raise self.response_error(None, response, payload, message)
-        if is_html_page(response):
+        if not isinstance(response, PartOfResponse) and is_html_page(response):
             message.anymail_status.esp_response = response  # type: ignore[attr-defined]
             raise self.response_error(
                 f"{self.esp_name} API call was answered with an HTML page. "
@@ -468,3 +469,23 @@ class RequestsPayload(BasePayload):
     def serialize_data(self) -> Any:
         """Return the body of the call. Override it to serialize, or for work that comes last."""
         return self.data
+
+    # -- Calls that different messages share: see the backend's shared_call -------------------
+
+    def shared_endpoint(self) -> str | None:
+        """Return the path of the call that this message can share with others.
+
+        None if it must have a call of its own. (A message that takes several must.)
+        """
+        return None
+
+    def shared_trait(self) -> Any:
+        """Return what the messages in a call must have in common, besides URL and headers."""
+        return None
+
+    def shared_item(self, data: Any) -> str | None:
+        """Return the message's JSON in a shared call; None if it can't be there.
+
+        ``data`` is the body of a call of its own.
+        """
+        return data if isinstance(data, str) else None

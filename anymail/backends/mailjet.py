@@ -23,12 +23,28 @@ from ..message import AnymailRecipientStatus
 from ..sending.batches import NativeBatch
 from ..sending.problems import SENDER
 from ..sending.results import FAILED, RecipientResults
+from ..sending.shared_calls import Results, SharedCall
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.mailjet.com/v3.1/"
 
 # Status of one of the messages in an answer -> status. All others are failures.
 STATUSES = {"success": "sent"}
+
+
+def _results(answer: Any, count: int) -> Results | None:
+    """Return the results for each message in a call, as Mailjet answers single messages."""
+    if not isinstance(answer, dict) or "Messages" not in answer:
+        return None
+    return [(_status_code(result), {"Messages": [result]}) for result in answer["Messages"]]
+
+
+def _status_code(result: Any) -> int:
+    errors = result.get("Errors") if isinstance(result, dict) else None
+    if not errors or not isinstance(errors, list):
+        return 200
+    code = errors[0].get("StatusCode") if isinstance(errors[0], dict) else None
+    return code if isinstance(code, int) and 400 <= code < 500 else 400
 
 
 class EmailBackend(AnymailRequestsBackend):
@@ -43,6 +59,14 @@ class EmailBackend(AnymailRequestsBackend):
         # too large, too many items, a header that Mailjet forbids, too many recipients
         **dict.fromkeys(("mj-0008", "mj-0011", "send-0011", "send-0015"), Problem.UNSUITABLE),
     }
+
+    shared_call = SharedCall(
+        limit=50,
+        max_bytes=15_000_000,
+        results=_results,
+        opening='{"Messages": [',
+        closing="]}",
+    )
 
     api_key: str = setting(
         "The API key: find it in your Mailjet account under *REST API*, *API key management*.",
@@ -134,6 +158,8 @@ class MailjetPayload(RequestsPayload):
         self.data = {}
         self.metadata: dict[str, Any] = {}
         self.esp_extra: dict[str, Any] = {}
+        self._serialized: tuple[str | None, str, str] = None, "", ""
+        """The body of the call, and of what it was made: Globals and Messages."""
 
     # -- Request ------------------------------------------------------------------------------
 
@@ -147,7 +173,28 @@ class MailjetPayload(RequestsPayload):
         update_deep(body, self.esp_extra)
         if body["Messages"] is None:
             body["Messages"] = self.batch_messages() if self.is_batch() else self.single_message()
-        return self.serialize_json(body)
+        # What is in a call besides its messages, there is no place for in one of them.
+        if (
+            self.is_batch()
+            or len(body) > 2
+            or "To" in self.data
+            or body["Globals"] is not self.data
+        ):
+            return self.serialize_json(body)
+        shared, own = self.serialize_json(self.data), self.serialize_json(body["Messages"])
+        self._serialized = f'{{"Globals": {shared}, "Messages": {own}}}', shared, own
+        return self._serialized[0]
+
+    def shared_endpoint(self) -> str | None:
+        may_share = self.get_recipients("to") and "Messages" not in self.esp_extra
+        return "send" if may_share and not self.is_batch() else None
+
+    def shared_item(self, data: Any) -> str | None:
+        body, shared, own = self._serialized
+        if data is not body:
+            return None
+        # All of its fields are in one object: that of Globals, and the only one in Messages.
+        return own[1:-1] if shared == "{}" else f"{shared[:-1]}, {own[2:-1]}"
 
     def single_message(self) -> list[dict[str, Any]]:
         """Return one message to all ``to`` recipients; none if there are none."""

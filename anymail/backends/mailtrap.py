@@ -24,7 +24,18 @@ from ..exceptions import Problem
 from ..message import AnymailRecipientStatus
 from ..sending.batches import NativeBatch
 from ..sending.results import RecipientResults
+from ..sending.shared_calls import Results, SharedCall
 from .base_requests import AnymailRequestsBackend, RequestsPayload
+
+
+def _results(answer: Any, count: int) -> Results | None:
+    """Return the results for each message of a batch, as Mailtrap answers single messages."""
+    if not isinstance(answer, dict) or "responses" not in answer:
+        return None
+    return [
+        (400 if isinstance(result, dict) and result.get("success") is False else 200, result)
+        for result in answer["responses"]
+    ]
 
 
 class EmailBackend(AnymailRequestsBackend):
@@ -37,6 +48,13 @@ class EmailBackend(AnymailRequestsBackend):
 
     # By text
     ERRORS = dict.fromkeys(("Forbidden", "Unauthorized"), Problem.ACCOUNT)
+    shared_call = SharedCall(
+        limit=500,
+        max_bytes=50_000_000,
+        results=_results,
+        opening='{"requests": [',
+        closing="]}",
+    )
 
     api_token: str = setting(
         "An API token with access to your sending domain or sandbox.",
@@ -154,10 +172,15 @@ class MailtrapPayload(RequestsPayload):
     # -- Request ------------------------------------------------------------------------------
 
     def get_api_endpoint(self) -> str:
-        endpoint = "batch" if self.uses_batch_api() else "send"
+        return self._endpoint("batch" if self.uses_batch_api() else "send")
+
+    def shared_endpoint(self) -> str | None:
+        return None if self.uses_batch_api() else self._endpoint("batch")
+
+    def _endpoint(self, name: str) -> str:
         if self.backend.sandbox_id:
-            endpoint += f"/{quote(str(self.backend.sandbox_id), safe='')}"
-        return endpoint
+            return f"{name}/{quote(str(self.backend.sandbox_id), safe='')}"
+        return name
 
     def serialize_data(self) -> str:
         return self.serialize_json(self.batch_data() if self.uses_batch_api() else self.data)

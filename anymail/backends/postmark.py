@@ -25,6 +25,7 @@ from ..message import AnymailRecipientStatus
 from ..sending.batches import NativeBatch
 from ..sending.problems import SENDER
 from ..sending.results import UNKNOWN, RecipientResults
+from ..sending.shared_calls import Results, SharedCall
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.postmarkapp.com/"
@@ -46,6 +47,16 @@ _INVALID_RECIPIENTS = re.compile(
 )
 
 
+def _results(answer: Any, count: int) -> Results | None:
+    """Return the results for each message of a batch, as Postmark answers single messages."""
+    if not isinstance(answer, list):
+        return None
+    return [
+        (422 if isinstance(result, dict) and result.get("ErrorCode", OK) != OK else 200, result)
+        for result in answer
+    ]
+
+
 class EmailBackend(AnymailRequestsBackend):
     """Sends with Postmark's API."""
 
@@ -59,6 +70,7 @@ class EmailBackend(AnymailRequestsBackend):
         **dict.fromkeys((300, 402, 403, 406, 410, 411), Problem.MESSAGE),
         1101: Problem.UNSUITABLE,  # no such template
     }
+    shared_call = SharedCall(limit=500, max_bytes=50_000_000, results=_results)
 
     server_token: str = setting(
         "The API token of one of your Postmark servers: find it in the server's *API "
@@ -225,6 +237,12 @@ class PostmarkPayload(RequestsPayload):
             # The slash is in Postmark's documentation of this endpoint, and only of this one.
             return "email/batchWithTemplates" if self.is_batch() else "email/withTemplate/"
         return "email/batch" if self.is_batch() else "email"
+
+    def shared_endpoint(self) -> str | None:
+        return "email/batch" if self.get_api_endpoint() == "email" else None
+
+    def shared_trait(self) -> Any:
+        return self.data.get("MessageStream")
 
     def get_request_params(self, api_url: str) -> dict[str, Any]:
         params = super().get_request_params(api_url)

@@ -27,6 +27,7 @@ from ..sending.journey import journey_of
 from ..sending.keys import shortened
 from ..sending.problems import SENDER
 from ..sending.results import RecipientResults
+from ..sending.shared_calls import Results, SharedCall
 from .base_requests import AnymailRequestsBackend, RequestsPayload
 
 DEFAULT_API_URL = "https://api.resend.com/"
@@ -38,6 +39,18 @@ TAGS_HEADER = "X-Tags"
 NOT_VERIFIED = "domain is not verified"
 
 MAX_KEY_LENGTH = 256
+
+
+def _results(answer: Any, count: int) -> Results | None:
+    """Return the results for each message of a batch, as Resend answers single messages."""
+    if not isinstance(answer, dict) or "data" not in answer:
+        return None
+    refused = {error["index"]: (422, error) for error in answer.get("errors") or []}
+    accepted = iter([(200, item) for item in answer["data"]])
+    results = [refused.pop(index, None) or next(accepted, None) for index in range(count)]
+    if refused or None in results or next(accepted, None) is not None:
+        raise TypeError("data and errors don't fit the messages")
+    return [result for result in results if result]
 
 
 class EmailBackend(AnymailRequestsBackend):
@@ -55,6 +68,13 @@ class EmailBackend(AnymailRequestsBackend):
         "rate_limit_exceeded": Problem.BUSY,
         NOT_VERIFIED: SENDER,
     }
+    shared_call = SharedCall(
+        limit=100,
+        max_bytes=40_000_000,
+        results=_results,
+        # Otherwise, Resend would refuse all for the sake of one.
+        headers={"x-batch-validation": "permissive"},
+    )
 
     api_key: str = setting(
         "An API key. One with *sending access* will do for sending. To have a key that can do "
@@ -159,6 +179,12 @@ class ResendPayload(RequestsPayload):
 
     def get_api_endpoint(self) -> str:
         return "emails/batch" if self.is_batch() else "emails"
+
+    def shared_endpoint(self) -> str | None:
+        if self.get_api_endpoint() != "emails" or self.idempotency_key is not None:
+            return None
+        # Resend would drop attachments without an error.
+        return None if "attachments" in self.data else "emails/batch"
 
     def get_request_params(self, api_url: str) -> dict[str, Any]:
         params = super().get_request_params(api_url)

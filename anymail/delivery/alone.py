@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,10 @@ class Alone(Journey):
     """The way of a message that is sent with one mailer only."""
 
     wait: float | None = None
-    """How many seconds until it's sent again."""
+    """How many seconds after an error it's sent again."""
+
+    _failed_at = 0.0
+    """When that was (monotonic time). Others that fail at the same time wait at the same time."""
 
     _once: SendingOnce | None = None
     _may_have_been_sent = False
@@ -90,6 +94,10 @@ class Alone(Journey):
         return True
 
     @property
+    def will_repeat(self) -> bool:  # type: ignore[override]
+        return self.wait is not None
+
+    @property
     def is_repeat(self) -> bool:
         return self._once is not None and self._once.is_repeat
 
@@ -130,6 +138,7 @@ class Alone(Journey):
                 if failure.problem is not Problem.UNCLEAR:
                     self._rest.leave_after(failure, getattr(error, "unsent", ()))
                 self.wait = wait
+                self._failed_at = time.monotonic()
                 return Verdict(final=False, will_retry=wait)
         self.error = error
         self._show_status()
@@ -150,7 +159,7 @@ class Alone(Journey):
         from .snapshot import copy_message
 
         self._wait_left -= self.wait
-        sleep(self.wait)
+        sleep(max(0.0, self._failed_at + self.wait - time.monotonic()))
         assert self._rest is not None
         return Alone(self.backend, copy_message(self._rest.message), before=self)
 

@@ -342,6 +342,7 @@ class Delivery:
         """That of the outermost strategy, which is the one to begin and end it."""
         self._tries: Counter[str] = Counter()
         self._again: tuple[str, float] | None = None
+        """The mailer that is to try again, and when (monotonic time)."""
         self._probing: str | None = None
         self._wait_left = run.options.max_wait
         self.time_left = run.strategy.deadline
@@ -404,9 +405,10 @@ class Delivery:
     def choose_mailer(self) -> str | None:
         """Return the mailer to try next. None if there is none: the message has its error then."""
         if self._again is not None:
-            mailer, wait = self._again
+            mailer, again_at = self._again
             self._again = None
-            self._sleep(wait)
+            # Others that wait for the same wait at the same time.
+            self._sleep(max(0.0, again_at - time.monotonic()))
             return mailer
         states: dict[str, MailerState] = {}
         # Nearly always, the first one can be used, and nobody needs to know about the others.
@@ -546,7 +548,7 @@ class Delivery:
             if wait is not None:
                 self.mailers_left.append(mailer)  # after the others
         elif wait is not None and wait <= min(self._wait_left, self.time_left):
-            self._again = mailer, wait
+            self._again = mailer, time.monotonic() + wait
             # What is unclear must be repeated just as it was, for its key to be recognized.
             if failure.problem is not Problem.UNCLEAR:
                 self.rest.leave_after(failure, getattr(error, "unsent", ()))

@@ -198,9 +198,9 @@ class Resend(Provider):
     def _post(self, request: ApiRequest) -> ApiResponse:
         if request.path == "emails":
             return ApiResponse.json(self._send([_json(request)], request)[0])
-        return ApiResponse.json({"data": self._send_batch(_json(request), request)})
+        return ApiResponse.json(self._send_batch(_json(request), request))
 
-    def _send_batch(self, data: Any, request: ApiRequest) -> list[dict[str, str]]:
+    def _send_batch(self, data: Any, request: ApiRequest) -> dict[str, Any]:
         if not isinstance(data, list) or not data:
             raise ResendError("The request must be an array of messages")
         if len(data) > MAX_BATCH_MESSAGES:
@@ -209,7 +209,15 @@ class Resend(Provider):
             # Resend accepts them, and sends the messages without: worse than an error.
             if isinstance(item, dict) and "attachments" in item:
                 raise ResendError("The `attachments` field is not supported in batches")
-        return self._send(data, request)
+        if request.headers.get("x-batch-validation") != "permissive":
+            return {"data": self._send(data, request)}
+        accepted, errors = [], []
+        for index, item in enumerate(data):
+            try:
+                accepted += self._send([item], request)
+            except ResendError as err:
+                errors.append({"index": index, "message": str(err)})
+        return {"data": accepted, "errors": errors}
 
     def _send(self, items: list[Any], request: ApiRequest) -> list[dict[str, str]]:
         """Keep all of the messages, or none. Returns their ids."""

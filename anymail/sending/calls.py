@@ -50,6 +50,61 @@ class Calls(Protocol):
         """Return a call that is to be started."""
 
 
+class CallsInTurn:
+    """Makes one call after the other, in this thread, with ``make``."""
+
+    def __init__(self, make: Callable[[ApiCall], Any]) -> None:
+        self.make = make
+
+    def __enter__(self) -> CallsInTurn:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def new(self, call: ApiCall) -> CallUnderWay:
+        return _CallInTurn(self.make, call)
+
+
+class _CallInTurn:
+    """Is made when its answer is waited for."""
+
+    def __init__(self, make: Callable[[ApiCall], Any], call: ApiCall) -> None:
+        self._make = make
+        self._call = call
+        self._answer: Any = None
+        self._error: Exception | None = None
+        self._has_ended = False
+
+    def start(self) -> None:
+        pass
+
+    @sensitive_variables()
+    def wait(self) -> None:
+        try:
+            self._answer = self._make(self._call)
+        except Exception as error:  # noqa: BLE001 (raised where the answer is wanted)
+            self._error = error
+        except BaseException as error:
+            self._error = AnymailAPIError("The call of the provider's API was interrupted")
+            self._error.is_canceled = True
+            self._error.__cause__ = error
+            raise
+        finally:
+            self._has_ended = True
+
+    def cancel(self) -> bool:
+        return not self._has_ended
+
+    def cancelled(self) -> bool:
+        return False
+
+    def result(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
 class ThreadedCalls(ThreadPoolExecutor):
     """Makes so many calls at a time, each in a thread, with ``make``."""
 

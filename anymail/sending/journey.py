@@ -45,6 +45,9 @@ class Journey:
     can_repeat = False
     """Whether there can be a next_attempt()."""
 
+    will_repeat = False
+    """Whether there is a next_attempt(), after an error."""
+
     ends_sending = True
     """Whether an error keeps messages from being sent that come after this one."""
 

@@ -123,10 +123,19 @@ class Sending:
         self._payloads_begun += 1
         return payload
 
+    def shared_endpoint(self) -> str | None:
+        """Return the path of a call that others can share; None if it must have its own."""
+        find_endpoint = getattr(self.payload, "shared_endpoint", None)
+        return None if find_endpoint is None else find_endpoint()
+
+    def wait_for_rate(self, payload: Any, *, shares_call: bool = False) -> None:
+        """Wait until a call can be made, or a message added to one."""
+        with on_journey(self.journey):
+            self.backend.wait_for_rate(payload, shares_call=shares_call)
+
     @sensitive_variables()
     def prepare_call(self, payload: Any) -> ApiCall:
         """Return the call as data, for a runner that makes it itself."""
-        self.backend.wait_for_rate(payload)
         try:
             with on_journey(self.journey):
                 return self.backend.prepare_call(payload)
@@ -163,7 +172,7 @@ class Sending:
         if self.is_unclear(error):
             self._unclear.append(payload)
 
-    def is_unclear(self, error: Exception) -> bool:
+    def is_unclear(self, error: BaseException) -> bool:
         """Tell whether a call that has failed like that may have been accepted."""
         if not isinstance(error, AnymailError):
             return True  # Nobody knows what it means.

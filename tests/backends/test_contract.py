@@ -708,7 +708,7 @@ class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ign
         self.send(message)
         after = dict(vars(message))
         for state in (before, after):
-            for name in ("anymail_status", "anymail_test_params", "attachments"):
+            for name in ("anymail_status", "anymail_error", "anymail_test_params", "attachments"):
                 state.pop(name, None)
         self.assertEqual(after, before)
 

@@ -1,0 +1,538 @@
+"""SEND_BATCH_SIZE: the same results as one after the other, with several messages in a call."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlsplit
+
+import requests
+from django.test import SimpleTestCase, override_settings, tag
+from django.utils.module_loading import import_string
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+
+import anymail.delivery.memory
+from anymail.backends.postmark import EmailBackend as PostmarkBackend
+from anymail.backends.postmark import PostmarkPayload
+from anymail.exceptions import AnymailCancelSend, AnymailError
+from anymail.message import AnymailMessage
+from anymail.providers import PROVIDERS
+from anymail.sandbox.providers import load_provider
+from anymail.sandbox.store import Store
+from anymail.sandbox.wire import ApiRequest, ApiResponse
+from anymail.sending.connections import _note_handover
+from anymail.sending.joining import CallToShare
+from anymail.sending.steps import ApiCall
+from anymail.signals import post_send, pre_send, send_failed
+
+from ..properties import examples
+from ..utils import make_message, make_response
+
+NAMES = [
+    name
+    for name, provider in PROVIDERS.items()
+    if getattr(import_string(provider.backend), "shared_call", None)
+]
+
+# What becomes of a message. Receivers and the provider look at its subject.
+KINDS = [
+    *("plain", "plain", "plain", "html", "attachment", "template", "merge", "keyed", "many"),
+    *("canceled", "nobody", "unsupported", "not serializable", "invalid address", "refused"),
+    *("pre_send fails", "post_send fails"),
+]
+ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "html": {"alternatives": [("<p>Größe</p>", "text/html")], "metadata": {"number": 5}},
+    "attachment": {"attachments": [("a.txt", "é", "text/plain")]},
+    "merge": {
+        "to": ["ann@example.com", "bo@example.com"],
+        "merge_metadata": {"bo@example.com": {"a": 1}},
+    },
+    "many": {"to": ["ann@example.com", "bo@example.com"], "cc": ["cc@example.com"]},
+    "nobody": {"to": []},
+    "unsupported": {"alternatives": [("<p>1", "text/html"), ("x", "text/x-other")]},
+    "invalid address": {"to": ["not an address <"]},
+}
+REFUSED: dict[str, dict[str, Any]] = {
+    "postmark": {"to": ["inactive@example.com"]},
+    "mailjet": {"esp_extra": {"Globals": {"TemplateID": "x"}}},
+    "mailtrap": {"body": ""},
+    "resend": {"body": ""},
+}
+# What becomes of the call that a message is in. The first two are about that message only.
+FAULTS = [
+    *("fault message", "fault unsuitable", "fault account", "fault busy", "fault 500"),
+    *("fault unreachable", "fault unclear", "fault lost", "fault garbage", "fault too few"),
+    *("fault too many", "fault null", "fault empty", "fault html"),
+]
+MALFORMED = {"fault too few", "fault too many", "fault null", "fault empty"}
+ABOUT_ONE = {"fault message", "fault unsuitable"}
+
+_FAULT = re.compile(r'"(\d+) (fault \w+(?: \w+)?)"')
+
+
+class Server:
+    """A provider of the sandbox, in place of requests' adapter, and what goes wrong with it."""
+
+    def __init__(self, name: str) -> None:
+        self.store = Store()
+        self.store.suppressed.add("inactive@example.com")
+        self.provider = load_provider(name, self.store)
+        self.calls: list[ApiRequest] = []
+        self.threads: set[threading.Thread] = set()
+        self.url = f"https://{name}.example/"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.provider.anymail_settings(self.url + self.provider.api_path)
+
+    @property
+    def accepted(self) -> list[tuple[str, str]]:
+        """The subjects and recipients of messages that it has accepted."""
+        return [
+            (message.subject, recipient.address)
+            for message in self.store.messages
+            for recipient in message.recipients
+        ]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        def send(adapter: Any, request: Any, **kwargs: Any) -> Any:
+            answer = self.answer(request)
+            response = make_response(
+                answer.status, body=answer.body, content_type=answer.content_type, url=request.url
+            )
+            response.headers.update(answer.headers)
+            response.request = request
+            return response
+
+        with patch("requests.adapters.HTTPAdapter.send", send):
+            yield
+
+    def answer(self, request: Any) -> ApiResponse:
+        self.threads.add(threading.current_thread())
+        body = request.body if isinstance(request.body, bytes) else request.body.encode()
+        path = urlsplit(request.url).path.lstrip("/")
+        call = ApiRequest(request.method, path, {}, CaseInsensitiveDict(request.headers), body)
+        self.calls.append(call)
+        fault = fault_of(call)
+        return self.provider.handle(call) if fault is None else self.fail(fault[1], call)
+
+    def fail(self, fault: str, call: ApiRequest) -> ApiResponse:
+        word = fault.partition(" ")[2]
+        if word in self.provider.refusals:
+            answer = self.provider.refuse(word, call, retry_after=7)
+            if is_shared(call) and b'"Messages"' in answer.body:
+                # That is for a call with one message.
+                [error] = json.loads(answer.body)["Messages"][0]["Errors"]
+                return ApiResponse.json(error, answer.status)
+            return answer
+        if word in ("unreachable", "unclear"):
+            _note_handover(word == "unclear")
+            raise requests.ConnectionError(word)
+        if word == "500":
+            return ApiResponse.text("Sorry", 500)
+        answer = self.provider.handle(call)
+        if word == "lost":
+            _note_handover(True)
+            raise requests.ReadTimeout("lost")
+        if word == "html":
+            return ApiResponse(200, b"<!doctype html><p>Welcome", "text/html")
+        if word == "garbage" or not is_shared(call):
+            return ApiResponse.text("garbage")
+        return ApiResponse.json(changed(json.loads(answer.body), word), answer.status)
+
+
+def fault_of(call: ApiRequest) -> tuple[int, str] | None:
+    """Return the number of the message because of which a call fails, and how it does."""
+    match = _FAULT.search(call.body.decode())
+    return None if match is None else (int(match[1]), match[2])
+
+
+def is_shared(call: ApiRequest) -> bool:
+    return len(subjects_in(call)) > 1
+
+
+def subjects_in(call: ApiRequest) -> list[str]:
+    """Return the subjects of the messages in a call."""
+    return re.findall(r'"(?:S|s)ubject": "([^"]*)"', call.body.decode())
+
+
+def changed(answer: Any, how: str) -> Any:
+    """Return an answer to a shared call that makes no sense."""
+    if how == "null":
+        return None
+    if isinstance(answer, list):
+        return {"too few": answer[:-1], "too many": [*answer, answer[0]], "empty": []}[how]
+    [key] = {"responses", "data", "Messages"} & answer.keys()
+    return {**answer, key: changed(answer[key], how)}
+
+
+class Outcome:
+    """What a message and its signals tell."""
+
+    def __init__(self, server: Server, message: Any, signals: list[str]) -> None:
+        error = getattr(message, "anymail_error", None)
+        status = message.anymail_status
+        self.error = error
+        self.signals = signals
+        self.facts = {
+            "error": type(error).__name__.replace("Shared", ""),
+            "problem": getattr(error, "problem", None),
+            "may have been sent": getattr(error, "may_have_been_sent", None),
+            "retry_after": getattr(error, "retry_after", None),
+            "status": status.status,
+            "recipients": {
+                address: (recipient.status, recipient.message_id is None)
+                for address, recipient in status.recipients.items()
+            },
+            "signals": signals,
+        }
+        self.texts = (
+            str(error).partition(": ")[2][:40],
+            getattr(status.esp_response, "status_code", None),
+            getattr(getattr(error, "response", None), "status_code", None),
+        )
+
+
+class Run:
+    """What came of sending messages of the given kinds."""
+
+    def __init__(self, server: Server, kinds: Iterable[tuple[int, str]], **options: Any) -> None:
+        self.server = server
+        self.signals: list[tuple[str, str]] = []
+        self.threads: set[threading.Thread] = set()
+        self.messages = [self.message(f"{number} {kind}", kind) for number, kind in kinds]
+        fail_silently = options.pop("fail_silently", False)
+        anymail.delivery.memory._process_cache.clear()
+        with override_settings(ANYMAIL=server.settings):
+            backend = import_string(server.provider.backend)(**options)
+        backend.fail_silently = fail_silently
+        self.result: int | None = None
+        self.error: Any = None
+        receivers = {pre_send: self.before, post_send: self.after, send_failed: self.failed}
+        for signal, receiver in receivers.items():
+            signal.connect(receiver)
+        try:
+            with (
+                server.running(),
+                patch("anymail.sending.runners.logger"),
+                patch("django.dispatch.dispatcher.logger"),
+            ):
+                self.result = backend.send_messages(self.messages)
+        except (AnymailError, ValueError, ZeroDivisionError) as error:
+            self.error = error
+        finally:
+            for signal, receiver in receivers.items():
+                signal.disconnect(receiver)
+
+    def message(self, subject: str, kind: str) -> AnymailMessage:
+        name = self.server.provider.name
+        attributes = REFUSED[name] if kind == "refused" else ATTRIBUTES.get(kind, {})
+        message = make_message(subject=subject, **{"to": ["Ann <ann@example.com>"], **attributes})
+        if kind == "template":
+            message.template_id = self.server.provider.template_id
+        elif kind == "keyed":
+            message.idempotency_key = subject
+        elif kind == "not serializable":
+            message.esp_extra = {"Globals" if name == "mailjet" else "x": {"x": object()}}
+        return message
+
+    def before(self, message: Any, **kwargs: Any) -> None:
+        self.note("pre_send", message)
+        if "canceled" in message.subject:
+            raise AnymailCancelSend
+        if "pre_send fails" in message.subject:
+            raise ZeroDivisionError(message.subject)
+
+    def after(self, message: Any, status: Any, **kwargs: Any) -> None:
+        self.note("post_send", message)
+        assert status is message.anymail_status
+        assert message.anymail_error is None
+        if "post_send fails" in message.subject:
+            raise ZeroDivisionError(message.subject)
+
+    def failed(self, message: Any, error: Any, **kwargs: Any) -> None:
+        self.note("send_failed", message)
+        assert message.anymail_error is error
+
+    def note(self, signal: str, message: Any) -> None:
+        self.threads.add(threading.current_thread())
+        self.signals.append((signal, message.subject))
+
+    def outcome(self, message: Any) -> Outcome:
+        signals = [signal for signal, subject in self.signals if subject == message.subject]
+        return Outcome(self.server, message, signals)
+
+
+class FakePayload:
+    def shared_item(self, data: Any) -> Any:
+        return data
+
+    def get_api_endpoint(self) -> str:
+        return ""
+
+
+class EqualResultsTests(SimpleTestCase):
+    """Over random mixtures of messages, with faults in the middle."""
+
+    def check(self, name: str, kinds: list[str], fail_silently: bool, **options: Any) -> None:
+        alone = {number: Run(Server(name), [(number, kind)]) for number, kind in enumerate(kinds)}
+        server = Server(name)
+        run = Run(server, enumerate(kinds), fail_silently=fail_silently, **options)
+        culprits = self.culprits(server)
+
+        ending, accepted = {}, []
+        is_started = True
+        for number, message in enumerate(run.messages):
+            if not any(subject == message.subject for _, subject in run.signals):
+                self.assertTrue(ending, "only after an error")
+                self.assertNotIn(message.subject, dict(server.accepted))
+                is_started = False
+                continue
+            self.assertTrue(is_started, "in order")
+            actual = run.outcome(message)
+            culprit = culprits.get(number, number)
+            single = alone[culprit]
+            expected = single.outcome(single.messages[0])
+            self.assertEqual(actual.facts, expected.facts)
+            # Malformed answers differ, and the texts of what Resend refuses in a batch.
+            if kinds[culprit] not in MALFORMED:
+                differs = (name, kinds[number]) == ("resend", "refused")
+                self.assertEqual(actual.texts[differs:], expected.texts[differs:])
+            if message.anymail_status.is_accepted:
+                accepted.append(message.subject)
+            error = single.error if actual.error is None else actual.error
+            if error is not None and not (fail_silently and isinstance(error, AnymailError)):
+                ending[number] = error
+
+        self.assertEqual(
+            sorted(server.accepted), sorted(set(server.accepted)), "nothing accepted twice"
+        )
+        unclear = {
+            message.subject
+            for message in run.messages
+            if getattr(getattr(message, "anymail_error", None), "problem", None) == "unclear"
+        }
+        self.assertLessEqual(set(accepted), dict(server.accepted).keys(), "nothing wrongly sent")
+        self.assertLessEqual(dict(server.accepted).keys(), {*accepted, *unclear}, "nothing lost")
+        if ending:
+            first = ending[min(ending)]
+            self.assertEqual(type(run.error), type(first))
+            self.assertEqual(run.error.sent_count, len(accepted))
+            if isinstance(first, AnymailError):
+                self.assertIs(run.error, first)
+        else:
+            self.assertIsNone(run.error)
+            self.assertEqual(run.result, len(accepted))
+        self.check_order(run, fail_silently)
+
+    def culprits(self, server: Server) -> dict[int, int]:
+        """Return, for messages whose call has failed, because of which message it has."""
+        result = {}
+        for call in server.calls:
+            fault = fault_of(call)
+            for subject in subjects_in(call) if fault else ():
+                number = int(subject.split()[0])
+                if fault[1] in ABOUT_ONE and number != fault[0]:
+                    result.pop(number, None)
+                else:
+                    result[number] = fault[0]
+        return result
+
+    def check_order(self, run: Run, fail_silently: bool) -> None:
+        for names in (("pre_send",), ("post_send", "send_failed")):
+            numbers = [int(subject.split()[0]) for name, subject in run.signals if name in names]
+            self.assertEqual(numbers, sorted(numbers))
+        self.assertLessEqual(run.threads, {threading.current_thread()})
+
+    mixtures = {
+        "name": st.sampled_from(NAMES),
+        "kinds": st.lists(st.sampled_from([*KINDS, *KINDS, *FAULTS]), min_size=1, max_size=10),
+        "fail_silently": st.booleans(),
+        "send_concurrency": st.sampled_from([1, 1, 3]),
+        "send_batch_size": st.integers(2, 5),
+    }
+
+    @tag("exhaustive")
+    @given(**mixtures)
+    @examples(400)
+    def test_many_mixtures(self, name, kinds, **options):
+        self.check(name, kinds, **options)
+
+    @given(**mixtures)
+    @examples(20)
+    def test_mixtures(self, name, kinds, **options):
+        self.check(name, kinds, **options)
+
+
+class SharedCallTestCase(SimpleTestCase):
+    def run_with(self, name: str, *kinds: str, **options: Any) -> Run:
+        return Run(Server(name), enumerate(kinds), **{"send_batch_size": 500, **options})
+
+    def calls(self, run: Run) -> list[list[int]]:
+        """Return the numbers of the messages in each call."""
+        return [
+            [int(subject.split()[0]) for subject in subjects_in(call)] for call in run.server.calls
+        ]
+
+
+class WhoSharesTests(SharedCallTestCase):
+    """Which messages share a call, and which need one of their own."""
+
+    def test_which(self):
+        kinds = ("plain", "plain", "KIND", "plain", "html", "many")
+        shared = {
+            "attachment": {"postmark", "mailtrap", "mailjet"},
+            "template": {"mailtrap", "mailjet"},
+            "keyed": {"postmark", "mailtrap", "mailjet"},
+            "merge": set(),
+        }
+        for name, (kind, sharing) in itertools.product(NAMES, shared.items()):
+            with self.subTest(name=name, kind=kind):
+                if (name, kind) == ("resend", "template"):
+                    continue  # It has none.
+                run = self.run_with(
+                    name,
+                    *(kind if item == "KIND" else item for item in kinds),
+                    fail_silently=kind == "template",  # which some refuse, with a subject
+                )
+                self.assertIsNone(run.error)
+                calls = [[0, 1, 2, 3, 4, 5]] if name in sharing else [[0, 1], [2], [3, 4, 5]]
+                # What a merge has in common for all recipients, such as the subject, is there once.
+                self.assertEqual([sorted(set(call)) for call in self.calls(run)], calls)
+
+    def test_providers(self):
+        self.assertEqual(set(NAMES), {"mailjet", "mailtrap", "postmark", "resend"})
+
+    def test_differences(self):
+        """What a call has for all of its messages must be the same for them."""
+        for name, *extras in (
+            ("postmark", {"server_token": "POSTMARK_API_TEST"}, {"MessageStream": "broadcast"}),
+            (
+                "mailjet",
+                {"SandboxMode": True},
+                {"Messages": [{"To": [{"Email": "a@example.com"}]}]},
+            ),
+            ("resend", {"attachments": [{"content": "YQ==", "filename": "a.txt"}]}),
+        ):
+            for extra in extras:
+                with self.subTest(name=name, extra=extra):
+                    run = self.sent_with(name, [{}, {}, extra, {}, {}])
+                    self.assertIsNone(run.error)
+                    self.assertEqual(self.calls(run), [[0, 1], [2], [3, 4]])
+        run = self.sent_with("postmark", [{}, *[{"MessageStream": "broadcast"}] * 2, {}])
+        self.assertEqual(self.calls(run), [[0], [1, 2], [3]])
+        run = self.sent_with("mailtrap", [{"category": "a"}, {}, {"html": "<p>"}])
+        self.assertEqual(self.calls(run), [[0, 1, 2]])
+
+    def sent_with(self, name: str, extras: list[dict[str, Any]]) -> Run:
+        class Sent(Run):
+            def message(self, subject: str, kind: str) -> AnymailMessage:
+                message = super().message(subject, kind)
+                message.esp_extra = extras[int(kind)]
+                return message
+
+        kinds = [(number, str(number)) for number in range(len(extras))]
+        return Sent(Server(name), kinds, send_batch_size=500)
+
+    def test_bulk_api(self):
+        run = self.run_with("postmark", "plain", "plain", use_bulk_api=True)
+        self.assertEqual((run.result, self.calls(run)), (2, [[0], [1]]))
+
+    def test_sandbox_of_mailtrap(self):
+        run = self.run_with("mailtrap", *["plain"] * 3, sandbox_id=123)
+        self.assertEqual((run.result, self.calls(run)), (3, [[0, 1, 2]]))
+        self.assertEqual(run.server.calls[0].path, "api/batch/123")
+
+    def test_overridden(self):
+        """Subclasses' own ways to make a call are kept."""
+
+        class Payload(PostmarkPayload):
+            def get_api_endpoint(self) -> str:
+                return "email?x=y"
+
+        class Backend(PostmarkBackend):
+            def build_message_payload(self, message: Any, defaults: Any) -> Any:
+                return Payload(message, defaults, self)
+
+        class OtherBackend(PostmarkBackend):
+            def prepare_call(self, payload: Any) -> Any:
+                call = super().prepare_call(payload)
+                call.params["headers"]["X-To"] = payload.message.to[0]
+                return call
+
+        class OldBackend(PostmarkBackend):
+            def post_to_esp(self, payload: Any, message: Any) -> Any:
+                return super().post_to_esp(payload, message)
+
+        for backend in (Backend, OtherBackend, OldBackend):
+            messages = [make_message(to=[f"{number}@example.com"]) for number in range(2)]
+            server = Server("postmark")
+            with server.running():
+                connection = backend(
+                    server_token=server.settings["POSTMARK_SERVER_TOKEN"],
+                    api_url=server.url,
+                    send_batch_size=5,
+                )
+                self.assertEqual(connection.send_messages(messages), 2)
+            self.assertEqual(len(server.calls), 2)
+
+
+class LimitTests(SharedCallTestCase):
+    def test_count(self):
+        for name in NAMES:
+            backend: Any = import_string(PROVIDERS[name].backend)
+            with (
+                self.subTest(name=name),
+                patch.object(backend, "shared_call", backend.shared_call._replace(limit=3)),
+            ):
+                run = self.run_with(name, *["plain"] * 8)
+                self.assertEqual(self.calls(run), [[0, 1, 2], [3, 4, 5], [6, 7]])
+                run = self.run_with(name, *["plain"] * 3, send_batch_size=2)
+                self.assertEqual(self.calls(run), [[0, 1], [2]])
+                run = self.run_with(name, *["plain"] * 3, send_batch_size=1)
+                self.assertEqual(self.calls(run), [[0], [1], [2]])
+        limits = {name: import_string(PROVIDERS[name].backend).shared_call.limit for name in NAMES}
+        self.assertEqual(limits, {"postmark": 500, "resend": 100, "mailtrap": 500, "mailjet": 50})
+
+    def test_bytes(self):
+        """The body of a call has no more than is allowed."""
+        for name in NAMES:
+            backend: Any = import_string(PROVIDERS[name].backend)
+            sizes = [len(call.body) for call in self.run_with(name, *["html"] * 4).server.calls]
+            for max_bytes, calls in (
+                (sizes[0], [[0, 1, 2, 3]]),
+                (sizes[0] - 1, [[0, 1, 2], [3]]),
+                (1, [[0], [1], [2], [3]]),
+            ):
+                changed = backend.shared_call._replace(max_bytes=max_bytes)
+                with self.subTest(name=name), patch.object(backend, "shared_call", changed):
+                    run = self.run_with(name, *["html"] * 4)
+                    self.assertEqual(self.calls(run), calls)
+
+    def test_timeout(self):
+        """That of a call is the shortest of its messages'."""
+        for timeouts, expected in (
+            ([5, 5], 5),
+            ([(5, 30), 7.5], (5, 7.5)),
+            ([None, 3], (3, 3)),
+            ([(None, 3), (None, 2)], (None, 2)),
+            ([None, None], None),
+        ):
+            with self.subTest(timeouts=timeouts):
+                calls = [
+                    CallToShare(
+                        FakePayload(), "batch", ApiCall("request", data="{}", timeout=timeout)
+                    )
+                    for timeout in timeouts
+                ]
+                joined = CallToShare.join(calls, PostmarkBackend.shared_call)
+                self.assertEqual(joined.params["timeout"], expected)
