@@ -30,7 +30,7 @@ from .joining import (
 from .journey import Journey, on_journey
 from .steps import ApiCall, Sending, prepare
 from .telling import log
-from .waiting import in_thread, loop_side
+from .waiting import in_thread, loop_side, raise_if_canceled
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -80,7 +80,7 @@ class SequentialSending(_Runner):
         # A subclass can have a way of its own to send, which knows nothing of event loops.
         self._send: Callable[[EmailMessage], bool] = backend._send
         if loop_side() is not None:
-            self._send = lambda message: in_thread(backend._send, message)
+            self._send = partial(in_thread, backend._send)  # type: ignore[call-arg]
 
     def run(self, journeys: Iterable[Journey]) -> int:
         for journey in journeys:
@@ -91,6 +91,7 @@ class SequentialSending(_Runner):
 
     def _make_attempt(self, journey: Journey) -> Journey | None:
         """Send a message. Returns the next attempt to do so, if there is to be one."""
+        raise_if_canceled()
         try:
             if not journey.begin():
                 self.sent_count += bool(journey.sent)
@@ -106,6 +107,9 @@ class SequentialSending(_Runner):
                 status = getattr(journey.message, "anymail_status", AnymailStatus())
                 self.sent_count += status.is_accepted
                 raise
+        except BaseException as error:  # KeyboardInterrupt, for example
+            self._report(journey, _canceled(error, before_call=journey.is_before_call))
+            raise
         else:
             self.sent_count += sent
             journey.succeed(sent)
@@ -199,6 +203,7 @@ class ConcurrentSending(_Runner):
             self._close_full_call()
 
     def _start(self, number: int, journey: Journey) -> None:
+        raise_if_canceled()
         under_way = _UnderWay(number, journey)
         try:
             if not journey.begin():
@@ -422,14 +427,16 @@ class ConcurrentSending(_Runner):
     @staticmethod
     def _log(errors: Iterable[Exception]) -> None:
         for error in errors:
+            if not isinstance(error.__cause__, Exception | None):
+                continue  # The interruption itself is raised.
             text = "Another message of the same send_messages() failed"
             log(logger, logging.ERROR, text, exc_info=error)
 
 
-def _canceled(cause: BaseException) -> AnymailAPIError:
-    """Return the error for a message of which no call was made, since that was interrupted."""
+def _canceled(cause: BaseException, *, before_call: bool = True) -> AnymailAPIError:
+    """Return the error for a message whose sending was interrupted, before a call or later."""
     error = AnymailAPIError("Sending was interrupted, or its task was canceled")
-    error.handed_over = False
+    error.handed_over = False if before_call else None
     error.is_canceled = True
     error.__cause__ = cause
     return error

@@ -26,7 +26,7 @@ class Suspendable(greenlet):
         # other way round.
         self.gr_context = driver.gr_context
         self._cancellation: asyncio.CancelledError | None = None
-        """What is to be raised at the next occasion."""
+        """What is still to be raised."""
         self.concurrency = concurrency
         """How many calls of a provider's API can be under way."""
 
@@ -40,19 +40,25 @@ class Suspendable(greenlet):
                 result = self.throw(error)
             else:
                 result = self.switch(value)
-        if self._cancellation is not None:
-            raise self._cancellation
+        self.raise_if_canceled()
         return result
 
     def wait_for(self, awaitable: Awaitable[Any]) -> Any:
         """Return what comes of something awaitable, or raise it."""
         assert self.parent is not None
-        if self._cancellation is not None:
-            error, self._cancellation = self._cancellation, None
+        try:
+            self.raise_if_canceled()
+        except asyncio.CancelledError:
             if isinstance(awaitable, Coroutine):
                 awaitable.close()
-            raise error
+            raise
         return self.parent.switch(awaitable)
+
+    def raise_if_canceled(self) -> None:
+        """Raise CancelledError if the task was canceled while something could not be left."""
+        if self._cancellation is not None:
+            error, self._cancellation = self._cancellation, None
+            raise error
 
     def wait_until_done(self, future: asyncio.Future[Any]) -> None:
         """Return when a future is done.

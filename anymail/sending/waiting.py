@@ -67,7 +67,8 @@ def sleep(seconds: float) -> None:
 def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call what blocks: in an event loop, in the thread where Django runs synchronous code.
 
-    It's waited for even if the task is canceled: nothing is left half done.
+    It's waited for even if the task is canceled: nothing is left half done. That is raised as soon
+    as something else is waited for, or another message is begun.
     """
     side = loop_side()
     if side is None:
@@ -75,6 +76,13 @@ def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     call = asyncio.ensure_future(sync_to_async(function)(*args, **kwargs))
     side.wait_until_done(call)
     return call.result()
+
+
+def raise_if_canceled() -> None:
+    """Raise CancelledError, in an event loop, if the task was canceled during in_thread()."""
+    side = loop_side()
+    if side is not None:
+        side.raise_if_canceled()
 
 
 def send_signal(signal: Signal, sender: type, *, robust: bool = False, **named: Any) -> Any:

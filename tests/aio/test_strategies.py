@@ -55,6 +55,8 @@ _WITHOUT_ASYNCIO = {
     "test_connections_are_opened_when_needed_and_closed",
     "test_deadline_while_opening",
     "test_those_set_aside_go_together",
+    # It ends the loop.
+    "test_interrupted",
     # SEND_CONCURRENCY is not for asyncio.
     "test_concurrency_of_the_mailers",
 }

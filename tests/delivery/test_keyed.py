@@ -124,10 +124,20 @@ class KeyedTests(KeyedTestCase):
             pass
 
         self.script(a=Killed())
-        with self.assertRaises(Killed):
+        with self.assertRaises(Killed), patch("anymail.sending.runners.report_failure"):
             mailers["a"].send_messages([self.message()])
         self.assertIs(self.send_failing().problem, Problem.BUSY)
         self.clock.now += 91
+        self.assertIs(self.send_failing().problem, Problem.UNCLEAR)
+        self.assertEqual(len(CALLS), 1)
+
+    def test_interrupted(self):
+        self.script(a=KeyboardInterrupt())
+        message = self.message()
+        with self.assertRaises(KeyboardInterrupt):
+            mailers["a"].send_messages([message])
+        self.assertTrue(message.anymail_error.is_canceled)
+        self.assertIs(message.anymail_error.problem, Problem.UNCLEAR)
         self.assertIs(self.send_failing().problem, Problem.UNCLEAR)
         self.assertEqual(len(CALLS), 1)
 

@@ -1,0 +1,304 @@
+"""A task that sends is canceled: it's known afterwards what became of each message."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Coroutine
+from typing import Any
+from unittest.mock import patch
+
+from anymail import mailers
+from anymail.aio import asend_messages
+from anymail.backends.postmark import EmailBackend
+from anymail.delivery.ledger import Ledger
+from anymail.delivery.memory import forget_in_this_process
+from anymail.delivery.pauses import IN_USE, Pauses
+from anymail.exceptions import AnymailAPIError, Problem
+from anymail.sending import waiting
+from anymail.signals import post_send, pre_send, send_failed
+
+from ..http_server import Answer
+from ..utils import make_message
+from .test_sending import SendingTestCase
+
+
+class CancellationTestCase(SendingTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        forgetting = forget_in_this_process()
+        forgetting.__enter__()
+        self.addCleanup(forgetting.__exit__, None, None, None)
+        self.now: asyncio.Event
+        self.failed: list[tuple[str, Any, bool]] = []
+        self.connect(
+            send_failed,
+            lambda message, error, final, **kwargs: self.failed.append(
+                (message.subject, error.problem, final)
+            ),
+        )
+
+    def cancel_at(self, coroutine: Coroutine[Any, Any, Any], seconds: float = 10) -> None:
+        """Run a coroutine, and cancel it as soon as self.now is set."""
+
+        async def run() -> None:
+            self.now = asyncio.Event()
+            task = asyncio.ensure_future(coroutine)
+            await asyncio.wait_for(self.now.wait(), seconds)
+            task.cancel()
+            with self.assertRaises(asyncio.CancelledError):
+                await task
+
+        self.await_(run())
+
+    def cancel_now(self) -> None:
+        """Cancel it: can be called in any thread."""
+        self.loop.call_soon_threadsafe(self.now.set)
+
+    def hold(self, subject: str) -> None:
+        """Have the provider receive a message, and not answer it before the test ends."""
+        end = threading.Event()
+        self.addCleanup(end.set)
+
+        def wait() -> None:
+            self.cancel_now()
+            end.wait(10)
+
+        self.answers[subject] = wait
+
+    def assert_canceled(self, message: Any, problem: Problem) -> None:
+        error = message.anymail_error
+        self.assertIsInstance(error, AnymailAPIError)
+        self.assertTrue(error.is_canceled)
+        self.assertIs(error.problem, problem)
+        self.assertEqual(error.may_have_been_sent, problem is Problem.UNCLEAR)
+
+    def assert_not_begun(self, message: Any) -> None:
+        self.assertIsNone(message.anymail_status.status)
+        self.assertIsNone(message.anymail_error)
+
+
+class CancellationTests(CancellationTestCase):
+    def test_before_the_call(self):
+        async def wait(message: Any, **kwargs: Any) -> None:
+            if message.subject == "b":
+                self.now.set()
+                await asyncio.sleep(10)
+
+        self.connect(pre_send, wait)
+        self.hold("a")
+        messages = [make_message(subject=subject) for subject in "abc"]
+        self.cancel_at(asend_messages(messages, concurrency=5))
+        self.assert_canceled(messages[1], Problem.UNREACHABLE)
+        self.assert_not_begun(messages[2])
+        self.assertNotIn("b", self.subjects)
+
+    def test_while_it_waits_for_the_answer(self):
+        self.hold("a")
+        message = make_message(subject="a")
+        self.cancel_at(message.asend())
+        self.assertEqual(self.subjects, ["a"])
+        self.assert_canceled(message, Problem.UNCLEAR)
+        self.assertEqual(self.failed, [("a", Problem.UNCLEAR, True)])
+        self.assertIn("http://127.0.0.1", str(message.anymail_error))
+
+    def test_while_it_connects(self):
+        message = make_message(subject="a")
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+
+            def accept() -> None:
+                connection, _ = silent.accept()
+                with connection:
+                    connection.recv(1)  # TLS' first words. It says nothing.
+                    self.cancel_now()
+                    while connection.recv(1000):
+                        pass
+
+            thread = threading.Thread(target=accept)
+            thread.start()
+            url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
+            backend = EmailBackend(api_url=url, server_token="token")
+            self.cancel_at(backend.asend_messages([message]))
+            thread.join(10)
+        self.assert_canceled(message, Problem.UNREACHABLE)
+        self.assertEqual(self.failed, [("a", Problem.UNREACHABLE, True)])
+        # Others needn't wait for it.
+        self.assertEqual(self.await_(make_message(subject="b").asend()), 1)
+
+    def test_before_it_has_a_turn(self):
+        """In the same moment in which the call is started."""
+        messages = [make_message(subject=subject) for subject in "ab"]
+
+        async def start() -> None:
+            task = asyncio.ensure_future(asend_messages(iterate(), concurrency=5))
+            tasks.append(task)
+            with self.assertRaises(asyncio.CancelledError):
+                await task
+
+        def iterate() -> Any:
+            yield messages[0]
+            tasks[0].cancel()
+            yield messages[1]
+
+        tasks: list[asyncio.Future[Any]] = []
+        self.await_(start())
+        self.assertEqual(self.subjects, [])
+        for message in messages:
+            self.assert_canceled(message, Problem.UNREACHABLE)
+
+    def test_after_the_answer(self):
+        async def wait(message: Any, **kwargs: Any) -> None:
+            self.now.set()
+            await asyncio.sleep(10)
+
+        self.connect(post_send, wait)
+        message = make_message(subject="a", idempotency_key="key")
+        self.cancel_at(message.asend())
+        self.assertEqual(message.anymail_status.message_id, "id of a")
+        self.assertIsNone(message.anymail_error)
+        entry = Ledger().get("key")
+        assert entry is not None
+        self.assertEqual(entry.state, "sent")
+
+    def test_nothing_is_logged(self):
+        """The exception tells of it."""
+        self.hold("b")
+        with self.assertNoLogs("anymail", "WARNING"):
+            self.cancel_at(asend_messages([make_message(subject=subject) for subject in "ab"]))
+
+    def test_several_at_a_time(self):
+        answered = threading.Event()
+
+        def note(message: Any, **kwargs: Any) -> None:
+            answered.set()
+
+        self.connect(post_send, note)
+        self.hold("b")
+
+        def wait_then_hold() -> None:
+            answered.wait(10)
+            self.cancel_now()
+            end.wait(10)
+
+        end = threading.Event()
+        self.addCleanup(end.set)
+        self.answers["b"] = self.answers["c"] = wait_then_hold
+        messages = [make_message(subject=subject) for subject in "abcd"]
+        self.cancel_at(asend_messages(messages, concurrency=3))
+        self.assertTrue(messages[0].anymail_status.is_accepted)
+        for message in messages[1:3]:
+            self.assert_canceled(message, Problem.UNCLEAR)
+
+    def test_timeout(self):
+        self.hold("a")
+        message = make_message(subject="a")
+
+        async def send() -> None:
+            self.now = asyncio.Event()
+            with self.assertRaises(asyncio.TimeoutError):
+                await asyncio.wait_for(message.asend(), 0.3)
+
+        self.await_(send())
+        self.assert_canceled(message, Problem.UNCLEAR)
+
+    def test_while_it_waits_to_be_sent_again(self):
+        self.answers["a"] = Answer(503, b"{}", {"Retry-After": "60"})
+        real_sleep = asyncio.sleep
+
+        async def sleep(seconds: float) -> None:
+            if seconds:
+                self.now.set()
+                seconds = 10
+            await real_sleep(seconds)
+
+        message = make_message(subject="a", idempotency_key="key")
+        backend = EmailBackend(
+            api_url=f"{self.server.url}/", server_token="token", retries=1, max_wait=100
+        )
+        with patch.object(waiting.asyncio, "sleep", sleep):
+            self.cancel_at(backend.asend_messages([message]))
+        self.assert_canceled(message, Problem.UNREACHABLE)
+        self.assertEqual(
+            self.failed, [("a", Problem.BUSY, False), ("a", Problem.UNREACHABLE, True)]
+        )
+        self.assertIsNone(Ledger().get("key"))
+
+    def test_in_a_thread(self):
+        """What is called there is finished: its result is not lost."""
+
+        class OwnBackend(EmailBackend):
+            def post_to_esp(self, payload: Any, message: Any) -> Any:
+                return super().post_to_esp(payload, message)
+
+        go_on = threading.Event()
+
+        def wait() -> None:
+            self.cancel_now()
+            # By then, the task has got to know that it's canceled.
+            self.loop.call_soon_threadsafe(self.loop.call_soon, go_on.set)
+            go_on.wait(10)
+
+        self.answers["a"] = wait
+        messages = [make_message(subject=subject, idempotency_key=subject) for subject in "ab"]
+        backend = OwnBackend(api_url=f"{self.server.url}/", server_token="token")
+        self.cancel_at(backend.asend_messages(messages))
+        self.assertEqual(messages[0].anymail_status.message_id, "id of a")
+        entry = Ledger().get("a")
+        assert entry is not None
+        self.assertEqual(entry.state, "sent")
+        self.assertEqual(self.subjects, ["a"])
+        self.assertIsNone(Ledger().get("b"))
+        self.assert_not_begun(messages[1])
+
+    def test_keys(self):
+        self.hold("a")
+        message = make_message(subject="a", idempotency_key="key")
+        self.cancel_at(message.asend())
+        entry = Ledger().get("key")
+        assert entry is not None
+        self.assertEqual(entry.state, "unclear")
+
+
+class CancellationOfStrategiesTests(CancellationTestCase):
+    def test_call(self):
+        """No other mailer is tried, and this one is not to blame."""
+        self.hold("a")
+        messages = [make_message(subject=subject, idempotency_key=subject) for subject in "ab"]
+        self.cancel_at(asend_messages(messages, using="failover", concurrency=1))
+        self.assert_canceled(messages[0], Problem.UNCLEAR)
+        self.assertEqual(messages[0].anymail_status.attempts, [("default", Problem.UNCLEAR)])
+        self.assertEqual(self.failed, [("a", Problem.UNCLEAR, True)])
+        self.assertEqual(Pauses().states(["default"]), {"default": IN_USE})
+        self.assertEqual(self.subjects, ["a"])
+        entry = Ledger().get("a")
+        assert entry is not None
+        self.assertEqual(entry.state, "unclear")
+        # Nobody was asked to send the other one.
+        self.assertIsNone(Ledger().get("b"))
+        self.assert_not_begun(messages[1])
+
+    def test_while_another_mailer_is_to_be_tried(self):
+        """The error of the first attempt is that of the message, then."""
+        self.answers["a"] = Answer(503, b"{}", {"Retry-After": "60"})
+
+        def take_long(alias: str) -> Any:
+            if alias == "spare":
+                self.cancel_now()
+                go_on.wait(10)
+            return real(alias)
+
+        go_on = threading.Event()
+        real = type(mailers).__getitem__.__get__(mailers)
+        message = make_message(subject="a", idempotency_key="key")
+
+        async def send() -> None:
+            await asend_messages([message], using="failover")
+
+        with patch("anymail.delivery.strategy._make_target") as make_target:
+            make_target.side_effect = take_long
+            self.loop.call_later(0.5, go_on.set)
+            self.cancel_at(send())
+        self.assertIs(message.anymail_error.problem, Problem.BUSY)
+        self.assertEqual(self.failed, [("a", Problem.BUSY, False), ("a", Problem.BUSY, True)])
+        self.assertIsNone(Ledger().get("key"))
