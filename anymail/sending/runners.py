@@ -194,6 +194,7 @@ class ConcurrentSending(_Runner):
             self._report(journey, _canceled(self._interruption))
             return
         try:
+            raise_if_canceled()
             following = journey.next_attempt()
         except BaseException as interruption:
             self._report(journey, _canceled(interruption))
