@@ -181,6 +181,8 @@ class AnymailError(Exception):
     it is an error. It is in the message's ``anymail_status``, too.
     """
     _texts: Mapping[str, Any] = MappingProxyType({})
+    _mask_others: Callable[[str], str] | None = None
+    """Masks what an answer repeats of other messages, if they shared the call."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.backend = kwargs.pop("backend", None)
@@ -223,6 +225,8 @@ class AnymailError(Exception):
         text = mask_urls(mask_credentials(text, get_credentials()))
         if self.response is None and not isinstance(self, AnymailAPIError):
             return text
+        if self._mask_others is not None:
+            return self._mask_others(text)
         return mask_message(text, self.email_message)
 
     @_kept
@@ -275,7 +279,7 @@ class AnymailError(Exception):
         # The backend and payload hold connections and locks; the request, credentials. Leave them
         # behind, so that the exception can travel to a task queue's result store.
         state = {
-            name: None if name in ("backend", "payload", "request") else value
+            name: None if name in ("backend", "payload", "request", "_mask_others") else value
             for name, value in vars(self).items()
         }
         if isinstance(self.response, Response):

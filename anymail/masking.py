@@ -147,17 +147,20 @@ _ERROR_TEXTS = {
 _ERROR_OBJECTS = {"error", "errors"}
 
 
-def mask_message(text: str, message: Any) -> str:
-    """Return text without what it repeats of a message.
+def mask_message(text: str, *messages: Any) -> str:
+    """Return text without what it repeats of a message, or of several.
 
     That is lines of at least eight characters of subject, bodies, attachments, header values, tags,
     metadata and merge data; attachments in base64; and display names of any length. Also where they
     are in JSON, in JSON within JSON, in a form or in HTML.
     """
-    text = _mask_base64(text, message)
+    for message in messages:
+        text = _mask_base64(text, message)
     starts = _starts(text)
-    lines = (line for line in _lines(_content(message)) if line[:_MIN_CONTENT] in starts)
-    found = {*lines, *_display_names(message)}
+    found: set[str] = set()
+    for message in messages:
+        found.update(line for line in _lines(_content(message)) if line[:_MIN_CONTENT] in starts)
+        found.update(_display_names(message))
     return mask(text, (written for line in found for written in _spellings(line)))
 
 

@@ -81,6 +81,8 @@ class _CallInTurn:
 
     @sensitive_variables()
     def wait(self) -> None:
+        if self._has_ended:  # It has been interrupted.
+            return
         try:
             self._answer = self._make(self._call)
         except Exception as error:  # noqa: BLE001 (raised where the answer is wanted)

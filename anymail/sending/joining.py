@@ -7,7 +7,8 @@ each message gets what a call of its own would have been answered with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import requests
 from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import AnymailError, Problem
+from ..masking import mask_message
 from .problems import ADVICE
 from .shared_calls import PartOfResponse, SharedCall
 from .steps import ApiCall
@@ -30,6 +32,7 @@ class CallToShare:
     # (Not a tuple: Django's error reports must not show what is in it.)
     __slots__ = ("_call", "_timeout", "_traits", "endpoint", "is_single", "item", "payload", "size")
 
+    @sensitive_variables()
     def __init__(self, payload: RequestsPayload, endpoint: str, call: ApiCall) -> None:
         self._call = call
         self.payload = payload
@@ -117,6 +120,7 @@ def _is_success(response: requests.Response) -> bool:
     return 200 <= response.status_code < 300
 
 
+@sensitive_variables()
 def take_apart(
     shared: SharedCall, response: requests.Response, count: int
 ) -> list[PartOfResponse] | None:
@@ -151,6 +155,15 @@ def may_be_about_one(
     if meaning.about_sender:
         return len({str(payload.message.from_email) for payload in payloads}) > 1
     return meaning.problem in (Problem.MESSAGE, Problem.UNSUITABLE)
+
+
+def masking_all(payloads: Iterable[RequestsPayload]) -> Callable[[str], str]:
+    """Return a function that masks what a text repeats of any of the messages that share a call.
+
+    Each of them can have an error with the same text.
+    """
+    messages = [payload.whole_message for payload in payloads]
+    return cache(lambda text: mask_message(text, *messages))
 
 
 def error_of_its_own(error: Exception) -> Exception:

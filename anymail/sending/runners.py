@@ -24,6 +24,7 @@ from .joining import (
     CallToShare,
     UnclearAnswer,
     error_of_its_own,
+    masking_all,
     may_be_about_one,
     take_apart,
 )
@@ -337,22 +338,31 @@ class ConcurrentSending(_Runner):
             response = get_answer()
             answers = take_apart(shared, response, len(call.parts))
         except UnclearAnswer as error:
+            mask = masking_all(call.payloads)
             for part in call.parts:
-                self._receive(part, partial(error.raise_for, self.backend, part.payload))
+                self._receive(part, partial(error.raise_for, self.backend, part.payload), mask)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._fail_all(call, error)
         else:
             if answers is None and may_be_about_one(self.backend, response, call.payloads):
                 self._split(call)
                 return
+            mask = None if answers is not None else masking_all(call.payloads)
             for part, answer in zip(call.parts, answers or repeat(response), strict=False):
-                self._receive(part, partial(_same, answer))
+                self._receive(part, partial(_same, answer), mask)
 
-    def _receive(self, part: _Part, get_answer: Callable[[], Any]) -> None:
+    def _receive(
+        self,
+        part: _Part,
+        get_answer: Callable[[], Any],
+        mask: Callable[[str], str] | None = None,
+    ) -> None:
         assert part.under_way.sending is not None
         try:
             part.under_way.sending.receive(part.payload, get_answer)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
+            if mask is not None and isinstance(error, AnymailError):
+                error._mask_others = mask
             self._fail(part.under_way, error)
 
     def _split(self, call: _Call) -> None:

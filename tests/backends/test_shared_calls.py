@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
+import pickle
 import re
 import threading
 from collections.abc import Iterable, Iterator
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 import requests
 from django.test import SimpleTestCase, override_settings, tag
 from django.utils.module_loading import import_string
+from django.views.debug import ExceptionReporter
 from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
@@ -22,7 +25,9 @@ from requests.structures import CaseInsensitiveDict
 import anymail.delivery.memory
 from anymail.backends.postmark import EmailBackend as PostmarkBackend
 from anymail.backends.postmark import PostmarkPayload
-from anymail.exceptions import AnymailCancelSend, AnymailError
+from anymail.delivery.ledger import Ledger
+from anymail.delivery.mailers import mailers
+from anymail.exceptions import AnymailCancelSend, AnymailError, Problem
 from anymail.message import AnymailMessage
 from anymail.providers import PROVIDERS
 from anymail.sandbox.providers import load_provider
@@ -33,8 +38,10 @@ from anymail.sending.joining import CallToShare
 from anymail.sending.steps import ApiCall
 from anymail.signals import post_send, pre_send, send_failed
 
+from ..delivery.clock import Clock
+from ..delivery.leaf import mailer_settings
 from ..properties import examples
-from ..utils import make_message, make_response
+from ..utils import make_message, make_response, skip_without
 
 NAMES = [
     name
@@ -102,19 +109,8 @@ class Server:
             for recipient in message.recipients
         ]
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        def send(adapter: Any, request: Any, **kwargs: Any) -> Any:
-            answer = self.answer(request)
-            response = make_response(
-                answer.status, body=answer.body, content_type=answer.content_type, url=request.url
-            )
-            response.headers.update(answer.headers)
-            response.request = request
-            return response
-
-        with patch("requests.adapters.HTTPAdapter.send", send):
-            yield
+    def running(self) -> Any:
+        return running({f"{self.provider.name}.example": self})
 
     def answer(self, request: Any) -> ApiResponse:
         self.threads.add(threading.current_thread())
@@ -148,6 +144,23 @@ class Server:
         if word == "garbage" or not is_shared(call):
             return ApiResponse.text("garbage")
         return ApiResponse.json(changed(json.loads(answer.body), word), answer.status)
+
+
+@contextmanager
+def running(servers: dict[str, Server]) -> Iterator[None]:
+    """Have requests reach some servers, by their hosts."""
+
+    def send(adapter: Any, request: Any, **kwargs: Any) -> Any:
+        answer = servers[str(urlsplit(request.url).hostname)].answer(request)
+        response = make_response(
+            answer.status, body=answer.body, content_type=answer.content_type, url=request.url
+        )
+        response.headers.update(answer.headers)
+        response.request = request
+        return response
+
+    with patch("requests.adapters.HTTPAdapter.send", send):
+        yield
 
 
 def fault_of(call: ApiRequest) -> tuple[int, str] | None:
@@ -536,3 +549,270 @@ class LimitTests(SharedCallTestCase):
                 ]
                 joined = CallToShare.join(calls, PostmarkBackend.shared_call)
                 self.assertEqual(joined.params["timeout"], expected)
+
+
+class AnswerTests(SharedCallTestCase):
+    """Each message gets the part of the answer that is about it."""
+
+    def test_own_part(self):
+        for name in NAMES:
+            with self.subTest(name=name):
+                run = self.run_with(name, "plain", "refused", "many", fail_silently=True)
+                self.assertEqual((run.result, self.calls(run)), (2, [[0, 1, 2]]))
+                accepted, refused, many = run.messages
+                response = accepted.anymail_status.esp_response
+                self.assertIsInstance(response, requests.Response)
+                self.assertEqual(response.status_code, 200)
+                self.assertEqual(response.headers["Content-Type"], "application/json")
+                self.assertEqual(json.loads(response.content), response.json())
+                self.assertEqual(json.loads(response.text), response.json(parse_int=int))
+                self.assertIn(str(accepted.anymail_status.message_id), response.text)
+                for message_id in {*many.anymail_status.message_id} - {
+                    *accepted.anymail_status.message_id
+                }:
+                    if len(message_id) > 1:
+                        self.assertNotIn(message_id, response.text)
+                error: Any = refused.anymail_error
+                self.assertIn(error.response.status_code, (400, 422))
+                self.assertNotIn("bo@example.com", str(error))
+
+    def test_pickled(self):
+        for name in NAMES:
+            run = self.run_with(name, "plain", "plain")
+            response = run.messages[1].anymail_status.esp_response
+            for copied in (pickle.loads(pickle.dumps(response)), copy.deepcopy(response)):
+                self.assertEqual(copied.json(), response.json())
+                self.assertEqual(copied.content, response.content)
+                self.assertEqual(copied.status_code, 200)
+            self.assertLess(len(pickle.dumps(response.json())), len(pickle.dumps(response)))
+
+    def test_errors_of_their_own(self):
+        for fault in ("account", "busy", "500", "unreachable", "unclear", "garbage", "empty"):
+            with self.subTest(fault=fault):
+                run = self.run_with("postmark", "plain", f"fault {fault}", "many")
+                errors = [message.anymail_error for message in run.messages]
+                self.assertEqual(len({id(error) for error in errors}), 3)
+                self.assertIs(run.error, errors[0])
+                self.assertEqual(run.error.sent_count, 0)
+                for message, error in zip(run.messages, errors, strict=True):
+                    self.assertIs(error.email_message, message)
+                    self.assertIs(error.payload.message, message)
+                    self.assertEqual(type(error), type(errors[0]))
+                    self.assertEqual(type(error.__cause__), type(errors[0].__cause__))
+                    self.assertEqual(str(pickle.loads(pickle.dumps(error))), str(error))
+
+    def test_refused_as_a_whole(self):
+        """Who is to blame is found out with few calls, and nobody else is refused."""
+        for name in NAMES:
+            with self.subTest(name=name):
+                kinds = [*["plain"] * 20, "fault message", *["plain"] * 11]
+                run = self.run_with(name, *kinds, fail_silently=True)
+                self.assertEqual(run.result, 31)
+                self.assertEqual(len(run.server.accepted), 31)
+                self.assertEqual(len(run.server.calls), 11)
+
+    def test_refused_because_of_the_sender(self):
+        """There is another one in the call, or there isn't."""
+
+        class Sent(Run):
+            def message(self, subject: str, kind: str) -> AnymailMessage:
+                message = super().message(subject, "plain")
+                message.from_email = kind
+                return message
+
+        for senders, sent, calls in (
+            (["a@example.com", "b@unknown.example", "a@example.com"], 2, 5),
+            (["b@unknown.example"] * 3, 0, 1),
+        ):
+            server = Server("resend")
+            handle_call = server.provider.handle
+            server.provider.handle = lambda call, handle=handle_call: (
+                ApiResponse.json(
+                    {"message": "The unknown.example domain is not verified.", "name": "x"}, 403
+                )
+                if b"@unknown.example" in call.body
+                else handle(call)
+            )
+            run = Sent(server, enumerate(senders), send_batch_size=500, fail_silently=True)
+            self.assertEqual((run.result, len(server.calls)), (sent, calls))
+            for message, sender in zip(run.messages, senders, strict=True):
+                is_refused = sender == "b@unknown.example"
+                self.assertEqual(message.anymail_error is not None, is_refused)
+                if is_refused:
+                    self.assertTrue(message.anymail_error.about_sender)
+
+    def test_others_content(self):
+        """An answer to the whole call can repeat any of its messages."""
+
+        class Sent(Run):
+            def message(self, subject: str, kind: str) -> AnymailMessage:
+                return make_message(subject=subject, body=f"secret of number {kind} ")
+
+        for status in (200, 500):
+            server = Server("postmark")
+            server.provider.handle = lambda call, status=status: ApiResponse.json(
+                {"Message": call.body.decode()}, status
+            )
+            run = Sent(server, [(n, str(n)) for n in range(3)], send_batch_size=500)
+            for message in run.messages:
+                self.assertIn(f"response {status}", str(message.anymail_error))
+                self.assertNotIn("secret of", str(message.anymail_error))
+                copied = pickle.loads(pickle.dumps(message.anymail_error))
+                self.assertNotIn("secret of", f"{copied} {copied!r}")
+            reporter = ExceptionReporter(None, type(run.error), run.error, run.error.__traceback__)
+            self.assertNotIn("secret of", reporter.get_traceback_text())
+
+
+class RunnerTests(SharedCallTestCase):
+    def test_threads(self):
+        """There are others only if several calls are under way."""
+        run = self.run_with("postmark", *["plain"] * 4, send_batch_size=2)
+        self.assertEqual(run.server.threads, {threading.current_thread()})
+        run = self.run_with("postmark", *["plain"] * 4, send_batch_size=2, send_concurrency=2)
+        self.assertNotIn(threading.current_thread(), run.server.threads)
+        self.assertEqual(sorted(self.calls(run)), [[0, 1], [2, 3]])
+
+    def test_error_ends_the_sending(self):
+        kinds = ("plain", "refused", "plain", "plain", "plain")
+        run = self.run_with("postmark", *kinds, send_batch_size=3)
+        self.assertIs(run.error, run.messages[1].anymail_error)
+        self.assertEqual(run.error.sent_count, 2)
+        self.assertEqual(self.calls(run), [[0, 1, 2]])
+        self.assertIsNone(run.messages[3].anymail_status.status)
+        # What was prepared before it was known is sent, too.
+        run = self.run_with("postmark", "plain", "unsupported", "plain")
+        self.assertEqual((run.error.sent_count, self.calls(run)), (1, [[0]]))
+        self.assertEqual(
+            [signal for signal, _ in run.signals],
+            ["pre_send", "pre_send", "post_send", "send_failed"],
+        )
+
+    def test_interrupted(self):
+        """A call that has begun is unclear; messages that were to be in one are not sent."""
+
+        def interrupt(*args: Any) -> Any:
+            raise KeyboardInterrupt
+
+        class InPreSend(Run):
+            def note(self, signal: str, message: Any) -> None:
+                super().note(signal, message)
+                if signal == "pre_send" and message.subject == "2 plain":
+                    interrupt()
+
+        in_call = Server("postmark")
+        in_call.provider.handle = interrupt
+        for run_class, server, problem in (
+            (Run, in_call, Problem.UNCLEAR),
+            (InPreSend, Server("postmark"), Problem.UNREACHABLE),
+        ):
+            failures: list[Any] = []
+
+            def failed(message: Any, error: Any, failures: Any = failures, **kwargs: Any) -> None:
+                failures.append((message.subject[0], error.problem))
+
+            send_failed.connect(failed)
+            self.addCleanup(send_failed.disconnect, failed)
+            with self.assertRaises(KeyboardInterrupt) as caught:
+                run_class(server, enumerate(["plain"] * 3), send_batch_size=500)
+            self.assertEqual(caught.exception.sent_count, 0)
+            self.assertEqual(failures, [(number, problem) for number in "012"])
+            self.assertEqual(len(server.calls), problem is Problem.UNCLEAR)
+            self.assertEqual(server.accepted, [])
+
+    def test_repeated(self):
+        """Messages of a call that wait to be sent again wait together."""
+        clock = Clock()
+        answers = [ApiResponse.json({"ErrorCode": 429, "Message": "Slow down"}, 429)] * 2
+        server = Server("postmark")
+        handle = server.provider.handle
+        server.provider.handle = lambda call: answers.pop() if answers else handle(call)
+        with patch("time.sleep", clock.sleep), patch("time.monotonic", clock):
+            start = clock.now
+            run = Run(
+                server, enumerate(["plain"] * 30), send_batch_size=20, retries=2, max_wait=100
+            )
+            seconds = clock.now - start
+        self.assertEqual((run.result, run.error), (30, None))
+        self.assertEqual([len(call) for call in self.calls(run)], [20, 20, 20, 10])
+        self.assertLess(seconds, 5)
+        self.assertEqual({message.anymail_error for message in run.messages}, {None})
+
+    @skip_without("limits")
+    def test_rate(self):
+        """A call costs what a call costs."""
+        run = self.run_with("postmark", *["plain"] * 5, send_batch_size=3, rate="1/day", max_wait=0)
+        self.assertEqual((run.error.sent_count, self.calls(run)), (3, [[0, 1, 2]]))
+        self.assertIs(run.error.problem, Problem.BUSY)
+
+        class CountsRecipients(PostmarkBackend):
+            def rate_cost(self, payload: Any) -> int:
+                return len(payload.get_recipients())
+
+        server = Server("postmark")
+        backend = CountsRecipients(
+            server_token="other", api_url=server.url, rate="2/day", max_wait=0, send_batch_size=5
+        )
+        server.provider.takes_any_key = True
+        with server.running(), self.assertRaises(AnymailError) as caught:
+            backend.send_messages([make_message() for _ in range(4)])
+        self.assertEqual(caught.exception.sent_count, 2)
+
+    def test_keys(self):
+        """Each message has its own place in the ledger."""
+        kinds = ("keyed", "refused", "keyed", "fault lost", "keyed")
+        for name in ("postmark", "mailtrap", "mailjet"):
+            run = self.run_with(name, *kinds[:3], fail_silently=True)
+            self.assertEqual(
+                [Ledger().get(f"{number} keyed").state for number in (0, 2)], ["sent", "sent"]
+            )
+            run = self.run_with(name, *kinds, fail_silently=True)
+            self.assertEqual(self.calls(run), [[0, 1, 2, 3, 4]])
+            self.assertEqual(Ledger().get("0 keyed").state, "unclear")
+
+
+class StrategyTests(SharedCallTestCase):
+    """With failover, only the messages that have failed move on."""
+
+    def test_moves_on(self):
+        first, second = Server("postmark"), Server("mailtrap")
+        handle = first.provider.handle
+
+        def account_problem(call: ApiRequest) -> ApiResponse:
+            answer = json.loads(handle(call).body)
+            answer[1] = {"ErrorCode": 412, "Message": "under review"}
+            return ApiResponse.json(answer)
+
+        first.provider.handle = account_problem
+        servers = {"postmark.example": first, "mailtrap.example": second}
+        aliases = {
+            name: {
+                "BACKEND": PROVIDERS[name].backend,
+                "OPTIONS": {"send_batch_size": 500},
+            }
+            for name in ("postmark", "mailtrap")
+        }
+        failover = {
+            "BACKEND": "anymail.backends.failover.EmailBackend",
+            "OPTIONS": {"mailers": list(aliases), "duplicates": "avoid"},
+        }
+        messages = [make_message(subject=f"{number} plain") for number in range(4)]
+        anymail.delivery.memory._process_cache.clear()
+        with (
+            mailer_settings({"default": failover, **aliases}, **first.settings, **second.settings),
+            running(servers),
+            self.assertLogs("anymail.delivery", "WARNING") as logs,
+        ):
+            self.assertEqual(mailers["default"].send_messages(messages), 4)
+        self.assertEqual(len(logs.records), 1)
+        self.assertEqual(
+            [message.anymail_status.attempts for message in messages],
+            [
+                [("postmark", None)],
+                [("postmark", "account"), ("mailtrap", None)],
+                [("postmark", None)],
+                [("postmark", None)],
+            ],
+        )
+        self.assertEqual({message.anymail_error for message in messages}, {None})
+        self.assertEqual([len(subjects_in(call)) for call in first.calls], [4])
+        self.assertEqual([subjects_in(call) for call in second.calls], [["1 plain"]])
