@@ -8,7 +8,7 @@ from email.message import EmailMessage as PythonEmailMessage
 from email.mime.image import MIMEImage
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from unittest.mock import patch
 
 from django.core.mail import EmailMessage
@@ -17,10 +17,12 @@ from anymail.message import AnymailMessage
 
 from ..utils import SAMPLE_IMAGE
 
-F = TypeVar("F", bound=Callable[[], EmailMessage])
+F = TypeVar("F", bound=Callable[[], "Messages"])
 
-MESSAGES: dict[str, Callable[[], EmailMessage]] = {}
-"""Functions that return a new message, by its name."""
+Messages: TypeAlias = "EmailMessage | list[EmailMessage]"
+
+MESSAGES: dict[str, Callable[[], Messages]] = {}
+"""Functions that return a new message, or several, by its name."""
 
 BATCH = {"to": ["Ann <ann@example.com>", "bob@example.com", "cy@example.com"]}
 TEMPLATE = {"subject": "", "body": "", "template_id": "1234"}
@@ -259,3 +261,13 @@ _just(
     tags=["welcome"],
     reply_to=["Support <support@example.com>"],
 )
+
+
+@golden
+def different_messages() -> list[EmailMessage]:
+    """Sent together. In one call, where the provider takes them so."""
+    with_html = message(subject="Größe", to=["Ann <ann@example.com>"], cc=["cc@example.com"])
+    with_html.attach_alternative("<p>HTML</p>", "text/html")
+    with_file = message(subject="With a file", metadata={"user": "1"})
+    with_file.attach("file.txt", "Text", "text/plain")
+    return [message(), with_html, with_file]

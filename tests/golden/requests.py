@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from django.core.mail import EmailMessage
 from django.test import override_settings
 from django.utils.module_loading import import_string
 
@@ -26,6 +25,7 @@ from anymail.providers import PROVIDERS
 from ..backends.cases import CASES
 from ..backends.cases.base import BackendCase
 from ..backends.harness import ApiCall, BotoCall
+from .messages import Messages
 
 DIRECTORY = Path(__file__).parent
 
@@ -56,8 +56,8 @@ def as_text(outcome: Any) -> str:
     return json.dumps(outcome, indent=2, ensure_ascii=False) + "\n"
 
 
-def outcome_of(case: BackendCase, make_message: Callable[[], EmailMessage]) -> Any:
-    """Send a message through a provider's backend, with the network replaced.
+def outcome_of(case: BackendCase, make_message: Callable[[], Messages]) -> Any:
+    """Send a message, or several, through a provider's backend, with the network replaced.
 
     Returns the calls that are made, or the error. If that is about an unsupported feature, then
     also what comes of the message with IGNORE_UNSUPPORTED_FEATURES.
@@ -82,7 +82,7 @@ def _first_line(error: Exception | Warning | str) -> str:
     return str(error).partition("\n")[0]
 
 
-def _calls_for(case: BackendCase, message: EmailMessage, **options: Any) -> dict[str, Any]:
+def _calls_for(case: BackendCase, message: Messages, **options: Any) -> dict[str, Any]:
     transport = case.transport(case)
     # Nobody is to remember idempotency keys.
     anymail.delivery.memory._process_cache.clear()
@@ -97,8 +97,9 @@ def _calls_for(case: BackendCase, message: EmailMessage, **options: Any) -> dict
         warnings.catch_warnings(record=True) as caught,
     ):
         warnings.simplefilter("always")
-        backend = import_string(case.backend)(**{**case.base_options(), **options})
-        backend.send_messages([message])
+        options = {**case.base_options(), "send_batch_size": 500, **options}
+        messages = message if isinstance(message, list) else [message]
+        import_string(case.backend)(**options).send_messages(messages)
     result: dict[str, Any] = {"calls": [_readable(call) for call in transport.calls]}
     if caught:
         result["warnings"] = [_first_line(warning.message) for warning in caught]

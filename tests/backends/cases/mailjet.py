@@ -26,7 +26,7 @@ def _mailjet_success(call: ApiCall) -> Any:
     def results(recipients: list[Any]) -> list[Any]:
         return [{"Email": item["Email"], "MessageID": next(ids)} for item in recipients]
 
-    shared = call.json["Globals"]
+    shared = call.json.get("Globals", {})
     return make_response(
         json_data={
             "Messages": [
@@ -34,10 +34,10 @@ def _mailjet_success(call: ApiCall) -> Any:
                     "Status": "success",
                     "CustomID": "",
                     "To": results(message["To"]),
-                    "Cc": results(shared.get("Cc", [])),
-                    "Bcc": results(shared.get("Bcc", [])),
+                    "Cc": results(message.get("Cc", [])),
+                    "Bcc": results(message.get("Bcc", [])),
                 }
-                for message in call.json["Messages"]
+                for message in ({**shared, **own} for own in call.json["Messages"])
             ]
         }
     )
