@@ -90,7 +90,7 @@ class EmailBackend(AnymailRequestsBackend):
     def error_codes(self, response: requests.Response) -> Iterable[str]:
         answer = response.json()
         for result in [answer, *answer.get("responses", [])]:
-            if not result.get("success"):
+            if not result.get("success") and not {"success", "error", "errors"}.isdisjoint(result):
                 yield from result.get("errors") or [result.get("error")]
 
     def parse_recipient_status(

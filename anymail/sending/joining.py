@@ -17,7 +17,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import AnymailError, Problem
 from ..masking import mask_message
-from .problems import ADVICE
+from .problems import ADVICE, Meaning
 from .shared_calls import PartOfResponse, SharedCall
 from .steps import ApiCall
 
@@ -122,7 +122,7 @@ def _is_success(response: requests.Response) -> bool:
 
 @sensitive_variables()
 def take_apart(
-    shared: SharedCall, response: requests.Response, count: int
+    backend: AnymailBaseBackend, shared: SharedCall, response: requests.Response, count: int
 ) -> list[PartOfResponse] | None:
     """Return the answers to each of so many messages; None if there is one to all of them.
 
@@ -138,20 +138,25 @@ def take_apart(
         except (AttributeError, LookupError, TypeError) as error:
             text = f"The results are malformed: {type(error).__name__}: {error}"
             raise UnclearAnswer(text, response) from error
-    if results is None and not _is_success(response):
-        return None
-    if results is None or len(results) != count:
-        text = f"Expected {count} results, got {0 if results is None else len(results)}"
-        raise UnclearAnswer(text, response)
+    if results is None:
+        if not _is_success(response) or _meaning(backend, response).problem is not Problem.UNCLEAR:
+            return None
+        results = ()
+    if len(results) != count:
+        raise UnclearAnswer(f"Expected {count} results, got {len(results)}", response)
     return [PartOfResponse(response, status, result) for status, result in results]
+
+
+def _meaning(backend: AnymailBaseBackend, response: requests.Response) -> Meaning:
+    """Return what an answer means that refuses a call."""
+    return backend.find_meaning(backend._api_error_class(response=response, backend=backend))
 
 
 def may_be_about_one(
     backend: AnymailBaseBackend, response: Any, payloads: Iterable[RequestsPayload]
 ) -> bool:
     """Tell whether a call may have been refused because of only some of its messages."""
-    error = backend._api_error_class(response=response, backend=backend)
-    meaning = backend.find_meaning(error)
+    meaning = _meaning(backend, response)
     if meaning.about_sender:
         return len({str(payload.message.from_email) for payload in payloads}) > 1
     return meaning.problem in (Problem.MESSAGE, Problem.UNSUITABLE)

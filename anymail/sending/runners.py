@@ -334,22 +334,22 @@ class ConcurrentSending(_Runner):
             return
         shared = self.backend.shared_call
         assert shared is not None
+        masks = masking_all(call.payloads)
         try:
             response = get_answer()
-            answers = take_apart(shared, response, len(call.parts))
+            answers = take_apart(self.backend, shared, response, len(call.parts))
         except UnclearAnswer as error:
-            mask = masking_all(call.payloads)
             for part in call.parts:
-                self._receive(part, partial(error.raise_for, self.backend, part.payload), mask)
+                get_answer = partial(error.raise_for, self.backend, part.payload)
+                self._receive(part, get_answer, masks)
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._fail_all(call, error)
         else:
             if answers is None and may_be_about_one(self.backend, response, call.payloads):
                 self._split(call)
                 return
-            mask = None if answers is not None else masking_all(call.payloads)
             for part, answer in zip(call.parts, answers or repeat(response), strict=False):
-                self._receive(part, partial(_same, answer), mask)
+                self._receive(part, partial(_same, answer), masks if answers is None else None)
 
     def _receive(
         self,

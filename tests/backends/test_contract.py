@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import dataclasses
 import io
 import itertools
 import json
@@ -949,6 +950,47 @@ class BackendContract(SimpleTestCase if TYPE_CHECKING else object):  # type: ign
         status = self.send(self.message(feature, to=to))
         self.assertEqual(set(status.recipients), set(to))
         self.assertEqual(status.status, set(self.case.batch_statuses or self.case.statuses))
+
+    def test_different_messages(self):
+        """They share a call where the provider has one for that, with the same results."""
+        self.transport.answer = None
+        features = sorted({"metadata", "tags", "html"} & FEATURES.keys() - self.case.unsupported)
+        attrs = [{}, *(self.attrs_for(feature) for feature in features), {"to": ["a@example.com"]}]
+        messages = [self.message(**item) for item in attrs]
+        statuses = [self.send(self.message(**item)) for item in attrs]
+        self.calls.clear()
+        sent = self.make_backend(send_batch_size=500).send_messages(messages)
+        self.assertEqual(sent, len(messages))
+        shared_call = self.backend_class.shared_call
+        self.assertEqual(len(self.calls), len(messages) if shared_call is None else 1)
+        for message, status in zip(messages, statuses, strict=True):
+            actual = message.anymail_status
+            self.assertEqual(actual.status, status.status)
+            self.assertEqual(set(actual.recipients), set(status.recipients))
+            self.assertIsNone(message.anymail_error)
+
+    @over_http
+    def test_different_messages_refused(self):
+        """Each of them has the error that it would have if it was sent singly."""
+        for refusal in self.case.refusals:
+            if refusal.is_batch:
+                continue  # of the same message: that has one error
+            with self.subTest(refusal.body):
+                self.transport.refuse(refusal)
+                messages = [self.message(), self.message()]
+                backend = self.make_backend(send_batch_size=500)
+                if backend.shared_call is not None and "Messages" in refusal.body:
+                    body = {"Messages": refusal.body["Messages"] * 2}
+                    self.transport.refuse(dataclasses.replace(refusal, body=body))
+                with (
+                    patch("anymail.sending.runners.logger"),  # of the second one's error
+                    self.assertRaises(AnymailError) as caught,
+                ):
+                    backend.send_messages(messages)
+                self.assertIs(caught.exception, messages[0].anymail_error)
+                self.assertIs(caught.exception.problem, refusal.problem)
+                if backend.shared_call is not None:
+                    self.assertIs(messages[1].anymail_error.problem, refusal.problem)
 
     def batch_in_calls(self, **attrs: Any) -> Any:
         """Return a batch that the provider has no call for."""
