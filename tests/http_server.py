@@ -131,6 +131,7 @@ class _Server(ThreadingHTTPServer):
     owner: HttpServer
     daemon_threads = False
     block_on_close = True
+    request_queue_size = 100  # Others have to ask again, after a second.
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -194,12 +195,12 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         usual: Any = AnymailRequestsBackend
         cls: Any = type(self)
         assert self.session is not None  # It's open.
-        if (
-            cls.create_session is not usual.create_session
-            or cls.make_call is not usual.make_call
-            or lean.is_intercepted(self.session, self.api_url)
-        ):
+        if cls.create_session is not usual.create_session or cls.make_call is not usual.make_call:
             return None
+        # (A URL of another kind is an error of each message.)
+        with suppress(requests.exceptions.InvalidSchema):
+            if lean.is_intercepted(self.session, self.api_url):
+                return None
         from ..sending.calls import CallsInLoop
 
         in_thread(import_module, "..sending.async_http", __package__)  # It takes a while.
@@ -213,7 +214,7 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         handover = watch_handover()
         try:
             request = lean.prepare(session, call.params)
-            if not async_http.can_send(request):
+            if not async_http.can_send(session, request):
                 return await sync_to_async(self.make_call)(call)
             response = await async_http.send(
                 session,

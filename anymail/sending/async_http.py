@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests import PreparedRequest
@@ -28,6 +29,7 @@ from requests.utils import (
     DEFAULT_ACCEPT_ENCODING,
     DEFAULT_CA_BUNDLE_PATH,
     get_encoding_from_headers,
+    prepend_scheme_if_needed,
     select_proxy,
 )
 from urllib3.util.ssl_ import create_urllib3_context
@@ -37,6 +39,7 @@ from .connections import watch_handover
 
 try:
     import aiohttp
+    from aiohttp.http_exceptions import ContentEncodingError
     from yarl import URL
 except ImportError as err:
     raise AnymailImproperlyInstalled(
@@ -71,9 +74,17 @@ _REQUESTS_ERRORS: dict[type[Exception], type[requests.RequestException]] = {
 }
 
 
-def can_send(request: PreparedRequest) -> bool:
-    """Tell whether a request can be sent here: with a body that's no file or generator."""
-    return request.body is None or isinstance(request.body, (bytes, str))
+def can_send(session: requests.Session, request: PreparedRequest) -> bool:
+    """Tell whether a request can be sent here, so that the server can't tell the difference.
+
+    Not if its body is a file or a generator; if a header is not ASCII; or if its auth looks at the
+    answer, as that for digest authentication.
+    """
+    return (
+        (request.body is None or isinstance(request.body, (bytes, str)))
+        and all(_as_str(value).isascii() for item in request.headers.items() for value in item)
+        and request.hooks == session.hooks
+    )
 
 
 async def send(
@@ -96,7 +107,9 @@ async def send(
     """
     handover.happened = False
     url = str(request.url)
+    session.get_adapter(url=url)  # raises InvalidSchema
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    proxy = _proxy(url, environment["proxies"])
     context = await _ssl_context(environment["verify"], environment["cert"])
     clients = await _clients_of_loop()
     connecting = _Connecting(clients.connecting, handover)
@@ -106,12 +119,13 @@ async def send(
     try:
         async with clients.get(max_idle).request(
             str(request.method),
-            URL(url, encoded=True),
+            # Credentials in it are in the headers by now, if they are to be.
+            URL(url, encoded=True).with_user(None),
             data=_body(request),
             headers=_headers(request),
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
             allow_redirects=False,
-            proxy=select_proxy(url, environment["proxies"]),
+            proxy=proxy,
             ssl=context,
             timeout=aiohttp.ClientTimeout(sock_connect=connect, sock_read=read),
             trace_request_ctx=connecting,
@@ -128,6 +142,17 @@ async def send(
     if request.hooks["response"]:
         response = dispatch_hook("response", request.hooks, response, timeout=timeout)  # type: ignore[no-untyped-call]
     return response
+
+
+def _proxy(url: str, proxies: Mapping[str, str]) -> str | None:
+    """Return the URL of the proxy to use, if any, as requests' adapters do."""
+    proxy = select_proxy(url, proxies)
+    if not proxy:
+        return None
+    proxy = str(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
+    if not urlsplit(proxy).hostname:
+        raise errors.InvalidProxyURL("The URL of the proxy has no host")
+    return proxy
 
 
 def _body(request: PreparedRequest) -> Any:
@@ -155,6 +180,8 @@ def _as_requests_error(error: Exception, request: PreparedRequest) -> requests.R
     error_class = next(
         target for source, target in _REQUESTS_ERRORS.items() if isinstance(error, source)
     )
+    if isinstance(error.__cause__, ContentEncodingError):
+        error_class = errors.ContentDecodingError
     return error_class(error, request=request)
 
 
@@ -164,10 +191,8 @@ def _as_requests_error(error: Exception, request: PreparedRequest) -> requests.R
 class _Raw:
     """As much of urllib3's response as finding its cookies takes."""
 
-    def __init__(self, headers: Any) -> None:
-        self.msg = Message()
-        for name, value in headers.items():
-            self.msg[name] = value
+    def __init__(self, headers: Message) -> None:
+        self.msg = headers
         self._original_response = self
 
     def close(self) -> None:
@@ -182,14 +207,18 @@ def _as_response(
     response = requests.Response()
     response.status_code = answer.status
     response.reason = answer.reason or ""
+    raw_headers = Message()
+    for name, value in answer.raw_headers:
+        raw_headers[name.decode("latin-1")] = value.decode("latin-1")
     headers: CaseInsensitiveDict[str] = CaseInsensitiveDict()
-    for name, value in answer.headers.items():
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    for text in raw_headers:
+        if text not in headers:
+            headers[text] = ", ".join(raw_headers.get_all(text, []))
     response.headers = headers
     response.encoding = get_encoding_from_headers(headers)
     response.url = str(request.url)
     response.request = request
-    response.raw = _Raw(answer.headers)
+    response.raw = _Raw(raw_headers)
     response._content = content
     if "Set-Cookie" in headers:
         extract_cookies_to_jar(response.cookies, request, response.raw)  # type: ignore[no-untyped-call]

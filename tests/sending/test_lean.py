@@ -22,7 +22,7 @@ import requests
 from django.test import SimpleTestCase
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPDigestAuth
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Retry
+from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, Retry
 from urllib3.connection import HTTPSConnection
 
 from anymail.http import no_netrc, no_redirect
@@ -313,10 +313,15 @@ def make(call: Any, session: requests.Session, params: dict[str, Any]) -> Any:
         "request body": body if isinstance(body, (str, bytes)) else type(body),
         "request headers": list(response.request.headers.items()),
         "request hooks": list(response.request.hooks),
-        "raw": (response.raw.status, response.raw.version, list(response.raw.headers.items())),
-        "closed": response.raw.isclosed(),
+        "raw": raw_facts(response.raw),
         "next": response.next,
     }
+
+
+def raw_facts(raw: Any) -> Any:
+    if not isinstance(raw, HTTPResponse):  # of another client
+        return None
+    return raw.status, raw.version, list(raw.headers.items()), raw.isclosed()
 
 
 def call_plainly(session: requests.Session, params: dict[str, Any]) -> requests.Response:
