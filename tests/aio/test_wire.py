@@ -61,8 +61,11 @@ def normal(found: Any) -> Any:
 def normal_request(received: bytes) -> Any:
     head, _, body = received.partition(b"\r\n\r\n")
     line, *headers = head.split(b"\r\n")
-    if line.startswith(b"CONNECT "):  # Only aiohttp says who wants a tunnel.
-        return line, [item for item in headers if item.startswith(b"Proxy-Authorization:")]
+    if line.startswith(b"CONNECT "):
+        # Only aiohttp says who wants a tunnel. Early versions of Python do it with HTTP/1.0.
+        return line.split()[1], [
+            item for item in headers if item.startswith(b"Proxy-Authorization:")
+        ]
     # The encodings that answers can have are others. Without a User-Agent, urllib3 has its own.
     ignored = (b"accept-encoding: ", b"user-agent: python-urllib3/")
     return line, sorted(item for item in headers if not item.lower().startswith(ignored)), body
