@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.utils import quote
@@ -168,7 +168,9 @@ class EmailAddress(Address):
         The display name is quoted if it has specials; Unicode is left as characters unless
         use_rfc2047. A non-ASCII domain is encoded with idna_encode, if given. Never folds.
         """
-        addr_spec = self.format_addr_spec(idna_encode=idna_encode)
+        addr_spec = self._addr_spec
+        if not self._domain.isascii():
+            addr_spec = self.format_addr_spec(idna_encode=idna_encode)
         if not self._display_name:
             return addr_spec
         name = self.format_display_name(use_rfc2047=use_rfc2047, use_quotes=True)
@@ -220,10 +222,14 @@ class EmailAddress(Address):
 
         ``name`` and ``email`` are the dict's keys; the rest as in the format methods.
         """
-        result = {email: self.format_addr_spec(idna_encode=idna_encode)}
-        if self.display_name:
-            result[name] = self.format_display_name(use_rfc2047=use_rfc2047, use_quotes=quote_name)
-        return result
+        addr_spec, display_name = self._addr_spec, self._display_name
+        if not self._domain.isascii():
+            addr_spec = self.format_addr_spec(idna_encode=idna_encode)
+        if not display_name:
+            return {email: addr_spec}
+        if use_rfc2047 or quote_name:
+            display_name = self.format_display_name(use_rfc2047=use_rfc2047, use_quotes=quote_name)
+        return {email: addr_spec, name: display_name}
 
 
 def _describe_invalid(addr_spec: str | None, display_name: str) -> str:
@@ -285,7 +291,7 @@ def parse_address_list(address_list: Any, field: str | None = None) -> list[Emai
 
     Each string can hold several comma-separated addresses, or a group. Lazy strings are
     resolved; None, and a list of just None, give []. Encoded-words in display names are not
-    decoded.
+    decoded. What is an EmailAddress already stays that.
 
     Raises AnymailInvalidAddress, naming ``field`` (the message attribute) if given.
     """
@@ -301,6 +307,9 @@ def parse_address_list(address_list: Any, field: str | None = None) -> list[Emai
 
     result: list[EmailAddress] = []
     for item in items:
+        if isinstance(item, EmailAddress):
+            result.append(item)
+            continue
         if isinstance(item, bytes):
             # The text of this is b'...', which can be an address.
             raise AnymailInvalidAddress(_describe_list_error(str(item), items, field))
@@ -332,6 +341,17 @@ def parse_single_address(address: str, field: str | None = None) -> EmailAddress
             f"Only one email address is allowed; found {len(parsed)} in {str(address)!r}{where}"
         )
     return parsed[0]
+
+
+def are_plain_addresses(texts: Iterable[Any]) -> bool:
+    """Tell whether all of several texts are one valid address each, of the usual forms.
+
+    That takes far less time and memory than parsing them.
+    """
+    return all(
+        type(text) is str and len(text) <= MAX_ADDR_SPEC_LENGTH and _PLAIN_ADDRESS.match(text)
+        for text in texts
+    )
 
 
 def _parse_plain_address(text: str) -> EmailAddress | None:
@@ -409,7 +429,16 @@ class RecipientMap(Generic[T]):
     """
 
     def __init__(self, entries: Mapping[str, T]) -> None:
-        self._entries = {self._key(str(address)): value for address, value in entries.items()}
+        self._entries = entries
+
+    @cached_property
+    def _others(self) -> dict[str, T]:
+        """The entries whose addresses don't have the form of keys, by their keys."""
+        return {
+            key: value
+            for address, value in self._entries.items()
+            if (key := self._key(str(address))) != address
+        }
 
     @staticmethod
     def _key(addr_spec: str) -> str:
@@ -417,10 +446,19 @@ class RecipientMap(Generic[T]):
         return f"{local_part}{at}{domain.lower()}"
 
     def get(self, recipient: EmailAddress) -> T | None:
-        """Return the entry for the recipient, or None."""
-        if not self._entries:
-            return None
-        return self._entries.get(self._key(recipient.addr_spec))
+        """Return the entry for a recipient, or None."""
+        addr_spec = recipient.addr_spec
+        entry = self._entries.get(addr_spec)
+        if entry is not None or not self._entries:  # as nearly always
+            return entry
+        key = self._key(addr_spec)
+        entry = self._entries.get(key)
+        return self._others.get(key) if entry is None else entry
+
+    def get_all(self, recipients: Sequence[EmailAddress]) -> list[T | None]:
+        """Return the entries for several recipients."""
+        entries = [self._entries.get(recipient.addr_spec) for recipient in recipients]
+        return [self.get(recipient) for recipient in recipients] if None in entries else entries
 
 
 class ReportedAddresses:

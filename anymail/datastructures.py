@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, MutableMapping
+from itertools import chain
 from typing import Any, TypeAlias
 
 from django.utils.functional import Promise
@@ -181,8 +182,14 @@ def force_non_lazy_dict(obj: Any) -> Any:
 
     Keys and lists are left alone. A value that is no mapping is treated as force_non_lazy does.
     """
-    if type(obj) is dict and _NOT_LAZY.issuperset(map(type, obj.values())):
-        return obj.copy()
+    if type(obj) is dict:
+        types = set(map(type, obj.values()))
+        if types <= _NOT_LAZY:
+            return obj.copy()
+        if types == {dict}:  # as what differs between recipients
+            inner = chain.from_iterable(map(dict.values, obj.values()))
+            if _NOT_LAZY.issuperset(map(type, inner)):
+                return dict(zip(obj, map(dict.copy, obj.values()), strict=True))
     if hasattr(obj, "items"):
         return {key: force_non_lazy_dict(value) for key, value in obj.items()}
     return force_non_lazy(obj)

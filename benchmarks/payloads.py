@@ -21,6 +21,11 @@ from .project import offline_postmark, offline_sendgrid, set_up
 PLAIN_MESSAGE_GOAL = 0.1e-3
 PER_RECIPIENT_GOAL = 25e-6
 BATCH_SIZE = 1000
+MANY_RECIPIENTS = 4000
+MANY_GOAL = 3
+SENDGRID_CALL_SIZE = 1000
+LARGE_BATCH_SIZE = 100_000
+LARGE_BATCH_GOAL = 1.3
 ATTACHMENT_SIZE = 100_000
 
 
@@ -130,6 +135,69 @@ def batch_table() -> Table:
     return table
 
 
+def seconds_for_many(recipients: int = MANY_RECIPIENTS) -> dict[str, float]:
+    """Return the seconds that sending a batch takes, and JSON encoding of the same API calls."""
+    backend, message = offline_sendgrid(), batch_message(recipients)
+    answer, bodies = backend.session.request, []
+
+    def keep_body(**params: Any) -> Any:
+        bodies.append(json.loads(params["data"]))
+        return answer(**params)
+
+    with patch.object(backend.session, "request", keep_body):
+        backend.send_messages([message])
+    return alternate(
+        {
+            "Anymail": lambda: backend.send_messages([message]),
+            "json.dumps": lambda: [json.dumps(body) for body in bodies],
+        },
+        clock=time.process_time,
+    )
+
+
+def memory_of_batch(recipients: int) -> int:
+    """Return the bytes that sending a batch takes beside the message and its recipients' status."""
+    backend, message = offline_sendgrid(), batch_message(recipients)
+    backend.send_messages([batch_message(1)])
+    tracemalloc.start()
+    try:
+        backend.send_messages([message])
+        left, peak = tracemalloc.get_traced_memory()
+        return peak - left
+    finally:
+        tracemalloc.stop()
+
+
+def many_table() -> Table:
+    timings = seconds_for_many()
+    baseline = timings["json.dumps"]
+    one_call = memory_of_batch(SENDGRID_CALL_SIZE)
+    whole = memory_of_batch(LARGE_BATCH_SIZE)
+    table = Table(
+        "Batches to many recipients through SendGrid, without the network",
+        ["", "Anymail", "baseline", "ratio", "goal"],
+        note=f"Time is per recipient, for {MANY_RECIPIENTS:,} of them; the baseline is json.dumps "
+        f"of the same {-(-MANY_RECIPIENTS // SENDGRID_CALL_SIZE)} calls. Memory is the peak beside "
+        f"the message itself and the statuses, for {LARGE_BATCH_SIZE:,}; the baseline is that for "
+        "the recipients of one call.",
+    )
+    table.add(
+        "time",
+        microseconds(timings["Anymail"] / MANY_RECIPIENTS),
+        microseconds(baseline / MANY_RECIPIENTS),
+        ratio(timings["Anymail"], baseline),
+        f"{MANY_GOAL:.2f} x",
+    )
+    table.add(
+        "memory",
+        f"{whole / 1e6:.2f} MB",
+        f"{one_call / 1e6:.2f} MB",
+        ratio(whole, one_call),
+        f"{LARGE_BATCH_GOAL:.2f} x",
+    )
+    return table
+
+
 def attachment_table() -> Table:
     backend = offline_postmark()
     content = bytes(range(256)) * (ATTACHMENT_SIZE // 256)
@@ -170,4 +238,4 @@ def peak_memory(variant: Variant) -> int:
 
 def run() -> list[Table]:
     set_up()
-    return [plain_table(), batch_table(), attachment_table()]
+    return [plain_table(), batch_table(), many_table(), attachment_table()]

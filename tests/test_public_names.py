@@ -22,7 +22,7 @@ DEFINED: dict[str, set[str]] = {
     "anymail": {"VERSION", "__version__", "mailers"},
     "anymail._idna": {"idna2003", "idna2008", "none", "uts46"},
     "anymail.addresses": {
-        "parse_plain_addr_spec",
+        *("are_plain_addresses", "parse_plain_addr_spec"),
         *(
             "EmailAddress",
             "IdnaEncoder",
@@ -142,6 +142,7 @@ INTERNAL = {
         "anymail.masking",
         "anymail.mime",
         "anymail.sending.connections",
+        "anymail.sending.large_batches",
         "anymail.backends.sending",
         "anymail.delivery",
         "anymail.delivery.alone",
@@ -239,6 +240,7 @@ MEMBERS: dict[str, set[str]] = {
             "makes_usual_calls",
             "find_meaning",
             "find_retry_after",
+            "forget_call",
             "is_own_answer",
             "run_journeys",
             "takes_alias",
@@ -268,14 +270,14 @@ MEMBERS: dict[str, set[str]] = {
         *("set_tags", "set_track_clicks", "set_track_opens", "set_template_id"),
         *("set_merge_data", "set_merge_headers", "set_merge_global_data"),
         *("set_merge_metadata", "set_esp_extra", "native_batch", "get_recipients"),
-        *("batch_recipients", "split", "make_id", "adapt_template_id"),
+        *("batch_recipients", "split", "split_large", "make_id", "make_ids", "adapt_template_id"),
         *("has_own_recipients", "is_individual", "messages_per_call"),
     },
     "anymail.backends.base_requests:AnymailRequestsBackend": {
         *("close", "create_session", "deserialize_json_response", "invalid_response_format"),
         *("checked_statuses", "connection_max_idle", "is_open", "make_call", "open"),
         *("prepare_call", "raise_for_status", "response_error", "timeout"),
-        *("call_seconds", "has_default_timeout"),
+        *("call_seconds", "forget_call", "has_default_timeout"),
     },
     "anymail.backends.base_requests:RequestsPayload": {
         *("get_api_endpoint", "get_request_params", "serialize_data"),

@@ -621,6 +621,12 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
     def raise_for_status(self, response: Any, payload: Any, message: EmailMessage) -> None:
         """Raise AnymailAPIError if the answer is that the call has failed."""
 
+    def forget_call(self, response: Any) -> None:
+        """Let go of the content of the call that an answer is for: there is one more now.
+
+        Otherwise, all of a batch would be kept, in the status of its message.
+        """
+
     def was_sent_before(self, response: Any, payload: Any) -> bool:
         """Tell whether an answer says that the message was accepted before.
 

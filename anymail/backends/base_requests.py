@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -307,6 +308,11 @@ class AnymailRequestsBackend(AnymailBaseBackend):
                 payload,
                 message,
             )
+
+    def forget_call(self, response: requests.Response) -> None:
+        if getattr(response, "request", None) is not None:
+            response.request = copy.copy(response.request)  # Tests may have kept the original.
+            response.request.body = None
 
     def deserialize_json_response(
         self, response: requests.Response, payload: Any, message: EmailMessage

@@ -8,10 +8,10 @@
 from __future__ import annotations
 
 import copy
-import uuid
+import uuid  # noqa: F401 (tests of projects replace its uuid4 here)
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -135,51 +135,36 @@ class EmailBackend(AnymailRequestsBackend):
 
 
 @dataclass
-class Recipient:
-    """A recipient in SendGrid's form, and the same as the sender wrote it."""
-
-    wire: Any
-    email: EmailAddress | None
-    """None for what can't be an address: that is for SendGrid to refuse."""
-
-
-@dataclass
 class Personalization:
     """One message to be: who gets it, and what is particular to them."""
 
-    recipients: dict[str, list[Recipient]]
-    """By recipient type: "to", "cc", "bcc"."""
-    fields: dict[str, Any] = field(default_factory=dict)
-    """All else, in SendGrid's form."""
+    fields: dict[str, Any]
+    """All of it, in SendGrid's form."""
+    to: Sequence[EmailAddress | None]
+    """The ``to`` recipients as the sender wrote them. None for what can't be an address: that is
+    for SendGrid to refuse."""
+    copies: Sequence[EmailAddress | None] = ()
+    """Those in cc and bcc."""
     own: BatchRecipient | None = None
     """What the message has for the ``to`` recipient, if there is just one."""
 
-    @property
-    def only_email(self) -> EmailAddress | None:
-        """The ``to`` recipient's address, if there is just one."""
-        to = self.recipients.get("to", [])
-        return to[0].email if len(to) == 1 else None
-
     def split(self) -> list[Personalization]:
-        """Return one for each ``to`` recipient, which share nothing that can be changed.
+        """Return one for each ``to`` recipient, which share nothing that is changed.
 
         If there are none, return just this one: its other recipients must get the message, too.
         """
+        if not self.to:
+            return [self]
+        others = {name: value for name, value in self.fields.items() if name != "to"}
+        is_usual = others.keys() <= {"cc", "bcc"}
         return [
             Personalization(
-                {**self.recipients, "to": [recipient]},
-                copy.deepcopy(self.fields) if self.fields else {},  # nearly always empty
+                {"to": [wire], **(others if is_usual else copy.deepcopy(others))},
+                (email,),
+                self.copies,
             )
-            for recipient in self.recipients.get("to", [])
-        ] or [self]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it in SendGrid's form."""
-        wire = {
-            recipient_type: [recipient.wire for recipient in recipients]
-            for recipient_type, recipients in self.recipients.items()
-        }
-        return {**wire, **self.fields}
+            for wire, email in zip(self.fields["to"], self.to, strict=True)
+        ]
 
 
 class SendGridPayload(RequestsPayload):
@@ -228,7 +213,7 @@ class SendGridPayload(RequestsPayload):
         if self.backend.generate_message_id:
             self.add_message_ids(personalizations)
 
-        data = {"personalizations": [item.as_dict() for item in personalizations], **self.data}
+        data = {"personalizations": [item.fields for item in personalizations], **self.data}
         if not data["headers"]:
             del data["headers"]
         return self.serialize_json(data)
@@ -242,25 +227,42 @@ class SendGridPayload(RequestsPayload):
     def personalizations(self) -> list[Personalization]:
         """Return who is to get a message together; in a batch, each ``to`` recipient alone."""
         if isinstance(self.extra_personalizations, Mapping):
-            message_recipients = {
-                recipient_type: [Recipient(self.format_address(email), email) for email in emails]
-                for recipient_type in ("to", "cc", "bcc")
-                if (emails := self.get_recipients(recipient_type))
-            }
-            custom = self.custom_personalization(self.extra_personalizations)
-            result = [Personalization({**message_recipients, **custom.recipients}, custom.fields)]
+            emails: dict[str, Sequence[EmailAddress | None]] = {}
+            fields: dict[str, Any] = {}
+            for recipient_type in ("to", "cc", "bcc"):
+                if recipients := self.get_recipients(recipient_type):
+                    emails[recipient_type] = recipients
+                    fields[recipient_type] = list(map(self.format_address, recipients))
+            if self.extra_personalizations:
+                custom = self.custom_fields(self.extra_personalizations)
+                fields = {**fields, **custom}
+                emails = {**emails, **self.find_addresses(custom)}
+            result = [self.personalization(fields, emails)]
         else:
-            result = [self.custom_personalization(item) for item in self.extra_personalizations]
+            result = [
+                self.personalization(custom, self.find_addresses(custom))
+                for custom in map(self.custom_fields, self.extra_personalizations)
+            ]
         if self.is_batch():
             result = [single for personalization in result for single in personalization.split()]
-        singles = [(item, email) for item in result if (email := item.only_email) is not None]
-        own_values = self.batch_recipients(email for _, email in singles)
-        for (personalization, _), own in zip(singles, own_values, strict=True):
+        singles = [item for item in result if len(item.to) == 1 and item.to[0] is not None]
+        own_values = self.batch_recipients(
+            [email for item in singles for email in item.to if email]
+        )
+        for personalization, own in zip(singles, own_values, strict=True):
             personalization.own = own
         return result
 
-    def custom_personalization(self, extra: Any) -> Personalization:
-        """Return a personalization from esp_extra. It's independent of the caller's."""
+    @staticmethod
+    def personalization(
+        fields: dict[str, Any], emails: Mapping[str, Sequence[EmailAddress | None]]
+    ) -> Personalization:
+        """Return a personalization for recipients by type: "to", "cc", "bcc"."""
+        copies = [*emails.get("cc", ()), *emails.get("bcc", ())]
+        return Personalization(fields, emails.get("to", ()), copies)
+
+    def custom_fields(self, extra: Any) -> dict[str, Any]:
+        """Return a personalization's fields from esp_extra. They're independent of the caller's."""
         if not isinstance(extra, Mapping):
             raise TypeError("esp_extra['personalizations'] must be a dict, or a list of dicts")
         fields = copy.deepcopy(dict(extra))
@@ -269,14 +271,15 @@ class SendGridPayload(RequestsPayload):
         custom_args = fields.get("custom_args")
         if custom_args is not None and not isinstance(custom_args, Mapping):
             raise TypeError("esp_extra['personalizations']: custom_args must be a dict")
-        recipients = {
-            recipient_type: [
-                Recipient(wire, self.find_address(wire)) for wire in fields.pop(recipient_type)
-            ]
+        return fields
+
+    def find_addresses(self, fields: Mapping[str, Any]) -> dict[str, list[EmailAddress | None]]:
+        """Return the recipients in a personalization's fields, by type."""
+        return {
+            recipient_type: list(map(self.find_address, fields[recipient_type]))
             for recipient_type in ("to", "cc", "bcc")
             if isinstance(fields.get(recipient_type), list)
         }
-        return Personalization(recipients, fields)
 
     @cached_property
     def recipients_by_wire(self) -> dict[str, EmailAddress]:
@@ -322,20 +325,19 @@ class SendGridPayload(RequestsPayload):
             if own is not None and own.merge_headers:
                 personalization.fields["headers"] = own.merge_headers
 
-    def add_message_ids(self, personalizations: Iterable[Personalization]) -> None:
+    def add_message_ids(self, personalizations: Sequence[Personalization]) -> None:
         """Give each personalization an id of its own, which SendGrid's webhooks will report.
 
         The id that SendGrid answers with is for the whole call, and neither that nor any other is
         in all the events.
         """
-        for number, personalization in enumerate(personalizations):
-            message_id = self.make_id(str(number)) or str(uuid.uuid4())
+        message_ids = self.make_ids([str(number) for number in range(len(personalizations))])
+        for personalization, message_id in zip(personalizations, message_ids, strict=True):
             custom_args = personalization.fields.get("custom_args") or {}
             personalization.fields["custom_args"] = {**custom_args, "anymail_id": message_id}
-            for recipients in personalization.recipients.values():
-                for recipient in recipients:
-                    if recipient.email is not None:
-                        self.message_ids[recipient.email.addr_spec] = message_id
+            for email in (*personalization.to, *personalization.copies):
+                if email is not None:
+                    self.message_ids[email.addr_spec] = message_id
 
     # -- Templates ----------------------------------------------------------------------------
 
@@ -349,7 +351,7 @@ class SendGridPayload(RequestsPayload):
         """Return data in the form of legacy templates: text, to search for and to put there."""
         return {
             self.format_merge_field(name): self.substitution_text(name, value)
-            for name, value in data.items()
+            for name, value in _numbers_as_text(data).items()
         }
 
     def format_merge_field(self, name: str) -> str:
@@ -365,7 +367,6 @@ class SendGridPayload(RequestsPayload):
             ) from err
 
     def substitution_text(self, name: str, value: Any) -> str | None:
-        value = _number_as_text(value)
         if value is not None and not isinstance(value, str):
             raise AnymailSerializationError(
                 "SendGrid legacy substitutions require string values; merge data for "
@@ -503,10 +504,9 @@ def _attachment_part(attachment: Attachment) -> dict[str, Any]:
     return part
 
 
-def _number_as_text(value: Any) -> Any:
-    """Return a number as text, and anything else as it is: SendGrid takes text only."""
-    return str(value) if isinstance(value, (int, float)) else value
-
-
 def _numbers_as_text(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _number_as_text(value) for name, value in values.items()}
+    """Return a copy in which numbers are text: SendGrid takes no others."""
+    return {
+        name: str(value) if isinstance(value, (int, float)) else value
+        for name, value in values.items()
+    }

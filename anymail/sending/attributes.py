@@ -50,7 +50,10 @@ def _is_dict(value: Any) -> bool:
 
 
 def _is_dict_of_dicts(value: Any) -> bool:
-    return _is_dict(value) and all(map(_is_dict, value.values()))
+    if not _is_dict(value):
+        return False
+    types = set(map(type, value.values()))
+    return types <= {dict} or all(map(_is_dict, value.values()))
 
 
 LIST = ValueType(is_list, "a list or other iterable")

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from django.core.mail import EmailMessage
 from requests.structures import CaseInsensitiveDict
 
-from ..addresses import EmailAddress, RecipientMap
+from ..addresses import EmailAddress, RecipientMap, parse_address_list
 from ..datastructures import UNSET
 
 BATCH_ATTRS = ("merge_data", "merge_headers", "merge_metadata")
+_PARTIAL_ATTRS = frozenset({"to", *BATCH_ATTRS})
+"""What the parts of a batch have of their own."""
 
 
 class NativeBatch(NamedTuple):
@@ -55,21 +58,41 @@ def match_recipients(
     emails: Iterable[EmailAddress], entries: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> list[BatchRecipient]:
     """Return recipients with their entries in ``{attribute: {address: entry}}``."""
-    maps = {attr: RecipientMap(entries[attr]) for attr in BATCH_ATTRS if entries.get(attr)}
-    return [
-        BatchRecipient(email, **{attr: entry_map.get(email) for attr, entry_map in maps.items()})
-        for email in emails
+    emails = list(emails)
+    columns = [
+        RecipientMap(found).get_all(emails) if (found := entries.get(attr)) else repeat(None)
+        for attr in BATCH_ATTRS
     ]
+    return list(map(BatchRecipient, emails, *columns))
 
 
 def partial_messages(
-    message: Any, defaults: Mapping[str, Any], to: Sequence[EmailAddress], size: int
+    message: Any,
+    defaults: Mapping[str, Any],
+    to: Sequence[str | EmailAddress],
+    size: int,
+    entries: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> Iterator[tuple[EmailMessage, Mapping[str, Any]]]:
-    """Yield the same message for so many of its ``to`` recipients at a time, and its defaults."""
-    defaults = {attr: default for attr, default in defaults.items() if attr != "to"}
+    """Yield the same message for so many of its ``to`` recipients at a time, and its defaults.
+
+    ``entries`` are what it has for particular recipients, ``{attribute: {address: entry}}``,
+    combined with the defaults. Each part has those of its recipients, and one for nobody that has
+    all fields there are: providers need these for recipients that lack some.
+    """
+    defaults = {attr: default for attr, default in defaults.items() if attr not in _PARTIAL_ATTRS}
+    maps = {attr: RecipientMap(own) for attr, own in entries.items()}
+    of_nobody = {
+        attr: {"": dict.fromkeys(chain.from_iterable(own.values()), "")} if own else {}
+        for attr, own in entries.items()
+    }
     for start in range(0, len(to), size):
         part = copy.copy(message)
-        part.to = [str(email) for email in to[start : start + size]]
+        emails = parse_address_list(to[start : start + size], field="to")
+        part.to = emails
+        for attr, entry_map in maps.items():
+            found = zip(emails, entry_map.get_all(emails), strict=True)
+            own = {email.addr_spec: entry for email, entry in found if entry is not None}
+            setattr(part, attr, {**of_nobody[attr], **own})
         yield part, defaults
 
 

@@ -5,6 +5,7 @@ A provider that gets the same key again, soon after, doesn't send the message ag
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import Any
 
@@ -52,6 +53,23 @@ def as_uuid(key: str) -> str:
 def shortened(key: str, max_length: int) -> str:
     """Return a key that has no more than so many characters, 36 at least."""
     return key if len(key) <= max_length else as_uuid(key)
+
+
+_FEW = 10
+
+
+def random_ids(count: int) -> list[str]:
+    """Return so many random UUIDs. Many take a quarter of the time of ``uuid.uuid4()``."""
+    if count < _FEW:
+        return [str(uuid.uuid4()) for _ in range(count)]
+    all_digits = os.urandom(16 * count).hex()
+    return [_as_uuid4(all_digits[start : start + 32]) for start in range(0, 32 * count, 32)]
+
+
+def _as_uuid4(digits: str) -> str:
+    """Return a UUID of version 4 with these 32 hexadecimal digits, but for the fixed bits."""
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def derived_id(key: str, *details: str) -> str:

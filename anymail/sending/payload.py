@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timezone
 from email.message import Message
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +16,7 @@ from ..addresses import EmailAddress, parse_address_list, parse_single_address
 from ..attachments import Attachment, unpack_alternative
 from ..datastructures import UNSET, force_non_lazy, is_lazy
 from ..exceptions import (
+    AnymailError,
     AnymailInvalidHeader,
     AnymailSerializationError,
     AnymailUnsupportedFeature,
@@ -29,13 +30,15 @@ from .attributes import (
     is_list,
 )
 from .batches import (
+    BATCH_ATTRS,
     BatchRecipient,
     NativeBatch,
     individual_messages,
     match_recipients,
     partial_messages,
 )
-from .keys import KEY_IN_METADATA, derived_id, idempotency_key
+from .keys import KEY_IN_METADATA, derived_id, idempotency_key, random_ids
+from .large_batches import addresses_one_by_one, first_part
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -342,23 +345,52 @@ class BasePayload:
             size = self._size_of_parts() if len(to) > 1 else None
             if size is None or len(to) <= size:
                 return None
-            messages = partial_messages(self.message, self.defaults, to, size)
+            entries = {attr: self._values[attr] for attr in BATCH_ATTRS if attr in self._values}
+            messages = partial_messages(self.message, self.defaults, to, size, entries)
             can_have_copies = self.native_batch.copies_each
+        self._check_copies(can_have_copies)
+        return messages
+
+    def split_large(self, message: EmailMessage) -> Iterator[BasePayload] | None:
+        """Return the payloads that send a large batch, if this is the one for its first recipient.
+
+        None if the batch is sent in a single call. The payloads are built when they are needed, but
+        what can be wrong in the whole message is checked before.
+        """
+        self.whole_message = message
+        size = self._size_of_parts()
+        if self.native_batch is None or size is None or len(message.to) <= size:
+            return None
+        self._check_copies(self.native_batch.copies_each)
+        entries: dict[str, Any] = {}
+        for attribute, _ in self._attributes():
+            attr = attribute.attr
+            if attr in BATCH_ATTRS:
+                value = self._combine(attribute, getattr(message, attr, UNSET))
+                if value is not UNSET:
+                    entries[attr] = value
+                    if attribute.check is not None:
+                        getattr(self, attribute.check)(attr, value)
+        to = addresses_one_by_one(message.to)
+        return self._payloads_of(partial_messages(message, self.defaults, to, size, entries))
+
+    def _check_copies(self, can_have_copies: bool) -> None:
         if not can_have_copies and self.get_recipients("cc", "bcc"):
             raise self._unsupported(
                 "cc or bcc in a batch that takes several calls: they would get a copy with each"
             )
-        return messages
 
     def _payloads_of(
         self, messages: Iterable[tuple[EmailMessage, Mapping[str, Any]]]
     ) -> Iterator[BasePayload]:
         for number, (message, defaults) in enumerate(messages, 1):
-            payload = self.backend.build_message_payload(message, defaults)
-            payload.whole_message = self.whole_message
-            if self.idempotency_key is not None:
-                payload.idempotency_key = f"{self.idempotency_key}/{number}"
-            yield payload
+            yield self._part(number, self.backend.build_message_payload(message, defaults))
+
+    def _part(self, number: int, payload: BasePayload) -> BasePayload:
+        payload.whole_message = self.whole_message
+        if self.idempotency_key is not None:
+            payload.idempotency_key = f"{self.idempotency_key}/{number}"
+        return payload
 
     def _size_of_parts(self) -> int | None:
         """Return how many ``to`` recipients a call is to have; None for all of them."""
@@ -374,6 +406,13 @@ class BasePayload:
         """
         key = self.idempotency_key
         return None if key is None else derived_id(key, *details)
+
+    def make_ids(self, details: Sequence[str]) -> list[str]:
+        """Return what :meth:`make_id` does for each detail, or random ids."""
+        key = self.idempotency_key
+        if key is None:
+            return random_ids(len(details))
+        return [derived_id(key, detail) for detail in details]
 
     # -- Setters: what subclasses must implement ----------------------------------------------
 
@@ -582,6 +621,27 @@ def _json_encoder(default: Callable[[Any], Any]) -> json.JSONEncoder:
 
 
 _USUAL_ENCODER = _json_encoder(BasePayload._json_default)
+
+
+def payloads_of(message: EmailMessage, backend: AnymailBaseBackend) -> tuple[Any, Iterator[Any]]:
+    """Return a message's payload, and those of the calls that send it: usually just that one.
+
+    Of a large batch, it's the payload for its first recipient.
+    """
+    defaults = backend.send_defaults
+    first = first_part(message, defaults)
+    if first is not None:
+        try:
+            payload = backend.build_message_payload(first, defaults)
+        except AnymailError as error:
+            error.email_message = message
+            raise
+        if isinstance(payload, BasePayload):
+            payloads = payload.split_large(message)
+            if payloads is not None:
+                return payload, payloads
+    payload = backend.build_message_payload(message, defaults)
+    return payload, payload.split() if isinstance(payload, BasePayload) else iter([payload])
 
 
 def aware_datetime(value: Any) -> Any:

@@ -13,7 +13,7 @@ is for runners to decide: see runners.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.core.mail import EmailMessage
@@ -22,7 +22,7 @@ from django.views.decorators.debug import sensitive_variables
 from ..exceptions import AnymailError, Problem
 from ..message import AnymailStatus
 from .journey import Journey, clear_outcome, current_journey, on_journey
-from .payload import BasePayload
+from .payload import BasePayload, payloads_of
 from .problems import meaning_of
 from .results import UNKNOWN
 
@@ -82,9 +82,7 @@ class Sending:
         self.message = journey.message
         self.status = status
         self.journey = journey
-        self.payload: Any = backend.build_message_payload(self.message, backend.send_defaults)
-        is_usual = isinstance(self.payload, BasePayload)
-        self._payloads: Iterator[Any] = self.payload.split() if is_usual else iter([self.payload])
+        self.payload, self._payloads = payloads_of(self.message, backend)
         self._responses: list[Any] = []
         self._payloads_begun = 0
         self._unclear: list[Any] = []
@@ -102,6 +100,7 @@ class Sending:
             except Exception as error:
                 self._note_failure(payload, error)
                 raise
+            payload = None  # A large batch has but one of them in memory.
 
     @sensitive_variables()
     def next_payload(self) -> Any | None:
@@ -160,6 +159,8 @@ class Sending:
             raise
 
     def _take_response(self, payload: Any, response: Any) -> None:
+        if self._responses:
+            self.backend.forget_call(self._responses[-1])
         self._responses.append(response)
         self.status.esp_response = response if len(self._responses) == 1 else self._responses
         if self.backend.was_sent_before(response, payload):
@@ -212,10 +213,15 @@ class Sending:
 
     def _add_unclear(self) -> None:
         """Say that nobody knows what became of recipients, where others' fate is known."""
-        for payload in self._unclear:
-            for email in payload.get_recipients() if isinstance(payload, BasePayload) else ():
-                if email.addr_spec not in self.status.recipients:
-                    self.status.set_recipient_status({email.addr_spec: UNKNOWN})
+        unclear = {
+            email.addr_spec: UNKNOWN
+            for payload in self._unclear
+            if isinstance(payload, BasePayload)
+            for email in payload.get_recipients()
+            if email.addr_spec not in self.status.recipients
+        }
+        if unclear:
+            self.status.set_recipient_status(unclear)
 
     def raise_if_refused(self) -> None:
         """Raise an error if the message was refused for all of its recipients."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import re
+import tracemalloc
 import warnings
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock, skipUnless
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import django
@@ -52,6 +55,7 @@ from anymail.exceptions import (
 )
 from anymail.message import AnymailMessage, AnymailRecipientStatus, AnymailStatus
 from anymail.sending.batches import NativeBatch
+from anymail.sending.payload import payloads_of
 from anymail.signals import post_send, pre_send
 from tests.utils import SAMPLE_IMAGE, make_message
 
@@ -1438,6 +1442,127 @@ class SplitTests(SimpleTestCase):
             backend.send_messages([message])
         self.assertIs(caught.exception.email_message, message)
         self.assertEqual(set(message.anymail_status.recipients), {"a@example.com"})
+
+
+@patch("anymail.sending.large_batches.LARGE_BATCH", 2)
+class LargeBatchTests(SimpleTestCase):
+    """Not all recipients of a large batch are in memory."""
+
+    class Pairs(TestPayload):
+        native_batch = NativeBatch(limit=2, copies_each=False)
+        built: ClassVar[list[list[str]]] = []
+
+        def init_payload(self):
+            super().init_payload()
+            self.built.append([str(email) for email in self.message.to])
+
+    def setUp(self):
+        self.Pairs.built.clear()
+
+    def message(self, **kwargs: Any) -> Any:
+        return make_message(
+            **{
+                "to": ["Ann <a@example.com>", "b@example.com", "c@EXAMPLE.com", "d@example.com"],
+                "merge_data": {"c@example.com": {"x": 1}, "d@example.com": {"x": 2}, "z@z": {}},
+                "merge_metadata": {" a@example.com": {"x": 3}},
+                "merge_headers": {"d@example.com": {"X-Own": "own"}},
+                "idempotency_key": "key",
+                **kwargs,
+            }
+        )
+
+    def payloads(self, message: Any, **options: Any) -> Iterator[Any]:
+        backend = EmailBackend(payload_class=self.Pairs, **options)
+        return payloads_of(message, backend)[1]
+
+    def send_fails(self, message: Any, error_class: type[Exception], text: str) -> None:
+        backend = EmailBackend(payload_class=self.Pairs)
+        with (
+            patch.object(EmailBackend, "post_to_esp", side_effect=AssertionError),
+            self.assertRaisesMessage(error_class, text) as caught,
+        ):
+            backend.send_messages([message])
+        self.assertIs(caught.exception.email_message, message)
+
+    def test_same_as_others(self):
+        for to in (
+            ["Ann <a@example.com>", "b@example.com", "c@EXAMPLE.com", "d@example.com"],
+            ("a@example.com, b@example.com", "c@example.com", gettext_lazy("d@example.com")),
+            ["a@example.com", "b@example.com"] * 3,
+        ):
+            message = self.message(to=list(to))
+            large = list(self.payloads(message))
+            with patch("anymail.sending.large_batches.LARGE_BATCH", 10):
+                usual = list(self.payloads(message))
+            self.assertEqual(
+                [payload.get_params() for payload in large],
+                [payload.get_params() for payload in usual],
+            )
+            for number, payload in enumerate(large, 1):
+                self.assertIs(payload.whole_message, message)
+                self.assertEqual(payload.idempotency_key, f"key/{number}")
+
+    def test_each_has_its_own(self):
+        first, second = (payload.get_params() for payload in self.payloads(self.message()))
+        all_fields = {"": {"x": ""}}
+        self.assertEqual(first["merge_metadata"], {**all_fields, "a@example.com": {"x": 3}})
+        self.assertEqual(first["merge_data"], all_fields)
+        self.assertEqual(first["merge_headers"], {"": {"X-Own": ""}})
+        own = {"c@EXAMPLE.com": {"x": 1}, "d@example.com": {"x": 2}}
+        self.assertEqual(second["merge_data"], {**all_fields, **own})
+
+    def test_built_when_needed(self):
+        payloads = self.payloads(self.message())
+        self.assertEqual(self.Pairs.built, [["Ann <a@example.com>"]])
+        next(payloads)
+        self.assertEqual(self.Pairs.built[1:], [["Ann <a@example.com>", "b@example.com"]])
+
+    def test_one_call(self):
+        [payload] = self.payloads(self.message(), split_batches=False)
+        self.assertEqual(len(payload.get_recipients()), 4)
+        no_batch = self.message(merge_data=None, merge_metadata=UNSET, merge_headers=UNSET)
+        [payload] = self.payloads(no_batch)
+        self.assertIs(payload.message, no_batch)
+
+    def test_with_defaults(self):
+        defaults = {"to": ["z@example.com"], "merge_data": {"z@example.com": {"x": 0}}}
+        payloads = list(self.payloads(self.message(), send_defaults=defaults))
+        self.assertEqual([len(payload.get_recipients()) for payload in payloads], [2, 2, 1])
+        own = {"": {"x": ""}, "z@example.com": {"x": 0}}
+        self.assertEqual(payloads[0].get_params()["merge_data"], own)
+
+    def test_errors_come_before_the_first_call(self):
+        invalid = ["a@example.com", "b@example.com", "c@example.com", "d@"]
+        with self.assertRaisesMessage(AnymailInvalidAddress, "'d@' in `to`"):
+            self.payloads(self.message(to=invalid))
+        for message, error_class, text in [
+            (self.message(merge_headers={"d@example.com": {"X": "\n"}}), AnymailInvalidHeader, "X"),
+            (self.message(cc=["cc@example.com"]), AnymailUnsupportedFeature, "cc or bcc"),
+            (self.message(subject="\n"), AnymailInvalidHeader, "subject"),
+        ]:
+            with self.subTest(text):
+                self.send_fails(message, error_class, text)
+        with self.assertRaisesMessage(TypeError, '"merge_data" attribute'):
+            self.payloads(self.message(merge_data={"d@example.com": 1}))
+
+    def test_memory(self):
+        """What there is beside the message doesn't grow with it."""
+
+        def peak(count: int) -> int:
+            to = [f"customer{number}@example.com" for number in range(count)]
+            message = make_message(
+                to=[f"Name <{email}>" for email in to], merge_data={email: {"x": 1} for email in to}
+            )
+            with patch.object(self.Pairs, "native_batch", NativeBatch(limit=50)):
+                tracemalloc.start()
+                for _ in self.payloads(message):
+                    self.Pairs.built.clear()
+                peak = tracemalloc.get_traced_memory()[1]
+                tracemalloc.stop()
+            return peak
+
+        peak(100)  # what is kept for all messages
+        self.assertLess(peak(1000), 1.5 * peak(100))
 
 
 class Minimal(BasePayload):
