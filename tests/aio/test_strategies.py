@@ -14,11 +14,12 @@ from ..delivery import test_keyed, test_strategies
 from .loops import InLoop, LoopTestCase
 
 
-class _MailersInLoop:
+class MailersInLoop:
     """The project's mailers, whose messages are sent in the loop of a test."""
 
-    def __init__(self, test: Any) -> None:
+    def __init__(self, test: Any, concurrency: int = 100) -> None:
         self.test = test
+        self.concurrency = concurrency
 
     def __getattr__(self, name: str) -> Any:
         return getattr(mailers, name)
@@ -27,7 +28,7 @@ class _MailersInLoop:
         return alias in mailers
 
     def __getitem__(self, alias: str) -> Any:
-        return InLoop(self.test, mailers[alias])
+        return InLoop(self.test, mailers[alias], self.concurrency)
 
 
 class InLoopMixin(LoopTestCase):
@@ -41,7 +42,7 @@ class InLoopMixin(LoopTestCase):
             self.clock.sleep(seconds)
 
         for target, replacement in (
-            (f"{self.module.__name__}.mailers", _MailersInLoop(self)),
+            (f"{self.module.__name__}.mailers", MailersInLoop(self)),
             ("asyncio.sleep", sleep),
         ):
             patcher = patch(target, replacement)
