@@ -16,6 +16,7 @@ for those that are not in use (QueueCls).
 
 from __future__ import annotations
 
+import http.client
 import math
 import os
 import threading
@@ -24,19 +25,25 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from queue import Full, LifoQueue
 from ssl import SSLError
 from typing import TYPE_CHECKING, Any
 
+from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+from requests.utils import get_encoding_from_headers
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.response import HTTPResponse
 
 from .._docs import with_docs
 from ..exceptions import AnymailWarning
 
 MAX_HOSTS = 32
+_FIRST_WRITE = 16384
+"""Bytes that are one record of TLS, and find room in the system's buffer, or an error, at once."""
+
 MAX_CONNECTIONS_PER_HOST = 64
 """Connections to a host that are kept. There can be more while they are in use."""
 
@@ -90,7 +97,7 @@ class SharedConnectionsAdapter(HTTPAdapter):
         self._own_manager = None if self.max_idle else _new_manager(math.inf)
 
     @property
-    def poolmanager(self) -> PoolManager:
+    def poolmanager(self) -> Any:
         # Looked up each time, for sessions that are used on both sides of a fork.
         return self._own_manager or _connections.pool_manager(self.max_idle)
 
@@ -104,10 +111,71 @@ class SharedConnectionsAdapter(HTTPAdapter):
             self.proxy_manager[proxy] = _new_manager(math.inf, proxy, **proxy_kwargs)
         return self.proxy_manager[proxy]
 
+    # Requests computes all of these anew for each request.
+
+    def get_connection_with_tls_context(
+        self, request: Any, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        if proxies or cert or type(self) is not SharedConnectionsAdapter:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        pools: dict[Any, Any] = self.poolmanager.known_pools
+        key = request.url, verify
+        pool = pools.get(key)
+        if pool is None or pool.pool is None:  # It was closed.
+            if len(pools) >= 4 * MAX_HOSTS:
+                pools.clear()
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            pools[key] = pool
+        return pool
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        if getattr(conn, "verified_with", None) != (verify, cert):
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+            conn.verified_with = verify, cert
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        return super().request_url(request, proxies) if proxies else _path_of(request.url)
+
+    def build_response(self, req: Any, resp: Any) -> Response:
+        if has_cookies(resp):  # or so it seems
+            return super().build_response(req, resp)
+        response = Response()
+        response.status_code = resp.status
+        for name, value in resp.headers.itermerged():
+            response.headers[name] = value
+        response.encoding = get_encoding_from_headers(response.headers)
+        response.raw = resp
+        response.reason = resp.reason
+        response.url = req.url
+        response.request = req
+        response.connection = self
+        return response
+
     def close(self) -> None:
         for manager in (self._own_manager, *self.proxy_manager.values()):
             if manager is not None:
                 manager.clear()
+
+
+@lru_cache(maxsize=256)
+def _path_of(url: str) -> str:
+    """Return what the request line has of a URL."""
+    request = PreparedRequest()
+    request.url = url
+    return request.path_url
+
+
+def is_plain(raw: Any) -> bool:
+    """Tell whether an answer that a requests Response is made of is what urllib3 has received."""
+    return (
+        type(raw) is HTTPResponse
+        and type(getattr(raw, "_original_response", None)) is http.client.HTTPResponse
+    )
+
+
+def has_cookies(raw: Any) -> bool:
+    """Tell whether there can be cookies in an answer."""
+    return not is_plain(raw) or "Set-Cookie" in raw.headers or "Set-Cookie2" in raw.headers
 
 
 # -- What was handed over ---------------------------------------------------------------------
@@ -153,15 +221,21 @@ else:
 class _KeptConnection(_ConnectionBase):
     """A connection that may turn out to have been closed by the server when it's used again.
 
-    The pool has checked that shortly before. If it is found only when the headers are sent, none
-    of which has then arrived, there is no harm in sending them over a new connection. Whatever
+    The pool has checked that shortly before. If it is found only with the first write, none of
+    which has then arrived, there is no harm in writing that over a new connection. Whatever
     happens later is an error as with any connection: the server may have got the message.
+
+    The first write is the headers, and the body with them if both fit: it is one packet then, and
+    one system call.
     """
 
     idle_until = math.inf
     _is_connecting = False
     _was_used = False
-    _may_reconnect = False
+    _ends_headers = False
+    _in_request = False
+    _headers: bytes | None = None
+    """What is left to be written together with the body."""
 
     def connect(self) -> None:
         _note_handover(False)
@@ -172,25 +246,61 @@ class _KeptConnection(_ConnectionBase):
             self._is_connecting = False
         self._was_used = False
 
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._in_request = True
+        try:
+            super().request(*args, **kwargs)
+            if self._headers is not None:
+                self._write_first(self._headers)
+        finally:
+            self._in_request = False
+            self._headers = None
+
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
-        self._may_reconnect = self._was_used and not self.is_closed
+        self._ends_headers = True
         try:
             super().endheaders(*args, **kwargs)
         finally:
-            self._may_reconnect = False
-            self._was_used = True
+            self._ends_headers = False
 
     def send(self, data: Any) -> None:
+        if self._is_connecting:  # to a proxy
+            self._write(data)
+        elif self._ends_headers:
+            self._ends_headers = False
+            if self._in_request:
+                self._headers = data
+            else:
+                self._write_first(data)
+        elif self._headers is None:
+            self._open()
+            self._write(data)
+        else:
+            headers, self._headers = self._headers, None
+            if type(data) is bytes and len(headers) + len(data) <= _FIRST_WRITE:
+                self._write_first(headers + data)
+            else:
+                self._write_first(headers)
+                self._write(data)
+
+    def _open(self) -> None:
         if self.sock is None and self.auto_open:
             self.connect()
+
+    def _write_first(self, data: bytes) -> None:
+        """Write the first part of a request, over a new connection if this one is of no use."""
+        may_reconnect = self._was_used and not self.is_closed
+        self._open()
         try:
             self._write(data)
         except (ConnectionError, SSLError):
-            if self._is_connecting or not self._may_reconnect:
+            if not may_reconnect:
                 raise
             self.abandon()
             self.connect()
             self._write(data)
+        finally:
+            self._was_used = True
 
     def _write(self, data: Any) -> None:
         """Send data, and note that it was handed over, unless none of it was."""
@@ -265,9 +375,16 @@ def _pool_classes(max_idle: float) -> dict[str, type[HTTPConnectionPool]]:
     }
 
 
+class _PoolManager(PoolManager):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.known_pools: dict[tuple[str, Any], HTTPConnectionPool] = {}
+        """By URL of requests, and by ``verify``."""
+
+
 def _new_manager(max_idle: float, proxy: str = "", **kwargs: Any) -> PoolManager:
     """Return pools for connections through a proxy, if any."""
-    manager_class = partial(ProxyManager, proxy) if proxy else PoolManager
+    manager_class = partial(ProxyManager, proxy) if proxy else _PoolManager
     manager = manager_class(MAX_HOSTS, maxsize=MAX_CONNECTIONS_PER_HOST, **kwargs)
     manager.pool_classes_by_scheme = _pool_classes(max_idle)
     return manager

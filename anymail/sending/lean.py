@@ -23,7 +23,6 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
-from http.client import HTTPMessage
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -32,6 +31,7 @@ import urllib3
 from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
+from requests.exceptions import InvalidHeader
 from requests.hooks import dispatch_hook
 from requests.sessions import merge_setting
 from requests.structures import CaseInsensitiveDict
@@ -40,7 +40,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ..http import no_netrc, no_redirect
-from .connections import SharedConnectionsAdapter
+from .connections import SharedConnectionsAdapter, has_cookies, is_plain
 
 _Params = Mapping[str, Any]
 """Arguments of ``Session.request``, by name."""
@@ -82,17 +82,23 @@ def request(session: Any, params: _Params) -> Response:
         _keep_cookies(session, answer.request, answer)
     _keep_cookies(session, prepared, response)
     if not kwargs["stream"]:
-        _ = response.content  # read
+        _read(response)
     return response
 
 
+def _read(response: Response) -> None:
+    """Have a response's ``content`` be there, as that does, but read it all at once."""
+    content: Any = response._content  # False if it hasn't been read
+    if content is False and is_plain(response.raw):
+        response._content = b"".join(response.iter_content(None))
+    _ = response.content
+
+
 def _keep_cookies(session: Session, prepared: PreparedRequest, response: Response) -> None:
-    headers = getattr(getattr(response.raw, "_original_response", None), "msg", None)
-    if type(headers) is HTTPMessage and not ("Set-Cookie" in headers or "Set-Cookie2" in headers):
-        return
-    extract_cookies_to_jar(  # type: ignore[no-untyped-call]
-        session.cookies, prepared, response.raw
-    )
+    if has_cookies(response.raw):
+        extract_cookies_to_jar(  # type: ignore[no-untyped-call]
+            session.cookies, prepared, response.raw
+        )
 
 
 # -- What is usual ----------------------------------------------------------------------------
@@ -222,25 +228,33 @@ def _set_headers(
 
     Raises requests.exceptions.InvalidHeader.
     """
-    merged: CaseInsensitiveDict[Any] = CaseInsensitiveDict(defaults)
-    merged.update(headers)
-    is_text = True
-    for name, value in list(merged.items()):
+    merged: Any = (
+        defaults.copy() if type(defaults) is CaseInsensitiveDict else CaseInsensitiveDict(defaults)
+    )
+    for name, value in headers.items():
+        merged[name] = value
+    removed = []
+    are_valid = True
+    for name, value in merged.lower_items():
         if value is None:
-            del merged[name]
-        elif type(name) is str and type(value) is str:
-            _check_header(name, value)
-        else:
-            is_text = False
-    if is_text:
+            removed.append(name)
+        elif not (type(name) is str and type(value) is str and _is_valid_header(name, value)):
+            are_valid = False
+    for name in removed:
+        del merged[name]
+    if are_valid:
         prepared.headers = merged
     else:
         prepared.prepare_headers(merged)
 
 
 @lru_cache(maxsize=256)
-def _check_header(name: str, value: str) -> None:
-    check_header_validity((name, value))
+def _is_valid_header(name: str, value: str) -> bool:
+    try:
+        check_header_validity((name, value))
+    except InvalidHeader:
+        return False
+    return True
 
 
 # -- Environment ------------------------------------------------------------------------------

@@ -500,7 +500,7 @@ class StaleTests(ConnectionsTestCase):
         self.send(server)
         self.break_connection(server, 2)
         with self.assertRaises(AnymailRequestsAPIError) as caught:
-            self.send(server)
+            self.send(server, "long enough for a second write" * 1000)
         self.assertIsInstance(caught.exception, requests.ConnectionError)
         self.assertEqual(server.connections, 1)
 
