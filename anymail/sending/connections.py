@@ -381,6 +381,10 @@ class _PoolManager(PoolManager):
         self.known_pools: dict[tuple[str, Any], HTTPConnectionPool] = {}
         """By URL of requests, and by ``verify``."""
 
+    def clear(self) -> None:
+        self.known_pools.clear()
+        super().clear()
+
 
 def _new_manager(max_idle: float, proxy: str = "", **kwargs: Any) -> PoolManager:
     """Return pools for connections through a proxy, if any."""

@@ -255,6 +255,17 @@ class SharingTests(ConnectionsTestCase):
             self.send(server)
         self.assertEqual(requests_sent, ["POST /email"])
 
+    def test_connections_of_a_session_are_closed_with_it(self):
+        server = self.serve()
+        backend = EmailBackend(api_url=server.url, connection_max_idle=0)
+        backend.open()
+        session = backend.session  # which is not left to the garbage collector
+        backend.send_messages([make_message()])
+        self.assertEqual(server.open_connections, 1)
+        backend.close()
+        self.wait_until(lambda: server.open_connections == 0)
+        self.assertEqual(len(session.adapters), 2)
+
     def test_different_limits_are_kept_apart(self):
         server = self.serve()
         self.send(server, connection_max_idle=20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import socket
 import socketserver
@@ -19,15 +20,20 @@ from typing import Any
 from unittest.mock import Mock, create_autospec, patch
 
 import requests
-from django.test import SimpleTestCase
-from requests.adapters import HTTPAdapter
+from django.test import SimpleTestCase, override_settings
+from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase, HTTPDigestAuth
 from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, Retry
 from urllib3.connection import HTTPSConnection
 
+from anymail.backends.postmark import EmailBackend
+from anymail.exceptions import AnymailRequestsAPIError
 from anymail.http import no_netrc, no_redirect
 from anymail.sending import lean
 from anymail.sending.connections import make_adapter
+
+from ..http_server import Answer, HttpServer
+from ..utils import make_message, skip_without
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -372,6 +378,132 @@ class SameCallsTests(SimpleTestCase):
                 session = session_like_ours()
                 self.assertTrue(lean.is_usual(session))
                 self.assertEqual(self.run_case(case, session, lean.request), expected)
+
+
+@override_settings(ANYMAIL={"POSTMARK_SERVER_TOKEN": "token"})
+class InterceptionTests(SimpleTestCase):
+    """What intercepts calls goes on doing so, also with a backend that has made others before."""
+
+    ID = {"To": "to@example.com", "Message": "OK", "ErrorCode": 0, "MessageID": "intercepted"}
+
+    def setUp(self) -> None:
+        super().setUp()
+        environment = patch.dict(os.environ, {"NO_PROXY": "127.0.0.1"})
+        environment.start()
+        self.addCleanup(environment.stop)
+        self.server = HttpServer(Answer(body=json.dumps({**self.ID, "MessageID": "sent"}).encode()))
+        self.server.__enter__()
+        self.addCleanup(self.server.__exit__, None, None, None)
+        self.url = f"{self.server.url}/email"
+        self.backend: Any = EmailBackend(api_url=self.server.url)
+        self.backend.open()
+        self.addCleanup(self.backend.close)
+        self.assertEqual(self.send(self.backend), "sent")
+
+    def send(self, backend: Any) -> Any:
+        message: Any = make_message()
+        backend.send_messages([message])
+        return message.anymail_status.message_id
+
+    def assert_intercepted(self) -> None:
+        before = len(self.server.requests)
+        for backend in (self.backend, EmailBackend(api_url=self.server.url)):
+            self.assertEqual(self.send(backend), "intercepted")
+        self.assertEqual(len(self.server.requests), before)
+
+    def assert_not_intercepted(self) -> None:
+        self.assertEqual(self.send(self.backend), "sent")
+
+    def response(self) -> requests.Response:
+        response = requests.Response()
+        response.status_code = 200
+        response._content = json.dumps(self.ID).encode()
+        return response
+
+    def test_session_is_patched(self):
+        for name in ("request", "send"):
+            with patch.object(requests.Session, name, return_value=self.response()) as replacement:
+                self.assert_intercepted()
+            self.assertEqual(replacement.call_count, 2)
+        self.assert_not_intercepted()
+
+    def test_adapter_is_patched(self):
+        with patch.object(HTTPAdapter, "send", return_value=self.response()) as replacement:
+            self.assert_intercepted()
+        self.assertEqual(replacement.call_args.kwargs["timeout"], 30)
+        self.assert_not_intercepted()
+
+    def test_mounted_adapter(self):
+        test_case = self
+
+        class Adapter(BaseAdapter):
+            def send(self, request, **kwargs):
+                return test_case.response()
+
+            def close(self):
+                pass
+
+        self.backend.session.mount(self.url, Adapter())
+        self.assertEqual(self.send(self.backend), "intercepted")
+        self.assertEqual(len(self.server.requests), 1)
+
+    def test_hook(self):
+        def replace(response, **kwargs):
+            self.assertEqual(response.content, self.server.answers[0].body)
+            return self.response()
+
+        self.backend.session.hooks["response"].append(replace)
+        self.assertEqual(self.send(self.backend), "intercepted")
+
+    @skip_without("responses")
+    def test_responses(self):
+        import responses
+
+        headers = {"Set-Cookie": "a=b"}
+        with responses.RequestsMock() as mock:
+            mock.post(self.url, json=self.ID, headers=headers)
+            self.assert_intercepted()
+            self.send(self.backend)
+            self.assertEqual(mock.calls[2].request.headers["Cookie"], "a=b")
+            self.assertEqual(json.loads(mock.calls[0].request.body)["To"], "to@example.com")
+        with responses.RequestsMock() as mock, self.assertRaises(AnymailRequestsAPIError):
+            self.send(self.backend)
+        self.backend.session.cookies.clear()
+        self.assert_not_intercepted()
+
+    @skip_without("requests_mock")
+    def test_requests_mock(self):
+        import requests_mock
+
+        with requests_mock.Mocker() as mock:
+            mock.post(self.url, json=self.ID)
+            self.assert_intercepted()
+        self.assertEqual(mock.call_count, 2)
+        with requests_mock.Mocker(session=self.backend.session) as mock:
+            mock.post(self.url, json=self.ID)
+            self.assertEqual(self.send(self.backend), "intercepted")
+        self.assert_not_intercepted()
+
+    @skip_without("vcr")
+    def test_vcrpy(self):
+        import vcr
+
+        # It leaves connections that are kept, and others', to the garbage collector.
+        close_connections = self.backend.session.get_adapter(self.url).poolmanager.clear
+        close_connections()
+
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        cassette = str(Path(directory.name, "cassette.yaml"))
+        body = self.server.answers[0].body
+        self.server.answers[:] = [Answer(body=json.dumps(self.ID).encode())]
+        with vcr.use_cassette(cassette):
+            self.assertEqual(self.send(self.backend), "intercepted")
+        close_connections()
+        self.server.answers[:] = [Answer(body=body)]
+        with vcr.use_cassette(cassette, allow_playback_repeats=True):
+            self.assert_intercepted()
+        self.assert_not_intercepted()
 
 
 class UsualTests(SimpleTestCase):
