@@ -330,8 +330,8 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
         has an attribute ``sent_count``: how many were sent, to some recipients at least.
 
         One after the other, unless SEND_CONCURRENCY allows several calls of the provider's API at
-        a time. Then those that are under way when an error occurs are finished; if several
-        messages fail, the first one's error is raised.
+        a time, or SEND_BATCH_SIZE several messages in a call. Then those that are under way when an
+        error occurs are finished; if several messages fail, the first one's error is raised.
         """
         if not email_messages:
             return 0
@@ -342,7 +342,8 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
             first = next(iter(self.journeys_of(email_messages)))
             report_failure(first, error, backend=self, esp_name=self.esp_name)
             raise
-        sending = self._runner()
+        is_single = isinstance(email_messages, list) and len(email_messages) == 1
+        sending = self._runner(may_share_calls=not is_single)
         try:
             return sending.send(email_messages)
         except BaseException as error:
@@ -423,13 +424,13 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
                     if journey.error is None and journey.sent is None:
                         journey.succeed(bool(sent))
 
-    def _runner(self) -> SequentialSending | ConcurrentSending:
+    def _runner(self, *, may_share_calls: bool = True) -> SequentialSending | ConcurrentSending:
         """Return what is to take messages through the steps of sending."""
         if not self.is_open or not self._takes_usual_steps():
             return SequentialSending(self)
         concurrency = self.send_concurrency
         batch_size = 1
-        if self.shared_call is not None:
+        if self.shared_call is not None and may_share_calls:
             batch_size = min(self.send_batch_size, self.shared_call.limit)
         side = loop_side()
         if side is None and concurrency == batch_size == 1:
