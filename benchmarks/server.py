@@ -23,7 +23,12 @@ from unittest.mock import patch
 
 from tests.tls import make_certificate, server_context
 
-ANSWER = {"To": "to@example.com", "Message": "OK", "ErrorCode": 0, "MessageID": "id"}
+ANSWER = {
+    "To": "Some Customer <customer@example.org>",
+    "Message": "OK",
+    "ErrorCode": 0,
+    "MessageID": "id",
+}
 
 
 class LoopbackServer:

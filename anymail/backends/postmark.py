@@ -179,8 +179,12 @@ def _read_result(
     if error_code == OK:
         delayed = "delivery may be delayed" in text
         status = AnymailRecipientStatus(result["MessageID"], "queued" if delayed else "sent")
-        for addr_spec in _parse_echoed_addresses(result.get("To")):
-            results.add(addr_spec, status)
+        echoed = result.get("To")
+        if echoed == payload.formatted_to:  # as nearly always
+            results.add_all(payload.get_recipients("to"), status)
+        else:
+            for addr_spec in _parse_echoed_addresses(echoed):
+                results.add(addr_spec, status)
         # In a batch, those get a copy of each message. The last one's id remains.
         results.add_all(payload.get_recipients("cc", "bcc"), status)
     else:
@@ -227,6 +231,7 @@ class PostmarkPayload(RequestsPayload):
         if self.backend.message_stream is not None:
             self.data["MessageStream"] = self.backend.message_stream
         self.message_ids: dict[str, str] = {}
+        self.formatted_to: str | None = None
 
     # -- Request ------------------------------------------------------------------------------
 
@@ -351,7 +356,9 @@ class PostmarkPayload(RequestsPayload):
 
     def set_recipients(self, recipient_type: str, emails: list[EmailAddress]) -> None:
         if emails:
-            self.data[recipient_type.capitalize()] = self.format_addresses(emails)
+            formatted = self.data[recipient_type.capitalize()] = self.format_addresses(emails)
+            if recipient_type == "to":
+                self.formatted_to = formatted
 
     def set_subject(self, subject: str) -> None:
         self.data["Subject"] = subject

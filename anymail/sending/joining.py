@@ -30,10 +30,9 @@ class CallToShare:
     """The call for a message, which it may share with others."""
 
     # (Not a tuple: Django's error reports must not show what is in it.)
-    __slots__ = ("_call", "_timeout", "_traits", "endpoint", "is_single", "item", "payload", "size")
+    __slots__ = ("_call", "_timeout", "_traits", "endpoint", "item", "payload", "size")
 
-    @sensitive_variables()
-    def __init__(self, payload: RequestsPayload, endpoint: str, call: ApiCall) -> None:
+    def __init__(self, endpoint: str, payload: RequestsPayload, call: ApiCall) -> None:
         self._call = call
         self.payload = payload
         self.endpoint = endpoint
@@ -46,13 +45,16 @@ class CallToShare:
         """The message's JSON there."""
         self.size = len(self.item if self.item.isascii() else self.item.encode())
         """How many bytes that is."""
-        self.is_single = not item or self._url is None or params.get("files") is not None
+
+    @property
+    def is_single(self) -> bool:
         """Whether it can't be shared after all."""
+        return not self.item or self._url is None or self._traits.get("files") is not None
 
     def can_share(self, other: CallToShare) -> bool:
-        """Tell whether the calls differ in the message only."""
+        """Tell whether the calls differ in the message only, if this one can be shared."""
         return (
-            not other.is_single
+            other.item != ""
             and self._traits == other._traits
             and self.endpoint == other.endpoint
             and self.payload.shared_trait() == other.payload.shared_trait()

@@ -241,8 +241,8 @@ class ConcurrentSending(_Runner):
 
     def _share_call(self, under_way: _UnderWay, sending: Sending, endpoint: str) -> None:
         """Have a message sent with a call that it can share with those before and after it."""
-        payload: Any = sending.next_payload()
-        call_to_share = CallToShare(payload, endpoint, sending.prepare_call(payload))
+        call_to_share = sending.prepare_to_share(partial(CallToShare, endpoint))
+        payload = call_to_share.payload
         call = self._open_call
         if call is not None and self._has_room_for(call, call_to_share):
             sending.wait_for_rate(payload, shares_call=True)
@@ -251,9 +251,10 @@ class ConcurrentSending(_Runner):
             self._make_room()
             sending.wait_for_rate(payload)
             call = self._add_call([_Part(under_way, payload, call_to_share)])
+            call.is_full = call_to_share.is_single
             self._open_call = call
         call.size += call_to_share.size
-        call.is_full = len(call.parts) >= self.batch_size or call_to_share.is_single
+        call.is_full |= len(call.parts) >= self.batch_size
 
     def _has_room_for(self, call: _Call, call_to_share: CallToShare) -> bool:
         shared = self.backend.shared_call

@@ -14,7 +14,7 @@ is for runners to decide: see runners.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.mail import EmailMessage
 from django.views.decorators.debug import sensitive_variables
@@ -28,6 +28,8 @@ from .results import UNKNOWN
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
+
+T = TypeVar("T")
 
 
 def send(backend: AnymailBaseBackend, message: EmailMessage) -> bool:
@@ -129,12 +131,22 @@ class Sending:
 
     def wait_for_rate(self, payload: Any, *, shares_call: bool = False) -> None:
         """Wait until a call can be made, or a message added to one."""
-        with on_journey(self.journey):
-            self.backend.wait_for_rate(payload, shares_call=shares_call)
+        if self.backend.rate is not None:
+            with on_journey(self.journey):
+                self.backend.wait_for_rate(payload, shares_call=shares_call)
+
+    @sensitive_variables()
+    def prepare_to_share(self, make: Callable[[Any, ApiCall], T]) -> T:
+        """Return what ``make`` makes of the message's payload and call."""
+        payload = self._next_payload()
+        return make(payload, self._prepare_call(payload))
 
     @sensitive_variables()
     def prepare_call(self, payload: Any) -> ApiCall:
         """Return the call as data, for a runner that makes it itself."""
+        return self._prepare_call(payload)
+
+    def _prepare_call(self, payload: Any) -> ApiCall:
         try:
             with on_journey(self.journey):
                 return self.backend.prepare_call(payload)

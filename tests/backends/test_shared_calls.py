@@ -559,7 +559,7 @@ class LimitTests(SharedCallTestCase):
             with self.subTest(timeouts=timeouts):
                 calls = [
                     CallToShare(
-                        FakePayload(), "batch", ApiCall("request", data="{}", timeout=timeout)
+                        "batch", FakePayload(), ApiCall("request", data="{}", timeout=timeout)
                     )
                     for timeout in timeouts
                 ]
