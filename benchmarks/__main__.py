@@ -14,7 +14,16 @@ DOCS = Path(__file__).parent.parent / "docs" / "performance"
 
 # Modules of this package. Each has `run() -> list[Table]`.
 TOPICS = (
-    *("imports", "connections", "concurrency", "shared_calls", "failover", "later", "payloads"),
+    *(
+        "imports",
+        "connections",
+        "concurrency",
+        "async_sending",
+        "shared_calls",
+        "failover",
+        "later",
+        "payloads",
+    ),
     *("receiving", "webhooks_later", "scale"),
 )
 

@@ -2,7 +2,7 @@
 
 What is sent, and what is made of the answer, is the same as with requests, whose sessions don't
 know event loops. Only the way there and back is aiohttp's. (With 200 calls under way, httpx took
-thirty times its processor time for each, in ``benchmarks/async_clients.py``: its pool looks at all
+thirty times its processor time for each, in ``benchmarks/async_sending.py``: its pool looks at all
 connections for each call. Both have been kept well for years.)
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import timedelta
 from email.message import Message
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from time import monotonic
@@ -80,11 +81,9 @@ def can_send(session: requests.Session, request: PreparedRequest) -> bool:
     Not if its body is a file or a generator; if a header is not ASCII; or if its auth looks at the
     answer, as that for digest authentication.
     """
-    return (
-        (request.body is None or isinstance(request.body, (bytes, str)))
-        and all(_as_str(value).isascii() for item in request.headers.items() for value in item)
-        and request.hooks == session.hooks
-    )
+    if not isinstance(request.body, (bytes, str, type(None))) or request.hooks != session.hooks:
+        return False
+    return all(name.isascii() and value.isascii() for name, value in request.headers.items())
 
 
 async def send(
@@ -119,8 +118,7 @@ async def send(
     try:
         async with clients.get(max_idle).request(
             str(request.method),
-            # Credentials in it are in the headers by now, if they are to be.
-            URL(url, encoded=True).with_user(None),
+            _url(url),
             data=_body(request),
             headers=_headers(request),
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
@@ -144,6 +142,12 @@ async def send(
     return response
 
 
+@lru_cache(maxsize=256)
+def _url(url: str) -> URL:
+    # Credentials in it are in the headers by now, if they are to be.
+    return URL(url, encoded=True).with_user(None)
+
+
 def _proxy(url: str, proxies: Mapping[str, str]) -> str | None:
     """Return the URL of the proxy to use, if any, as requests' adapters do."""
     proxy = select_proxy(url, proxies)
@@ -164,10 +168,7 @@ def _body(request: PreparedRequest) -> Any:
 
 def _headers(request: PreparedRequest) -> list[tuple[str, str]]:
     return [
-        (
-            _as_str(name),
-            _ENCODINGS if value == DEFAULT_ACCEPT_ENCODING else _as_str(value),
-        )
+        (_as_str(name), _ENCODINGS if value == DEFAULT_ACCEPT_ENCODING else _as_str(value))
         for name, value in request.headers.items()
     ]
 
@@ -191,14 +192,11 @@ def _as_requests_error(error: Exception, request: PreparedRequest) -> requests.R
 class _Raw:
     """As much of urllib3's response as finding its cookies takes."""
 
-    def __init__(self, headers: Message) -> None:
-        self.msg = headers
+    def __init__(self, headers: Iterable[tuple[str, str]]) -> None:
+        self.msg = Message()
+        for name, value in headers:
+            self.msg[name] = value
         self._original_response = self
-
-    def close(self) -> None:
-        """Do nothing, as there is nothing left to read."""
-
-    release_conn = close
 
 
 def _as_response(
@@ -207,20 +205,21 @@ def _as_response(
     response = requests.Response()
     response.status_code = answer.status
     response.reason = answer.reason or ""
-    raw_headers = Message()
-    for name, value in answer.raw_headers:
-        raw_headers[name.decode("latin-1")] = value.decode("latin-1")
-    headers: CaseInsensitiveDict[str] = CaseInsensitiveDict()
-    for text in raw_headers:
-        if text not in headers:
-            headers[text] = ", ".join(raw_headers.get_all(text, []))
-    response.headers = headers
+    pairs = [
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.raw_headers
+    ]
+    by_name: dict[str, tuple[str, str]] = {}
+    for name, value in pairs:
+        first, earlier = by_name.get(name.lower(), (name, None))
+        by_name[name.lower()] = first, value if earlier is None else f"{earlier}, {value}"
+    response.headers = headers = CaseInsensitiveDict(by_name.values())
     response.encoding = get_encoding_from_headers(headers)
     response.url = str(request.url)
     response.request = request
-    response.raw = _Raw(raw_headers)
     response._content = content
+    response._content_consumed = True  # type: ignore[attr-defined]
     if "Set-Cookie" in headers:
+        response.raw = _Raw(pairs)
         extract_cookies_to_jar(response.cookies, request, response.raw)  # type: ignore[no-untyped-call]
     return response
 

@@ -16,7 +16,7 @@ from ..exceptions import AnymailAPIError
 from .steps import ApiCall
 from .waiting import wait_for
 
-LONGEST_TURN = 0.005
+LONGEST_TURN = 0.002
 """After so many seconds, other tasks of an event loop get a turn."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import ssl
 import tempfile
@@ -98,9 +99,9 @@ class ConnectionsTests(TransportTestCase):
         loop.run_until_complete(backend.asend_messages([make_message()]))
         loop.close()
         self.assertIn(loop, async_http._clients)
-        with self.assertWarnsRegex(ResourceWarning, "Unclosed"):
+        with self.assertLogs("asyncio"), self.assertWarnsRegex(ResourceWarning, "Unclosed"):
             self.send()
-            __import__("gc").collect()
+            gc.collect()
         self.assertNotIn(loop, async_http._clients)
 
     def test_several_loops(self):
