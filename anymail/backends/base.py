@@ -426,14 +426,14 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
 
     def _runner(self, *, may_share_calls: bool = True) -> SequentialSending | ConcurrentSending:
         """Return what is to take messages through the steps of sending."""
-        if not self.is_open or not self._takes_usual_steps():
-            return SequentialSending(self)
         concurrency = self.send_concurrency
         batch_size = 1
         if self.shared_call is not None and may_share_calls:
             batch_size = min(self.send_batch_size, self.shared_call.limit)
         side = loop_side()
         if side is None and concurrency == batch_size == 1:
+            return SequentialSending(self)
+        if not self.is_open or not self._takes_usual_steps():
             return SequentialSending(self)
         from ..sending.calls import CallsInTurn, ThreadedCalls
 
@@ -503,6 +503,8 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
 
     def run_post_send(self, message: EmailMessage) -> None:
         """Send the post_send signal to all receivers, then raise the first error among them."""
+        if not post_send.receivers:
+            return
         journey = journey_of(message, mailer=self.alias)
         results = send_signal(
             post_send,

@@ -43,6 +43,7 @@ class Alone(Journey):
 
     _once: SendingOnce | None = None
     _may_have_been_sent = False
+    _wait_left = 0.0
     _rest: Rest | None = None
     """What each attempt after this one gets a copy of."""
 
@@ -51,8 +52,10 @@ class Alone(Journey):
     ) -> None:
         super().__init__(message, mailer=backend.alias)
         self.backend = backend
-        self.can_repeat = bool(backend.retries)
-        self._wait_left: float = backend.max_wait
+        if not backend.retries:
+            return
+        self.can_repeat = True
+        self._wait_left = backend.max_wait
         if before is not None:
             self.attempt = before.attempt + 1
             self._attempts = before._attempts
@@ -61,7 +64,7 @@ class Alone(Journey):
             self._once = before._once
             self._may_have_been_sent = before._may_have_been_sent
             self._rest = before._rest
-        elif self.can_repeat:
+        else:
             from .rest import Rest
             from .snapshot import copy_message
 
@@ -70,8 +73,10 @@ class Alone(Journey):
 
     def begin(self) -> bool:
         clear_outcome(self.message)
-        if self.attempt > 1 or idempotency_key(self.message) is None:
+        if self.attempt > 1:
             self._note_call()
+            return True
+        if idempotency_key(self.message) is None:
             return True
         from .keyed import SendingOnce
         from .meaning import duplicates_of
@@ -165,7 +170,8 @@ class Alone(Journey):
 
     def succeed(self, sent: bool) -> None:
         super().succeed(sent)
-        self._show_status()
+        if self.original is not self.message or self._rest is not None:
+            self._show_status()
         if self._once is not None:
             self._once.succeed(self.message.anymail_status, sent)  # type: ignore[attr-defined]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from ..addresses import parse_address_list, parse_single_address
 from ..datastructures import (
@@ -99,8 +99,8 @@ class MessageAttribute:
         """Whether it asks for an individual message to each ``to`` recipient."""
         self.setter = setter or f"set_{attr}"
         """The method that gets the value in the end."""
-        self.takes_anything = value_type is None and choose is None
-        """Whether any value will do, and is for every backend."""
+        self.is_valid = None if value_type is None else value_type.is_valid
+        """Tells whether a value has that type."""
         self._know_functions()
 
     def _know_functions(self) -> None:
@@ -143,11 +143,10 @@ class MessageAttribute:
         """Return it in the short form."""
         return self.attr, self.combiner, self.converter
 
-    def check_type(self, value: Any, where: str) -> None:
+    def refuse(self, where: str) -> NoReturn:
         """Raise TypeError for what Python would otherwise misread or complain about elsewhere."""
-        expected = self.value_type
-        if expected is not None and not expected.is_valid(value):
-            raise TypeError(f'"{self.attr}" {where} must be {expected.name}')
+        assert self.value_type is not None
+        raise TypeError(f'"{self.attr}" {where} must be {self.value_type.name}')
 
 
 COMBINERS = (

@@ -143,21 +143,19 @@ class BasePayload:
         if value is not UNSET and value is not None:
             if attribute.validate is not None:
                 getattr(self, attribute.validate)(attribute.attr, value)
-            if not attribute.takes_anything:
-                value = self._check_and_choose(attribute, value, "attribute")
+            if attribute.is_valid is not None and not attribute.is_valid(value):
+                attribute.refuse("attribute")
+            if attribute.choose is not None:
+                value = getattr(self.backend, attribute.choose)(value)
         default = self.defaults.get(attribute.attr, UNSET)
         if attribute.combiner is None or (default is UNSET and not attribute.combines_alone):
             return UNSET if value is None else value
         if default is not UNSET and default is not None:
-            default = self._check_and_choose(attribute, default, "in SEND_DEFAULTS")
+            if attribute.is_valid is not None and not attribute.is_valid(default):
+                attribute.refuse("in SEND_DEFAULTS")
+            if attribute.choose is not None:
+                default = getattr(self.backend, attribute.choose)(default)
         return attribute.combiner(default, value)
-
-    def _check_and_choose(self, attribute: MessageAttribute, value: Any, where: str) -> Any:
-        if attribute.value_type is not None:
-            attribute.check_type(value, where)
-        if attribute.choose is not None:
-            return getattr(self.backend, attribute.choose)(value)
-        return value
 
     def _apply(self, attribute: MessageAttribute, value: Any) -> None:
         """Convert a value, check it, and hand it to its setter."""
@@ -177,7 +175,7 @@ class BasePayload:
 
     def validate_not_bare_string(self, attr: str, value: Any) -> None:
         """Raise TypeError if a str is given where a list is expected."""
-        if not is_list(value):
+        if not (isinstance(value, list) or is_list(value)):
             raise TypeError(f'"{attr}" attribute must be a list or other iterable')
 
     def check_header_value(self, field: str, value: Any) -> None:
@@ -472,11 +470,13 @@ class BasePayload:
         """
         if not headers:
             return
-        # A copy, since the special headers are taken out.
-        headers = CaseInsensitiveDict(headers)
+        copied: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+        for name, value in headers.items():
+            copied[name] = value
         if _SPECIAL_HEADERS.isdisjoint([str(name).lower() for name in headers]):
-            self.set_extra_headers(headers)  # as nearly always
+            self.set_extra_headers(copied)  # as nearly always
             return
+        headers = copied  # since the special headers are taken out
 
         reply_to = headers.pop("Reply-To", None)
         if reply_to:

@@ -90,7 +90,7 @@ def send_signal(signal: Signal, sender: type, *, robust: bool = False, **named: 
 
     There, synchronous receivers run in Django's thread for them.
     """
-    side = loop_side()
+    side = loop_side() if signal.receivers else None
     if side is None:
         return (signal.send_robust if robust else signal.send)(sender, **named)
     return side.wait_for((signal.asend_robust if robust else signal.asend)(sender, **named))
