@@ -213,7 +213,7 @@ def make_7bit(mime: Message) -> None:
             if is_8bit:
                 part.replace_header("Content-Transfer-Encoding", "7bit")
             continue
-        payload: Any = vars(part)["_payload"]  # get_payload() can decode it, or not.
+        payload: Any = part._payload  # type: ignore[attr-defined]  # get_payload() can decode it, or not.
         if not is_8bit and (payload is None or payload.isascii()):
             continue
         try:

@@ -125,7 +125,9 @@ def tracking_call(events: int) -> bytes:
 
 
 @contextmanager
-def receiving(signal_name: str, receiver: Callable[..., None]) -> Iterator[None]:
+def receiving(
+    signal_name: str, receiver: Callable[..., None], **anymail_settings: Any
+) -> Iterator[None]:
     """Have a project with this module's URLs, and a receiver of "tracking" or "inbound"."""
     set_up()
     from django.test import override_settings
@@ -133,7 +135,7 @@ def receiving(signal_name: str, receiver: Callable[..., None]) -> Iterator[None]
     from anymail import signals
 
     settings = {
-        "ANYMAIL": {"WEBHOOK_SECRET": BASIC_AUTH, "MAILGUN_WEBHOOK_SIGNING_KEY": "key"},
+        "ANYMAIL": {"WEBHOOK_SECRET": BASIC_AUTH, **anymail_settings},
         "DATA_UPLOAD_MAX_MEMORY_SIZE": None,
         "ROOT_URLCONF": __name__,
     }
@@ -146,11 +148,15 @@ def receiving(signal_name: str, receiver: Callable[..., None]) -> Iterator[None]
         signal.disconnect(receiver)
 
 
+def basic_auth() -> str:
+    """Return the Authorization header of calls."""
+    return f"Basic {base64.b64encode(BASIC_AUTH.encode()).decode()}"
+
+
 def caller(url: str, body: bytes, headers: dict[str, str] | None = None) -> Variant:
     from django.test import Client
 
-    auth = f"Basic {base64.b64encode(BASIC_AUTH.encode()).decode()}"
-    client = Client(headers={"Authorization": auth, **(headers or {})})
+    client = Client(headers={"Authorization": basic_auth(), **(headers or {})})
 
     def call() -> None:
         response = client.post(url, data=body, content_type="application/json")

@@ -28,14 +28,23 @@ from ..charsets import (
 from ..exceptions import AnymailDeprecationWarning
 from ..headers import angle_wrap, parse_rfc2822date
 from .addresses import parse_addresses
+from .contents import (
+    Base64Bytes,
+    Base64File,
+    Contents,
+    DecodedFile,
+    decode_base64,
+    in_pieces,
+)
 from .parameters import MAX_LENGTH, ParameterizedHeader, parse_parameters
 from .parsing import (
-    CHUNK_SIZE,
     as_parsed,
     check_headers,
     parse_attached,
     parse_message,
     read_chunks,
+    windows_of_chunks,
+    windows_of_text,
 )
 from .policy import policy_for
 from .structure import (
@@ -47,7 +56,6 @@ from .structure import (
     subparts,
 )
 from .text import base_name, single_line, unfold, valid_content_type
-from .transfer_encodings import decode_base64
 from .writing import join_blocks, write_bytes, write_string
 
 if TYPE_CHECKING:
@@ -55,6 +63,14 @@ if TYPE_CHECKING:
 
 DEFAULT_ATTACHMENT_NAME = "attachment"
 """Name of an uploaded file made from an attachment that has no (usable) filename."""
+
+
+class _PayloadOfContents:
+    """What is there in place of an attribute, in instances that don't have it."""
+
+    def __get__(self, part: AnymailInboundMessage | None, owner: Any = None) -> Any:
+        contents = None if part is None else part._contents
+        return None if contents is None else contents.source()
 
 
 class AnymailInboundMessage(EmailMessage):
@@ -84,7 +100,10 @@ class AnymailInboundMessage(EmailMessage):
 
     _headers: list[tuple[str, Any]]  # of the base class
     _headers_length: int = 0  # also of those that were deleted
-    _payload: Any  # of the base class: 8-bit text in it is in surrogate escapes
+    # Of the base class: 8-bit text in it is in surrogate escapes. In instances without this
+    # attribute, it's what _contents has.
+    _payload: Any = _PayloadOfContents()
+    _contents: Contents | None = None
 
     def __init__(self, policy: Policy[Any] | None = None) -> None:
         super().__init__(policy or policy_for(type(self)))
@@ -94,6 +113,19 @@ class AnymailInboundMessage(EmailMessage):
         self.stripped_html = None
         self.spam_detected = None
         self.spam_score = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name != "_contents"}
+        return {**state, "_payload": self._payload}
+
+    def _keep(self, contents: Contents) -> None:
+        """Have the payload made of that when it's asked for."""
+        vars(self).pop("_payload", None)
+        self._contents = contents
+
+    def is_multipart(self) -> bool:
+        """Tell whether this part has parts."""
+        return isinstance(vars(self).get("_payload"), list)
 
     # Headers
 
@@ -312,9 +344,8 @@ class AnymailInboundMessage(EmailMessage):
             )
         if self.is_multipart():
             return self._get_attached_bytes()
-        if self._payload is None:
-            return None
-        return bytes(self.get_payload(decode=True))
+        content = self.get_payload(decode=True)
+        return None if content is None else bytes(content)
 
     def _get_attached_bytes(self) -> bytes:
         """Serialize the message(s) in a message/* part, without this part's own headers."""
@@ -378,22 +409,28 @@ class AnymailInboundMessage(EmailMessage):
     # Serializing
 
     def get_payload(self, i: int | None = None, decode: bool = False) -> Any:
+        if decode and i is None and (content := self._decode_base64()) is not None:
+            return content
         payload = self._payload
-        if isinstance(payload, str) and i is None:
-            if decode:
-                is_base64 = str(self.get("Content-Transfer-Encoding", "")).lower() == "base64"
-                content = decode_base64(payload) if is_base64 else None
-                if content is not None:
-                    return content
-            elif LONE_SURROGATE.search(payload):  # 8-bit text
-                if self.get_content_maintype() == "multipart":
-                    # One without boundaries, which the generator fails to write if it is decoded.
-                    return payload
-                return decode_text(to_bytes(payload), self.get_content_charset())
+        is_text = isinstance(payload, str) and i is None and not decode
+        if is_text and LONE_SURROGATE.search(payload):  # 8-bit text
+            if self.get_content_maintype() == "multipart":
+                # One without boundaries, which the generator fails to write if it is decoded.
+                return payload
+            return decode_text(to_bytes(payload), self.get_content_charset())
         try:
             return super().get_payload(i, decode)  # type: ignore[call-overload]  # i and decode
         except ValueError:  # malformed uuencode, which Python 3.10 does not always catch
             return to_bytes(payload)
+
+    def _decode_base64(self) -> bytes | None:
+        """Return the content, if it's in well-formed base64."""
+        if str(self.get("Content-Transfer-Encoding", "")).lower() != "base64":
+            return None
+        payload = vars(self).get("_payload", self._contents)
+        if isinstance(payload, str):
+            return decode_base64(in_pieces(payload))
+        return None if payload is None or isinstance(payload, list) else payload.decoded()
 
     def as_string(
         self,
@@ -424,13 +461,12 @@ class AnymailInboundMessage(EmailMessage):
                 f"parse_raw_mime() needs str, not {type(s).__name__}; for bytes,"
                 " use parse_raw_mime_bytes()"
             )
-        starts = range(0, len(s), CHUNK_SIZE)
-        return parse_message(cls, (to_bytes(s[start : start + CHUNK_SIZE]) for start in starts))
+        return parse_message(cls, windows_of_text(s))
 
     @classmethod
-    def parse_raw_mime_bytes(cls, b: bytes) -> Self:
+    def parse_raw_mime_bytes(cls, b: bytes | Base64Bytes) -> Self:
         """Parse a message from bytes."""
-        return parse_message(cls, [b])
+        return parse_message(cls, windows_of_chunks([b]))
 
     @classmethod
     def parse_raw_mime_chunks(cls, chunks: Iterable[bytes | bytearray]) -> Self:
@@ -439,12 +475,12 @@ class AnymailInboundMessage(EmailMessage):
         It makes no difference where the message is cut into chunks. Raises AttributeError for
         chunks of str.
         """
-        return parse_message(cls, chunks)
+        return parse_message(cls, windows_of_chunks(chunks))
 
     @classmethod
     def parse_raw_mime_file(cls, fp: IO[bytes] | IO[str]) -> Self:
         """Parse a message from an open file, in binary or text mode."""
-        return parse_message(cls, read_chunks(fp))
+        return parse_message(cls, windows_of_chunks(read_chunks(fp)))
 
     # Building from an ESP's parsed fields
 
@@ -567,17 +603,20 @@ class AnymailInboundMessage(EmailMessage):
     def _set_content_bytes(self, content: bytes) -> None:
         """Set content as the payload, in a transfer encoding that keeps it intact."""
         if self.get_content_maintype() == "text" and content.isascii() and b"\0" not in content:
-            encoding, payload = "7bit", content
+            self["Content-Transfer-Encoding"] = "7bit"
+            self.set_payload(content.decode("ascii"))
         else:
-            encoding, payload = "base64", base64_codec.encodebytes(content)
-        self["Content-Transfer-Encoding"] = encoding
-        self.set_payload(payload.decode("ascii"))
+            self._set_base64(DecodedFile(content))
+
+    def _set_base64(self, contents: Contents) -> None:
+        self["Content-Transfer-Encoding"] = "base64"
+        self._keep(contents)
 
     @classmethod
     def construct_attachment(
         cls,
         content_type: str | None,
-        content: str | bytes,
+        content: str | bytes | Base64File,
         charset: str | None = None,
         filename: str | None = None,
         content_id: str | None = None,
@@ -615,11 +654,17 @@ class AnymailInboundMessage(EmailMessage):
         if content_id is not None:
             part["Content-ID"] = angle_wrap(single_line(content_id).strip())
 
-        if base64:
+        if base64 and not isinstance(content, Base64File):
             if isinstance(content, str):
                 content = content.encode("ascii", "ignore")
             content = base64_codec.b64decode(content)
-        if part.get_content_maintype() == "message":
+        maintype = part.get_content_maintype()
+        if isinstance(content, Base64File):
+            if maintype not in ("message", "text"):
+                part._set_base64(content)
+                return part
+            content = content.decoded()
+        if maintype == "message":
             parse_attached(part, to_bytes(content) if isinstance(content, str) else bytes(content))
         elif isinstance(content, str):
             part._set_attachment_text(content, charset)

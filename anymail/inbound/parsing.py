@@ -11,9 +11,10 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from ..charsets import to_bytes
 from ..exceptions import AnymailInboundLimitExceeded
+from .contents import Base64Bytes
 from .policy import policy_for
 from .structure import settle_dispositions
-from .transfer_encodings import Base64Lines
+from .transfer_encodings import Base64Lines, Window
 
 if TYPE_CHECKING:
     from .message import AnymailInboundMessage
@@ -83,7 +84,7 @@ class _Extent:
 
 def parse_message(
     message_class: type[Message],
-    chunks: Iterable[bytes | bytearray],
+    windows: Iterator[Window],
     extent: _Extent | None = None,
 ) -> Message:
     """Parse a message, with parts of the same class.
@@ -104,8 +105,8 @@ def parse_message(
     # (The type stubs don't know that it's called with the policy.)
     parser = FeedParser(make_part, policy=policy_for(message_class))  # type: ignore[arg-type]
     base64_lines = Base64Lines()
-    for text in _without_bom(_decode_chunks(chunks)):
-        parser.feed(base64_lines.set_aside(text))
+    for window in _without_bom(windows):
+        parser.feed(base64_lines.set_aside(window))
     message: Message = parser.close()
     base64_lines.put_back(message)
     _decode_attached_messages(message, extent)
@@ -113,10 +114,28 @@ def parse_message(
     return message
 
 
-def _decode_chunks(chunks: Iterable[bytes | bytearray]) -> Iterator[str]:
+def windows_of_chunks(chunks: Iterable[bytes | bytearray | Base64Bytes]) -> Iterator[Window]:
+    """Yield bytes for the parser, as they come in."""
     for chunk in chunks:
-        for start in range(0, len(chunk), CHUNK_SIZE):
-            yield as_parsed(chunk[start : start + CHUNK_SIZE])
+        # What can be changed later is copied.
+        yield from windows_of(bytes(chunk) if isinstance(chunk, bytearray) else chunk)
+
+
+def windows_of(data: bytes | Base64Bytes) -> Iterator[Window]:
+    """Yield bytes for the parser."""
+    for start in range(0, len(data), CHUNK_SIZE):
+        yield Window(as_parsed(data[start : start + CHUNK_SIZE]), data, start)
+
+
+def windows_of_text(text: str) -> Iterator[Window]:
+    """Yield text for the parser, as UTF-8."""
+    for start in range(0, len(text), CHUNK_SIZE):
+        piece = text[start : start + CHUNK_SIZE]
+        if piece.isascii():
+            yield Window(piece, text, start)
+        else:
+            piece = as_parsed(to_bytes(piece))
+            yield Window(piece, piece, 0)
 
 
 def as_parsed(data: bytes | bytearray) -> str:
@@ -124,23 +143,28 @@ def as_parsed(data: bytes | bytearray) -> str:
     return data.decode("ascii", "surrogateescape")
 
 
-def _without_bom(texts: Iterator[str]) -> Iterator[str]:
-    start = ""
-    for text in texts:
-        start += text
-        if len(start) >= len(_BOM) or not _BOM.startswith(start):
-            yield start.removeprefix(_BOM)
+def _without_bom(windows: Iterator[Window]) -> Iterator[Window]:
+    beginning = ""
+    for text, source, start in windows:
+        if beginning:
+            text = source = beginning + text
+            start = 0
+        if len(text) >= len(_BOM) or not _BOM.startswith(text):
+            length = len(_BOM) if text.startswith(_BOM) else 0
+            yield Window(text[length:], source, start + length)
             break
+        beginning = text
     else:
-        yield start
-    yield from texts
+        yield Window(beginning.removeprefix(_BOM), beginning, 0)
+    yield from windows
 
 
 def parse_attached(part: Message, content: bytes, extent: _Extent | None = None) -> None:
     """Have a message/* part attach the message(s) in ``content``."""
     # As a part of its own content type, because message/delivery-status parses into several.
     header = f"Content-Type: {part.get_content_type()}\n\n".encode()
-    part.set_payload(parse_message(type(part), [header, content], extent).get_payload())
+    windows = windows_of_chunks([header, content])
+    part.set_payload(parse_message(type(part), windows, extent).get_payload())
 
 
 def _decode_attached_messages(message: Message, extent: _Extent) -> None:

@@ -31,8 +31,7 @@ _CID_URL = re.compile(r"cid:([^\s\"'<>)]+)", re.IGNORECASE)
 
 def subparts(part: Message) -> list[Message]:
     """Return the parts of a multipart, or the message(s) in a message/* part; otherwise []."""
-    payload = part._payload
-    return payload if isinstance(payload, list) else []
+    return part._payload if part.is_multipart() else []
 
 
 def explicit_disposition(part: AnymailInboundMessage) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import binascii
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..charsets import decode_8bit
+from .contents import Base64Source, Slice, Source
 
 if TYPE_CHECKING:
     from .message import AnymailInboundMessage
@@ -32,6 +34,17 @@ _ENCODINGS = {
 }
 
 
+class Window(NamedTuple):
+    """Text that is parsed, as the parser wants it, and where that is in what it was decoded from.
+
+    There, a character for a character.
+    """
+
+    text: str
+    source: Source
+    start: int
+
+
 class Base64Lines:
     """Keeps lines of base64 aside while a message is parsed, which takes time for each line.
 
@@ -49,47 +62,47 @@ class Base64Lines:
     _PLACEHOLDER = re.compile("\ue000([0-9]+)")
 
     def __init__(self) -> None:
-        self._blocks: list[str] = []
+        self._blocks: list[Slice] = []
 
-    def set_aside(self, text: str) -> str:
+    def set_aside(self, window: Window) -> str:
         """Return text for the parser, from anywhere in a message."""
-        return self._LINES.sub(self._replace, text)
+        return self._LINES.sub(partial(self._replace, window), window.text)
 
-    def _replace(self, match: re.Match[str]) -> str:
+    def _replace(self, window: Window, match: re.Match[str]) -> str:
         lines = match[0]
         if lines.count("\n") <= self._MIN_LINES:
             return lines
         # The line ends before and after are left: those can belong to a boundary.
         end = "\r\n" if lines.endswith("\r\n") else "\n"
-        self._blocks.append(lines[1 : -len(end)])
+        start, stop = (window.start + position for position in match.span())
+        self._blocks.append(Slice(window.source, start + 1, stop - len(end)))
         return f"\n\ue000{len(self._blocks) - 1}{end}"
 
     def put_back(self, message: AnymailInboundMessage) -> None:
         """Complete what the parser has returned."""
-        if self._blocks:
-            for part in message.walk():
-                part._payload = self._complete(part._payload)
-                part.preamble = self._complete(part.preamble)
-                part.epilogue = self._complete(part.epilogue)
+        if not self._blocks:
+            return
+        self._copy_little()
+        for part in message.walk():
+            part.preamble = self._complete(part.preamble)
+            part.epilogue = self._complete(part.epilogue)
+            payload = part._payload
+            if isinstance(payload, str) and self._PLACEHOLDER.search(payload):
+                part._keep(Base64Source(self._pieces(payload)))
 
-    def _complete(self, text: Any) -> Any:
-        if not isinstance(text, str):  # None, or parts
-            return text
-        return self._PLACEHOLDER.sub(lambda match: self._blocks[int(match[1])], text)
+    def _copy_little(self) -> None:
+        """Let go of sources of which not much more than half is in blocks."""
+        used: dict[int, int] = {}
+        for source, start, stop in self._blocks:
+            used[id(source)] = used.get(id(source), 0) + stop - start
+        self._blocks = [
+            block if 2 * used[id(block.of)] > len(block.of) else block.copy()
+            for block in self._blocks
+        ]
 
+    def _pieces(self, text: str) -> Iterator[str | Slice]:
+        for index, piece in enumerate(self._PLACEHOLDER.split(text)):
+            yield self._blocks[int(piece)] if index % 2 else piece
 
-def decode_base64(text: str) -> bytes | None:
-    """Decode lines of base64; None if there is anything wrong with it, or other white space.
-
-    The email package gets the same, but with several copies on the way.
-    """
-    try:
-        content = binascii.a2b_base64(text)  # which ignores what is not base64
-    except ValueError:
-        return None
-    tail = text[-16:].rstrip("\r\n")
-    padding = len(tail) - len(tail.rstrip("="))
-    characters = len(text) - text.count("\n") - text.count("\r")
-    # Four characters are three bytes. Each one that was ignored makes the content too short.
-    is_complete = padding <= 2 and 4 * (len(content) + padding) == 3 * characters
-    return content if is_complete else None
+    def _complete(self, text: str | None) -> str | None:
+        return text and Base64Source(self._pieces(text)).source()

@@ -203,7 +203,7 @@ _PART_CLASSES = (email.message.EmailMessage, email.message.MIMEPart, MIMEBase)
 
 def _pack_part(part: email.message.Message) -> dict[str, Any]:
     # get_payload() changes 8-bit text.
-    payload: Any = vars(part)["_payload"]
+    payload: Any = part._payload  # type: ignore[attr-defined]
     return {
         "class": [isinstance(part, cls) for cls in _PART_CLASSES],
         "headers": [_pack_header(name, value) for name, value in part.raw_items()],

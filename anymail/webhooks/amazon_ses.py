@@ -58,10 +58,10 @@ from .decoding import (
     as_str,
     as_tags,
     as_word,
-    decode_base64,
     get_list,
     get_object,
     get_path,
+    parse_base64_message,
     parse_json_object,
 )
 from .downloads import Downloads
@@ -453,9 +453,7 @@ class AmazonSESInboundWebhookView(AmazonSESBaseWebhookView):
             if not isinstance(content, str):
                 raise AnymailWebhookValidationFailure("Invalid content in Amazon SES webhook")
             if action.get("encoding") == "BASE64":
-                return AnymailInboundMessage.parse_raw_mime_bytes(
-                    decode_base64(content, "content in Amazon SES webhook")
-                )
+                return parse_base64_message(content, "content in Amazon SES webhook")
             return AnymailInboundMessage.parse_raw_mime(content)
         if action_type == "S3":
             bucket_name = as_word(action.get("bucketName"))

@@ -8,8 +8,9 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeGuard
 
@@ -19,6 +20,9 @@ from django.utils.dateparse import parse_datetime
 
 from ..addresses import parse_single_address
 from ..exceptions import AnymailInvalidAddress, AnymailWebhookValidationFailure
+from ..inbound import AnymailInboundMessage
+from ..inbound.contents import Base64Bytes, Base64Error, Base64File
+from .large_json import PIECE, LongStrings, NotLargeError
 
 MAX_JSON_NESTING = 100
 """How deeply objects and arrays can be nested in JSON."""
@@ -26,6 +30,7 @@ MAX_JSON_NESTING = 100
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _CONTAINERS = {dict, list, tuple}
 _LONG = 4096
+_LARGE = 1024 * 1024
 _OBJECTS = {dict}
 _UTC = timezone.utc
 _datetime_of = datetime.fromtimestamp
@@ -51,6 +56,33 @@ def parse_json(
     MAX_JSON_NESTING levels deep, or if it has numbers that are not finite or have thousands of
     digits.
     """
+    if isinstance(text, bytes) and len(text) >= _LARGE and object_pairs_hook is None:
+        starts = range(0, len(text), PIECE)
+        pieces = (text[start : start + PIECE] for start in starts)
+        try:
+            return parse_large_json(pieces, what)
+        except NotLargeError:
+            pass
+    return _parse_json(text, what, object_pairs_hook)
+
+
+def parse_large_json(pieces: Iterable[bytes], what: str) -> Any:
+    """Parse JSON that comes in pieces, as parse_json() does, with less memory.
+
+    Raises NotLargeError if parse_json() must do it, or knows better what is wrong with it.
+    """
+    strings = LongStrings()
+    try:
+        return strings.put_back(_parse_json(strings.take_out(pieces), what))
+    except (AnymailWebhookValidationFailure, ValueError) as err:
+        raise NotLargeError from err
+
+
+def _parse_json(
+    text: str | bytes,
+    what: str,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
     try:
         # RecursionError: nested far too deeply. ValueError includes malformed JSON and UTF-8, and
         # integers with too many digits.
@@ -183,6 +215,26 @@ def decode_base64(value: Any, what: str) -> bytes:
         return binascii.a2b_base64(as_str(value) or "")
     except ValueError as err:  # not ASCII, or not complete
         raise AnymailWebhookValidationFailure(f"Invalid base64 in {what}") from err
+
+
+def base64_file(value: Any, what: str) -> Base64File:
+    """Return the content of an attachment, as decode_base64() does, but kept as that text."""
+    try:
+        return Base64File(as_str(value) or "")
+    except ValueError as err:
+        raise AnymailWebhookValidationFailure(f"Invalid base64 in {what}") from err
+
+
+def parse_base64_message(text: str, what: str) -> AnymailInboundMessage:
+    """Parse raw MIME in base64, as decode_base64() decodes it.
+
+    The bytes of a large message are never in memory: whenever a part of them is needed, it's
+    decoded.
+    """
+    if len(text) >= _LARGE:
+        with suppress(Base64Error):
+            return AnymailInboundMessage.parse_raw_mime_bytes(Base64Bytes(text))
+    return AnymailInboundMessage.parse_raw_mime_bytes(decode_base64(text, what))
 
 
 def get_path(data: Any, *keys: str) -> Any:

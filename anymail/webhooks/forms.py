@@ -39,13 +39,23 @@ class Fields(Mapping[str, bytes]):
     """
 
     def __init__(self, charset: str) -> None:
-        self._is_utf8 = codecs.lookup(charset).name == "utf-8"
+        self.is_utf8 = codecs.lookup(charset).name == "utf-8"
         self._kept: dict[str, str | bytes] = {}
 
     def add(self, name: str, raw: bytes, text: str | None = None) -> None:
         """Add a field, and the text that it was decoded to, if POST has that."""
-        is_lossless = self._is_utf8 and "\N{REPLACEMENT CHARACTER}" not in (text or "")
+        is_lossless = self.is_utf8 and "\N{REPLACEMENT CHARACTER}" not in (text or "")
         self._kept[name] = text if text is not None and is_lossless else raw
+
+    def add_latin1(self, name: str, value: str, charset: str) -> str:
+        """Add a field that was decoded as Latin-1, and return what POST is to have."""
+        if self.is_utf8 and value.isascii():
+            self._kept[name] = value  # without copies
+            return value
+        raw = value.encode("latin-1")
+        text = raw.decode(charset, "replace")
+        self.add(name, raw, text)
+        return text
 
     def __getitem__(self, name: str) -> bytes:
         value = self._kept[name]
@@ -213,10 +223,7 @@ class _FormAsSent(FileUploadHandler):
         form = QueryDict(mutable=True, encoding=encoding)
         for name, values in raw_form.lists():
             for value in values:
-                raw = value.encode("latin-1")
-                text = raw.decode(encoding, "replace")
-                self.fields.add(name, raw, text)
-                form.appendlist(name, text)
+                form.appendlist(name, self.fields.add_latin1(name, value, encoding))
         form._mutable = False
         return form, files
 

@@ -33,7 +33,7 @@ from .decoding import (
     as_text,
     as_unix_time,
     as_word,
-    decode_base64,
+    base64_file,
     get_list,
     get_object,
     json_body,
@@ -202,7 +202,7 @@ def _construct_attachment(esp_event: dict[str, Any], part: dict[str, Any]) -> An
     return AnymailInboundMessage.construct_attachment(
         content_type=described.get_content_type(),
         # Decoded from its Content-Transfer-Encoding, and then encoded in base64.
-        content=decode_base64(esp_event[field], "Mailjet attachment"),
+        content=base64_file(esp_event[field], "Mailjet attachment"),
         charset=described.get_content_charset(),
         filename=described.get_filename(),
         content_id=headers.get("content-id") or None,

@@ -39,10 +39,10 @@ from .decoding import (
     as_tags,
     as_unix_time,
     as_word,
-    decode_base64,
     form_data,
     get_object,
     json_object,
+    parse_base64_message,
 )
 from .keys import PublicKeys
 
@@ -239,9 +239,7 @@ class PostalInboundWebhookView(PostalBaseWebhookView):
         if not isinstance(raw_message, str):
             raise AnymailWebhookValidationFailure("Missing message in Postal webhook")
         if esp_event.get("base64") is True:
-            message = AnymailInboundMessage.parse_raw_mime_bytes(
-                decode_base64(raw_message, "Postal message")
-            )
+            message = parse_base64_message(raw_message, "Postal message")
         else:
             message = AnymailInboundMessage.parse_raw_mime(raw_message)
         message.envelope_sender = as_addr_spec(esp_event.get("mail_from"))

@@ -35,7 +35,7 @@ from .decoding import (
     as_tags,
     as_text,
     as_word,
-    decode_base64,
+    base64_file,
     get_list,
     get_object,
     json_object,
@@ -167,7 +167,7 @@ class PostmarkInboundWebhookView(PostmarkBaseWebhookView):
             envelope_sender = headers.pop(0)[1].strip().removeprefix("<").removesuffix(">")
 
         raw_email = esp_event.get("RawEmail")
-        if isinstance(raw_email, str) and raw_email.strip():
+        if isinstance(raw_email, str) and raw_email and not raw_email.isspace():
             message = AnymailInboundMessage.parse_raw_mime(raw_email)
             bcc = _address_header(esp_event.get("BccFull"))
             # A Bcc is not in what was transmitted, but Postmark knows of it.
@@ -220,7 +220,7 @@ def _construct_attachment(attachment: dict[str, Any]) -> AnymailInboundMessage:
     return AnymailInboundMessage.construct_attachment(
         content_type=as_str(attachment.get("ContentType")),
         # The "Check" button in Postmark's dashboard sends Data in place of Content.
-        content=decode_base64(
+        content=base64_file(
             attachment.get("Content") or attachment.get("Data"), "Postmark attachment"
         ),
         filename=as_str(attachment.get("Name")),

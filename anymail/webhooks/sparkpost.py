@@ -35,9 +35,9 @@ from .decoding import (
     as_tags,
     as_unix_time,
     as_word,
-    decode_base64,
     get_object,
     json_objects,
+    parse_base64_message,
 )
 
 # type -> event type
@@ -236,7 +236,5 @@ def _parse_message(content: dict[str, Any]) -> AnymailInboundMessage:
         )
     if content.get("email_rfc822_is_base64"):
         # SparkPost does this to messages that have bytes which are not UTF-8.
-        return AnymailInboundMessage.parse_raw_mime_bytes(
-            decode_base64(raw_mime, "SparkPost email_rfc822")
-        )
+        return parse_base64_message(raw_mime, "SparkPost email_rfc822")
     return AnymailInboundMessage.parse_raw_mime(raw_mime)
