@@ -24,7 +24,7 @@ TOPICS = (
         "later",
         "payloads",
     ),
-    *("receiving", "webhooks_later", "scale"),
+    *("receiving", "receiving_memory", "webhooks_later", "scale"),
 )
 
 

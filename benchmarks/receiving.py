@@ -18,7 +18,6 @@ from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
 from functools import cache, partial
-from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -304,64 +303,6 @@ def parsing_table() -> Table:
     return table
 
 
-def inbound_calls(raw: str) -> dict[str, tuple[str, str, dict[str, Any]]]:
-    """Return the views' modules and names, and what RequestFactory needs for their requests."""
-    from anymail.webhooks.signatures import hmac_signature
-
-    timestamp, token = str(int(time.time())), "token"
-    signature = hmac_signature(b"key", timestamp + token).hexdigest()
-    signed = {"timestamp": timestamp, "token": token, "signature": signature}
-    as_json = "application/json"
-    content = {"email_rfc822": raw}
-    return {
-        "Mailgun, forwarded MIME": (
-            "mailgun",
-            "MailgunInboundWebhookView",
-            {"data": {**signed, "body-mime": raw}},
-        ),
-        "SendGrid, raw": ("sendgrid", "SendGridInboundWebhookView", {"data": {"email": raw}}),
-        "Postmark, raw in JSON": (
-            "postmark",
-            "PostmarkInboundWebhookView",
-            {"data": {"RawEmail": raw, "FromFull": {}}, "content_type": as_json},
-        ),
-        "SparkPost, JSON": (
-            "sparkpost",
-            "SparkPostInboundWebhookView",
-            {"data": [{"msys": {"relay_message": {"content": content}}}], "content_type": as_json},
-        ),
-    }
-
-
-def webhook_memory_table() -> Table:
-    """Measure how much views need beyond the request's body, which a web server provides."""
-    held = 0
-
-    def receiver(event: Any, **kwargs: Any) -> None:
-        nonlocal held
-        gc.collect()
-        held = tracemalloc.get_traced_memory()[0]
-
-    table = Table(
-        f"Memory for a webhook call with a message of {MESSAGE_SIZE / 1e6:.1f} MB",
-        ["", "at most", "while receivers run"],
-        note="In sizes of the message, beyond the request as it comes in.",
-    )
-    raw = raw_message(MESSAGE_SIZE)
-    with receiving("inbound", receiver):
-        from django.core.handlers.wsgi import WSGIRequest
-        from django.test import RequestFactory
-
-        auth = f"Basic {base64.b64encode(BASIC_AUTH.encode()).decode()}"
-        for name, (module, view_name, call) in inbound_calls(raw.decode()).items():
-            view = getattr(import_module(f"anymail.webhooks.{module}"), view_name).as_view()
-            environ = RequestFactory().post("/", **call, headers={"Authorization": auth}).environ
-            environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read())
-            peak = peak_memory(partial(view, WSGIRequest(environ)))
-            table.add(name, ratio(peak, len(raw)), ratio(held, len(raw)))
-    return table
-
-
 CURVES = [
     Curve("Events of one call (SendGrid)", "events", (1, 10, 100, 500, 1000, 5000), receive_events),
     Curve(
@@ -374,4 +315,4 @@ CURVES = [
 
 
 def run() -> list[Table]:
-    return [tracking_table(), parsing_table(), webhook_memory_table()]
+    return [tracking_table(), parsing_table()]

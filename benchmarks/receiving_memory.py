@@ -25,7 +25,7 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import quote_plus
 
-from .measure import Table
+from .measure import Table, ratio
 from .receiving import basic_auth, peak_memory, receiving
 
 MESSAGE_SIZE = 25_000_000
@@ -410,12 +410,12 @@ def peak_ratio(name: str, size: int = MESSAGE_SIZE) -> float:
     return peak_of(call) / call.size
 
 
-def memory_table() -> Table:
+def run() -> list[Table]:
     table = Table(
         f"Memory to receive a message of {MESSAGE_SIZE / 1e6:.0f} MB, {ATTACHMENTS} attachments",
         ["", "compared with the call", "goal"],
         note="All that is in use at a time while the call is handled, its body included.",
     )
     for name in FORMATS:
-        table.add(name, f"{peak_ratio(name):.2f} x", f"{GOAL} x")
-    return table
+        table.add(name, ratio(peak_ratio(name), 1), f"{GOAL} x")
+    return [table]

@@ -9,8 +9,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
 from contextlib import suppress
+from datetime import datetime, timezone
 from functools import cache
 from typing import Any, TypeGuard
 
@@ -27,10 +27,12 @@ from .large_json import PIECE, LongStrings, NotLargeError
 MAX_JSON_NESTING = 100
 """How deeply objects and arrays can be nested in JSON."""
 
+LARGE = 1024 * 1024
+"""How many bytes a call has that is handled in ways that take less memory."""
+
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _CONTAINERS = {dict, list, tuple}
 _LONG = 4096
-_LARGE = 1024 * 1024
 _OBJECTS = {dict}
 _UTC = timezone.utc
 _datetime_of = datetime.fromtimestamp
@@ -56,7 +58,7 @@ def parse_json(
     MAX_JSON_NESTING levels deep, or if it has numbers that are not finite or have thousands of
     digits.
     """
-    if isinstance(text, bytes) and len(text) >= _LARGE and object_pairs_hook is None:
+    if isinstance(text, bytes) and len(text) >= LARGE and object_pairs_hook is None:
         starts = range(0, len(text), PIECE)
         pieces = (text[start : start + PIECE] for start in starts)
         try:
@@ -231,7 +233,7 @@ def parse_base64_message(text: str, what: str) -> AnymailInboundMessage:
     The bytes of a large message are never in memory: whenever a part of them is needed, it's
     decoded.
     """
-    if len(text) >= _LARGE:
+    if len(text) >= LARGE:
         with suppress(Base64Error):
             return AnymailInboundMessage.parse_raw_mime_bytes(Base64Bytes(text))
     return AnymailInboundMessage.parse_raw_mime_bytes(decode_base64(text, what))

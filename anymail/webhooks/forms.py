@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import codecs
 import re
+from binascii import a2b_qp
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
+from django.core.exceptions import TooManyFieldsSent
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest, QueryDict
 from django.http.multipartparser import MultiPartParser
@@ -21,14 +24,43 @@ from django.utils.datastructures import MultiValueDict
 from ..inbound import AnymailInboundMessage
 from ..signals import AnymailEvent
 from .base import AnymailBaseWebhookView
-from .decoding import form_data
+from .decoding import form_data, parse_json, parse_large_json
+from .large_json import PIECE, NotLargeError
 
 URLENCODED = "application/x-www-form-urlencoded"
 
 NAMELESS = "file"
 """For Django, the name of an uploaded file with a name that can't be used."""
 
+_BAD_PERCENT = re.compile(rb"%(?![0-9a-fA-F]{2})")
 _NAME_AS_SENT = "name_as_sent"
+
+
+class _Encoded(NamedTuple):
+    """The value of a field as it is in a body."""
+
+    body: bytes
+    start: int
+    stop: int
+
+    def pieces(self) -> Iterator[bytes]:
+        start = self.start
+        while start < self.stop:
+            stop = min(start + PIECE, self.stop)
+            if stop < self.stop:
+                # Not within what stands for a character
+                percent = self.body.find(b"%", stop - 2, stop)
+                stop = percent if percent >= 0 else stop
+            yield _unquote(self.body[start:stop])
+            start = stop
+
+
+def _unquote(value: bytes) -> bytes:
+    value = value.replace(b"+", b" ")
+    if _BAD_PERCENT.search(value):
+        return unquote_to_bytes(value)
+    # Quoted-printable is the same with another sign, and there is C code for it.
+    return a2b_qp(value.replace(b"=", b"=3D").replace(b"%", b"="))
 
 
 class Fields(Mapping[str, bytes]):
@@ -39,8 +71,34 @@ class Fields(Mapping[str, bytes]):
     """
 
     def __init__(self, charset: str) -> None:
+        self.charset = charset
         self.is_utf8 = codecs.lookup(charset).name == "utf-8"
-        self._kept: dict[str, str | bytes] = {}
+        self._kept: dict[str, str | bytes | _Encoded] = {}
+
+    @classmethod
+    def of_urlencoded(cls, body: bytes) -> Fields:
+        """Return the fields of a form in UTF-8, of which long ones are decoded when they are used.
+
+        Raises Django's TooManyFieldsSent.
+        """
+        limit = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+        if limit is not None and body.count(b"&") >= limit:
+            raise TooManyFieldsSent(
+                "The number of GET/POST parameters exceeded settings.DATA_UPLOAD_MAX_NUMBER_FIELDS."
+            )
+        fields = cls("utf-8")
+        start = 0
+        while start <= len(body):
+            end = body.find(b"&", start)
+            end = len(body) if end < 0 else end
+            equals = body.find(b"=", start, end)
+            name_end = end if equals < 0 else equals
+            if end > start:
+                name = _unquote(body[start:name_end]).decode("utf-8", "replace")
+                value = _Encoded(body, min(name_end + 1, end), end)
+                fields._kept[name] = value if end - name_end > PIECE else b"".join(value.pieces())
+            start = end + 1
+        return fields
 
     def add(self, name: str, raw: bytes, text: str | None = None) -> None:
         """Add a field, and the text that it was decoded to, if POST has that."""
@@ -58,8 +116,41 @@ class Fields(Mapping[str, bytes]):
         return text
 
     def __getitem__(self, name: str) -> bytes:
+        return b"".join(self.pieces(name))
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes of a field, a long one's piece by piece. Raises KeyError."""
         value = self._kept[name]
-        return value.encode() if isinstance(value, str) else value
+        if isinstance(value, _Encoded):
+            yield from value.pieces()
+        else:
+            yield value.encode() if isinstance(value, str) else value
+
+    def is_given(self, name: str) -> bool:
+        """Tell whether there is a field that isn't empty."""
+        value = self._kept.get(name)
+        return isinstance(value, _Encoded) or bool(value)
+
+    def text(self, name: str) -> str | None:
+        """Return the text of a field, None if it's missing."""
+        return "".join(self.text_pieces(name)) if name in self else None
+
+    def text_pieces(self, name: str) -> Iterator[str]:
+        """Yield the text of a field, a long one's piece by piece. Raises KeyError."""
+        if not isinstance(self._kept[name], _Encoded):
+            yield self[name].decode(self.charset, "replace")
+            return
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for piece in self.pieces(name):
+            yield decoder.decode(piece)
+        yield decoder.decode(b"", final=True)
+
+    def parse_json(self, name: str, what: str) -> Any:
+        """Parse the JSON in a field. Raises what the function does."""
+        if isinstance(self._kept[name], _Encoded):
+            with suppress(NotLargeError):
+                return parse_large_json((text.encode() for text in self.text_pieces(name)), what)
+        return parse_json(self.text(name) or "", what)
 
     def __contains__(self, name: object) -> bool:
         return name in self._kept
@@ -75,7 +166,7 @@ class Fields(Mapping[str, bytes]):
         value = self._kept[name]
         if isinstance(value, str):
             return AnymailInboundMessage.parse_raw_mime(value)
-        return AnymailInboundMessage.parse_raw_mime_bytes(value)
+        return AnymailInboundMessage.parse_raw_mime_chunks(self.pieces(name))
 
 
 def read_form(request: HttpRequest, esp_name: str) -> Fields:
@@ -95,6 +186,9 @@ def read_form(request: HttpRequest, esp_name: str) -> Fields:
 
 
 def _read_form(request: HttpRequest, esp_name: str) -> Fields:
+    if request.content_type == URLENCODED and (request.encoding or "utf-8").lower() == "utf-8":
+        # Django, which takes many times the memory, does it when POST is looked at.
+        return Fields.of_urlencoded(request.body)
     handler = _FormAsSent(request)
     # Without it if something has already looked at the form
     with suppress(AttributeError):
@@ -104,14 +198,9 @@ def _read_form(request: HttpRequest, esp_name: str) -> Fields:
         return handler.fields
     encoding = request.encoding or settings.DEFAULT_CHARSET
     fields = Fields(encoding)
-    if request.content_type == URLENCODED:
-        raw_form = QueryDict(request.body, encoding="latin-1")
-        for name in raw_form:
-            fields.add(name, str(raw_form[name]).encode("latin-1"))
-    else:
-        for name in form:
-            text = str(form[name])
-            fields.add(name, text.encode(encoding, "replace"), text)
+    for name in form:
+        text = str(form[name])
+        fields.add(name, text.encode(encoding, "replace"), text)
     return fields
 
 
@@ -139,9 +228,12 @@ def read_uploads(request: HttpRequest, form: Fields, fields: re.Pattern[str]) ->
 
     ``form`` is that of read_form(): Django takes files without a name for ordinary fields.
     """
-    names = {name for name in (*request.FILES, *form) if fields.fullmatch(name)}
+    files: MultiValueDict[str, Any] = MultiValueDict()
+    if request.content_type != URLENCODED:
+        files = request.FILES
+    names = {name for name in (*files, *form) if fields.fullmatch(name)}
     for name in sorted(names, key=lambda name: (len(name), name)):
-        for file in request.FILES.getlist(name):
+        for file in files.getlist(name):
             charset: Any = file.charset  # bytes
             yield Upload(
                 field=name,
@@ -179,8 +271,7 @@ class Form:
 
     def text(self, name: str) -> str | None:
         """Return the text of a field, None if it's missing."""
-        value = self.fields.get(name)
-        return None if value is None else value.decode(self.charset, "replace")
+        return self.fields.text(name)
 
 
 class InboundFormView(AnymailBaseWebhookView):

@@ -122,6 +122,7 @@ LEGACY_FIELDS = {
 }
 
 _HEADER_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322, section 2.2
+_SIGNATURE_FIELDS = ("timestamp", "token", "signature", "parent-signature")
 _ATTACHMENT_FIELD = re.compile(r"attachment-[0-9]+")
 
 
@@ -172,8 +173,8 @@ class MailgunBaseWebhookView(AnymailBaseWebhookView):
         if _is_json(request):
             signature = get_object(json_object(request, self.esp_name), "signature")
         else:
-            read_form(request, self.esp_name)
-            signature = request.POST
+            form = read_form(request, self.esp_name)
+            signature = {name: form.text(name) for name in _SIGNATURE_FIELDS}
         timestamp = as_str(signature.get("timestamp"))
         token = as_str(signature.get("token"))
         received = as_str(signature.get("signature"))
@@ -310,7 +311,7 @@ class MailgunInboundWebhookView(InboundFormView, MailgunBaseWebhookView):
         )
 
     def convert(self, form: Form) -> list[AnymailInboundEvent]:
-        if form.fields.get("body-mime"):
+        if form.fields.is_given("body-mime"):
             message = form.fields.parse_message("body-mime")
         else:
             message = AnymailInboundMessage.construct(

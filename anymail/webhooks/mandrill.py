@@ -38,12 +38,11 @@ from .decoding import (
     as_text,
     as_unix_time,
     as_word,
-    form_data,
     get_object,
     get_path,
     is_list_of_objects,
-    parse_json,
 )
+from .forms import read_form
 from .keys import SharedKeys
 from .signatures import hmac_signature
 
@@ -64,6 +63,10 @@ EVENT_TYPES = {
     "whitelist": EventType.UNKNOWN,
     "blacklist": EventType.UNKNOWN,
 }
+
+
+EVENTS = "mandrill_events"
+"""The field of the form that has them."""
 
 
 class MandrillSignatureMixin(AnymailCoreWebhookView):
@@ -106,12 +109,17 @@ class MandrillSignatureMixin(AnymailCoreWebhookView):
                 "Missing X-Mandrill-Signature header in Mandrill webhook"
             )
         url = self.webhook_url or get_request_uri(request)
-        form = form_data(request, self.esp_name)
-        signed = url + "".join(f"{name}{form[name]}" for name in sorted(form))
-        if not self.signature_keys.have_made(
-            [received],
-            lambda key: base64.b64encode(hmac_signature(key, signed, "sha1").digest()),
-        ):
+        form = read_form(request, self.esp_name)
+
+        def sign(key: bytes) -> bytes:
+            signature = hmac_signature(key, url, "sha1")
+            for name in sorted(form):
+                signature.update(name.encode())
+                for piece in form.text_pieces(name):
+                    signature.update(piece.encode())
+            return base64.b64encode(signature.digest())
+
+        if not self.signature_keys.have_made([received], sign):
             raise AnymailWebhookValidationFailure(
                 f"Invalid signature in Mandrill webhook, for the URL {_without_credentials(url)} "
                 "(Check your MANDRILL_WEBHOOK_KEY setting; and if this is not the URL that you "
@@ -136,13 +144,13 @@ class MandrillCombinedWebhookView(MandrillSignatureMixin, AnymailBaseWebhookView
 
     def is_about_webhook(self, request: HttpRequest) -> bool:
         # That's how Mandrill tries the URL.
-        return form_data(request, self.esp_name).get("mandrill_events") == "[]"
+        return read_form(request, self.esp_name).get(EVENTS) == b"[]"
 
     def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
-        text = form_data(request, self.esp_name).get("mandrill_events")
-        if text is None:
+        form = read_form(request, self.esp_name)
+        if EVENTS not in form:
             raise AnymailWebhookValidationFailure("Missing mandrill_events in Mandrill webhook")
-        esp_events = parse_json(text, "mandrill_events of Mandrill webhook")
+        esp_events = form.parse_json(EVENTS, "mandrill_events of Mandrill webhook")
         if not is_list_of_objects(esp_events):
             raise AnymailWebhookValidationFailure(
                 "Unexpected data in Mandrill webhook: not a JSON array of objects"

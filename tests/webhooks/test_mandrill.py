@@ -159,7 +159,7 @@ class MandrillSignatureTests(WebhookTestCase):
         )
         with (
             self.anymail_settings(MANDRILL_WEBHOOK_KEY=KEY),
-            patch("anymail.webhooks.mandrill.parse_json") as parse_json,
+            patch("anymail.webhooks.forms.parse_json") as parse_json,
         ):
             self.assertEqual(self.call(request, authorization=None).status_code, 400)
         parse_json.assert_not_called()
