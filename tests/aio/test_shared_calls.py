@@ -39,7 +39,7 @@ class EqualResultsTests(EqualResultsTestCase):
 
     @tag("exhaustive")
     @given(**MIXTURES)
-    @examples(100)
+    @examples(60)
     def test_many_mixtures(self, name, kinds, **options):
         self.check(name, kinds, **options)
 
