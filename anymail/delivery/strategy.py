@@ -344,6 +344,8 @@ class Delivery:
         self._again: tuple[str, float] | None = None
         """The mailer that is to try again, and when (monotonic time)."""
         self._probing: str | None = None
+        self._attempt: Attempt | None = None
+        """The last one."""
         self._wait_left = run.options.max_wait
         self.time_left = run.strategy.deadline
         """How many seconds are left for attempts, and for waiting between them. (When it is other
@@ -460,7 +462,8 @@ class Delivery:
         if mailer in self.mailers_left:
             self.mailers_left.remove(mailer)
         self._tries[mailer] += 1
-        return Attempt(self, mailer)
+        self._attempt = Attempt(self, mailer)
+        return self._attempt
 
     def may_attempt(self, attempt: Attempt) -> bool:
         """Note the call that is about to be made. Raises AnymailError if it must not be made."""
@@ -624,6 +627,8 @@ class Delivery:
         """End it as it is, unless it has ended: the sending was interrupted."""
         if self.journey.sent is not None or self.journey.error is not None:
             return
+        if self._attempt is not None and self._attempt.is_under_way:
+            return  # Nobody knows what becomes of that.
         if self.failures:
             self._tell(self.give_up())
         else:
@@ -660,9 +665,11 @@ class Attempt(Journey):
         )
         self.mailer: str = mailer
         self.delivery = delivery
+        self.is_under_way = False
         self._time_left = delivery.time_left
 
     def begin(self) -> bool:
+        self.is_under_way = True
         return self.delivery.may_attempt(self)
 
     def go_on(self) -> None:
@@ -685,10 +692,12 @@ class Attempt(Journey):
 
     def fail(self, error: Exception) -> Verdict:
         self.error = error
+        self.is_under_way = False
         return self.delivery.note_failure(self, error)
 
     def succeed(self, sent: bool) -> None:
         self.sent = sent
+        self.is_under_way = False
         self.delivery.note_success(self, sent)
 
 

@@ -8,6 +8,7 @@ Nothing but API calls overlaps.
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -108,7 +109,7 @@ class SequentialSending(_Runner):
                 status = getattr(journey.message, "anymail_status", AnymailStatus())
                 self.sent_count += status.is_accepted
                 raise
-        except BaseException as error:  # KeyboardInterrupt, for example
+        except (KeyboardInterrupt, CancelledError) as error:
             self._report(journey, _canceled(error, before_call=journey.is_before_call))
             raise
         else:
