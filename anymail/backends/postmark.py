@@ -51,10 +51,8 @@ def _results(answer: Any, count: int) -> Results | None:
     """Return the results for each message of a batch, as Postmark answers single messages."""
     if not isinstance(answer, list):
         return None
-    return [
-        (422 if isinstance(result, dict) and result.get("ErrorCode", OK) != OK else 200, result)
-        for result in answer
-    ]
+    results = [result if isinstance(result, dict) else {} for result in answer]
+    return [(200 if result.get("ErrorCode", OK) == OK else 422, result) for result in results]
 
 
 class EmailBackend(AnymailRequestsBackend):

@@ -32,9 +32,6 @@ class CallUnderWay(Protocol):
     def cancel(self) -> bool:
         """Give it up. Returns whether it had not begun: then there is no result."""
 
-    def cancelled(self) -> bool:
-        """Tell whether it was given up before it had begun."""
-
     def result(self) -> Any:
         """Return the answer, or raise why there is none."""
 
@@ -97,9 +94,6 @@ class _CallInTurn:
 
     def cancel(self) -> bool:
         return not self._has_ended
-
-    def cancelled(self) -> bool:
-        return False
 
     def result(self) -> Any:
         if self._error is not None:
@@ -185,7 +179,6 @@ class _CallInLoop:
         self._call = call
         self._task: asyncio.Task[Any] | None = None
         self._has_begun = False
-        self._is_cancelled = False
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._make())
@@ -202,13 +195,10 @@ class _CallInLoop:
             self._calls.give_others_a_turn()
 
     def cancel(self) -> bool:
-        self._is_cancelled = not self._has_begun
+        has_begun = self._has_begun
         if self._task is not None:
             self._task.cancel()
-        return self._is_cancelled
-
-    def cancelled(self) -> bool:
-        return self._is_cancelled
+        return not has_begun
 
     def result(self) -> Any:
         assert self._task is not None

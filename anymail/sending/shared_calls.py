@@ -60,11 +60,13 @@ class PartOfResponse(requests.Response):
 
     @property
     def content(self) -> bytes:
+        """The same, as JSON text."""
         if self._content is None:
             self._content = json.dumps(self._result).encode()
         return self._content  # type: ignore[no-any-return]
 
     def json(self, **kwargs: Any) -> Any:
+        """Return the message's part of the JSON."""
         return super().json(**kwargs) if kwargs else self._result
 
     def __getstate__(self) -> dict[str, Any]:

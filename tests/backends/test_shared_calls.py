@@ -77,9 +77,9 @@ REFUSED: dict[str, dict[str, Any]] = {
 FAULTS = [
     *("fault message", "fault unsuitable", "fault account", "fault busy", "fault 500"),
     *("fault unreachable", "fault unclear", "fault lost", "fault garbage", "fault too few"),
-    *("fault too many", "fault null", "fault empty", "fault html"),
+    *("fault too many", "fault null", "fault empty", "fault html", "fault odd"),
 ]
-MALFORMED = {"fault too few", "fault too many", "fault null", "fault empty"}
+MALFORMED = {f"fault {how}" for how in ("too few", "too many", "null", "empty", "odd")}
 ABOUT_ONE = {"fault message", "fault unsuitable"}
 
 _FAULT = re.compile(r'"(\d+) (fault \w+(?: \w+)?)"')
@@ -187,7 +187,12 @@ def changed(answer: Any, how: str) -> Any:
     if how == "null":
         return None
     if isinstance(answer, list):
-        return {"too few": answer[:-1], "too many": [*answer, answer[0]], "empty": []}[how]
+        return {
+            "too few": answer[:-1],
+            "too many": [*answer, answer[0]],
+            "empty": [],
+            "odd": 5,
+        }[how]
     [key] = {"responses", "data", "Messages"} & answer.keys()
     return {**answer, key: changed(answer[key], how)}
 
@@ -607,6 +612,46 @@ class AnswerTests(SharedCallTestCase):
                 self.assertIn(error.response.status_code, (400, 422))
                 self.assertNotIn("bo@example.com", str(error))
 
+    def test_one_is_malformed(self):
+        """That says nothing about the others."""
+        for name in NAMES:
+            for junk in (None, 5, {}, [], "text"):
+                with self.subTest(name=name, junk=junk):
+                    server = Server(name)
+                    handle = server.provider.handle
+
+                    def respond(call: Any, handle: Any = handle, junk: Any = junk) -> Any:
+                        answer = json.loads(handle(call).body)
+                        items = answer
+                        if isinstance(answer, dict):
+                            [key] = {"responses", "data", "Messages"} & answer.keys()
+                            items = answer[key]
+                        items[1] = junk
+                        return ApiResponse.json(answer)
+
+                    server.provider.handle = respond
+                    run = Run(
+                        server, enumerate(["plain"] * 3), send_batch_size=5, fail_silently=True
+                    )
+                    self.assertEqual(run.result, 2)
+                    first, second, third = (message.anymail_error for message in run.messages)
+                    self.assertEqual((first, third), (None, None))
+                    self.assertIs(second.problem, Problem.UNCLEAR)
+                    self.assertIsNone(run.messages[1].anymail_status.status)
+
+    def test_error_of_the_caller(self):
+        """What a requests hook of the project raises, for example."""
+        server = Server("postmark")
+
+        def broken(call: Any) -> Any:
+            raise ZeroDivisionError
+
+        server.provider.handle = broken
+        run = Run(server, enumerate(["plain"] * 3), send_batch_size=2)
+        self.assertIsInstance(run.error, ZeroDivisionError)
+        self.assertEqual([message.anymail_error for message in run.messages[:2]], [run.error] * 2)
+        self.assertEqual((len(server.calls), run.error.sent_count), (1, 0))
+
     def test_pickled(self):
         for name in NAMES:
             run = self.run_with(name, "plain", "plain")
@@ -776,6 +821,22 @@ class RunnerTests(SharedCallTestCase):
         run = self.run_with("postmark", *["plain"] * 5, send_batch_size=3, rate="1/day", max_wait=0)
         self.assertEqual((run.error.sent_count, self.calls(run)), (3, [[0, 1, 2]]))
         self.assertIs(run.error.problem, Problem.BUSY)
+
+        # So does each part of a call that is refused.
+        server = Server("postmark")
+        server.provider.takes_any_key = True
+        run = Run(
+            server,
+            enumerate(["plain", "fault message", "plain"]),
+            server_token="third",  # which counts for itself
+            send_batch_size=3,
+            rate="2/day",
+            max_wait=0,
+            fail_silently=True,
+        )
+        self.assertEqual(self.calls(run), [[0, 1, 2], [0]])
+        problems = [getattr(m.anymail_error, "problem", None) for m in run.messages]
+        self.assertEqual(problems, [None, Problem.BUSY, Problem.BUSY])
 
         class CountsRecipients(PostmarkBackend):
             def rate_cost(self, payload: Any) -> int:
