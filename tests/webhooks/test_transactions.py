@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import requests
+from asgiref.sync import sync_to_async
 from django.core.cache import caches
 from django.core.management import call_command
 from django.db import connections, transaction
@@ -21,6 +23,7 @@ from anymail.signals import AnymailTrackingEvent, tracking
 from anymail.transactions import atomic, call_when_committed
 from anymail.webhooks import dedupe
 from anymail.webhooks.later import handle_webhook
+from tests.asgi_server import AsgiServer
 from tests.postgresql import postgresql_server
 from tests.utils import skip_without
 
@@ -163,6 +166,33 @@ class Transactions(SimpleTestCase):
             self.assertLogs(),
         ):
             yield
+
+    # -- Under ASGI ---------------------------------------------------------------------------
+
+    def test_asgi(self):
+        """Django refuses ATOMIC_REQUESTS for asynchronous views, but webhooks' are none."""
+
+        async def receiver(event: Any, **kwargs: Any) -> None:
+            # What asynchronous receivers do with a database takes part in the transaction.
+            self.is_atomic.append(await sync_to_async(in_transaction)())
+
+        def in_transaction() -> bool:
+            return connections[DATABASE].in_atomic_block
+
+        tracking.connect(receiver)
+        self.addCleanup(tracking.disconnect, receiver)
+        for way in WAYS:
+            atomic, isolate = way
+            self.start()
+            with (
+                self.subTest(atomic=atomic, isolate=isolate),
+                self.configured(atomic=atomic, WEBHOOK_ISOLATE_EVENTS=isolate),
+                override_settings(ALLOWED_HOSTS=["*"]),
+                AsgiServer() as site,
+            ):
+                self.assertEqual(requests.post(f"{site.url}/webhook/", timeout=10).status_code, 200)
+                self.assertEqual(self.handled(), ["1", "2", "3"])
+                self.assertEqual(self.is_atomic, [atomic] * 6)
 
     # -- Failures -----------------------------------------------------------------------------
 
