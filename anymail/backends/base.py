@@ -70,6 +70,7 @@ from ..sending.problems import (
     retry_after,
 )
 from ..sending.runners import ConcurrentSending, SequentialSending
+from ..sending.shared_calls import SharedCall
 from ..sending.steps import ApiCall, note_subject, send
 from ..sending.waiting import loop_side, send_signal
 from ..signals import post_send, pre_send
@@ -77,7 +78,6 @@ from ..signals import post_send, pre_send
 if TYPE_CHECKING:
     from ..delivery.rate import RateLimit
     from ..sending.calls import CallsInLoop
-    from ..sending.shared_calls import SharedCall
 
 # Other packages import these from here, too.
 __all__ = [
