@@ -600,6 +600,7 @@ class MailersCheckTests(SimpleTestCase):
             ({"POSTMARK_SERVER_TOKEN": ""}, "server_token" if has_mailers else "POSTMARK_SERVER"),
             ({"POSTMARK_SERVER_TOKEN": "sécret\n"}, "POSTMARK_SERVER_TOKEN has white space"),
             ({"POSTMARK_SERVER_TOKEN": "key", "SEND_CONCURRENCY": 0}, "SEND_CONCURRENCY must be"),
+            ({"POSTMARK_SERVER_TOKEN": "key", "SEND_BATCH_SIZE": 0}, "SEND_BATCH_SIZE must be"),
         ):
             with self.subTest(anymail):
                 found = self.found(backend, **anymail)

@@ -867,46 +867,58 @@ class RunnerTests(SharedCallTestCase):
 class StrategyTests(SharedCallTestCase):
     """With failover, only the messages that have failed move on."""
 
-    def test_moves_on(self):
-        first, second = Server("postmark"), Server("mailtrap")
-        handle = first.provider.handle
+    def setUp(self) -> None:
+        super().setUp()
+        self.first, self.second = Server("postmark"), Server("mailtrap")
+        self.handle = self.first.provider.handle
 
-        def account_problem(call: ApiRequest) -> ApiResponse:
-            answer = json.loads(handle(call).body)
-            answer[1] = {"ErrorCode": 412, "Message": "under review"}
-            return ApiResponse.json(answer)
-
-        first.provider.handle = account_problem
-        servers = {"postmark.example": first, "mailtrap.example": second}
-        aliases = {
-            name: {
-                "BACKEND": PROVIDERS[name].backend,
-                "OPTIONS": {"send_batch_size": 500},
-            }
+    def send(self) -> list[Any]:
+        """Send four messages. Returns them."""
+        leaves = {
+            name: {"BACKEND": PROVIDERS[name].backend, "OPTIONS": {"send_batch_size": 500}}
             for name in ("postmark", "mailtrap")
         }
         failover = {
             "BACKEND": "anymail.backends.failover.EmailBackend",
-            "OPTIONS": {"mailers": list(aliases), "duplicates": "avoid"},
+            "OPTIONS": {"mailers": list(leaves), "duplicates": "avoid"},
         }
+        settings = {**self.first.settings, **self.second.settings}
         messages = [make_message(subject=f"{number} plain") for number in range(4)]
         anymail.delivery.memory._process_cache.clear()
         with (
-            mailer_settings({"default": failover, **aliases}, **first.settings, **second.settings),
-            running(servers),
-            self.assertLogs("anymail.delivery", "WARNING") as logs,
+            mailer_settings({"default": failover, **leaves}, **settings),
+            running({"postmark.example": self.first, "mailtrap.example": self.second}),
+            self.assertLogs("anymail.delivery", "WARNING"),
         ):
             self.assertEqual(mailers["default"].send_messages(messages), 4)
-        self.assertEqual(len(logs.records), 1)
-        self.assertEqual(
-            [message.anymail_status.attempts for message in messages],
-            [
-                [("postmark", None)],
-                [("postmark", "account"), ("mailtrap", None)],
-                [("postmark", None)],
-                [("postmark", None)],
-            ],
-        )
         self.assertEqual({message.anymail_error for message in messages}, {None})
-        self.assertEqual([len(subjects_in(call)) for call in first.calls], [4])
-        self.assertEqual([subjects_in(call) for call in second.calls], [["1 plain"]])
+        self.assertEqual([len(subjects_in(call)) for call in self.first.calls], [4])
+        return messages
+
+    def test_refused(self):
+        def account_problem(call: ApiRequest) -> ApiResponse:
+            answer = json.loads(self.handle(call).body)
+            answer[1] = {"ErrorCode": 412, "Message": "under review"}
+            return ApiResponse.json(answer)
+
+        self.first.provider.handle = account_problem
+        moved = [("postmark", "account"), ("mailtrap", None)]
+        sent = [("postmark", None)]
+        self.assertEqual(
+            [message.anymail_status.attempts for message in self.send()], [sent, moved, sent, sent]
+        )
+        self.assertEqual([subjects_in(call) for call in self.second.calls], [["1 plain"]])
+
+    def test_unreachable(self):
+        """They share a call there, too."""
+
+        def unreachable(call: ApiRequest) -> ApiResponse:
+            _note_handover(False)
+            raise requests.ConnectionError
+
+        self.first.provider.handle = unreachable
+        for message in self.send():
+            self.assertEqual(
+                message.anymail_status.attempts, [("postmark", "unreachable"), ("mailtrap", None)]
+            )
+        self.assertEqual([len(subjects_in(call)) for call in self.second.calls], [4])
