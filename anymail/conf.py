@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence, Set
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import django
-from django.conf import LazySettings, Settings, UserSettingsHolder, settings
+from django.conf import LazySettings, Settings, UserSettingsHolder, global_settings, settings
 
 from ._docs import docs_of_setting
 from .datastructures import UNSET
@@ -112,6 +112,16 @@ class _ProjectSettings:
         if value is UNSET and allow_bare:
             return self._find_name(setting)
         return value
+
+    def find_names(self, names: Set[str]) -> Set[str]:
+        """Return which of the names ``settings.ANYMAIL`` or settings have, or may have."""
+        found = names & self._anymail.keys()
+        layer = self._all
+        while type(layer) is UserSettingsHolder:
+            found |= names & vars(layer).keys()
+            layer = layer.default_settings
+        is_known = type(layer) is Settings or layer is global_settings
+        return found | (names & vars(layer).keys() if is_known else names)
 
     def _find_name(self, name: str) -> Any:
         """Return ``getattr(settings, name, UNSET)``, soon if there is nothing, as nearly always.
@@ -221,6 +231,19 @@ class Setting:
         full_name = self.full_name(owner)
         return f"settings#setting-{full_name}" if self.general else docs_of_setting(full_name)
 
+    def fixed_default(self) -> Any:
+        """Return what ``read`` does where there is no setting; _nothing if that isn't one value."""
+        if self.required is True or self.bare or self.default_of or self.sandbox is not None:
+            return _nothing
+        value = self.default
+        if self.kind is not None and value is not UNSET and not (value is None and self.none):
+            try:
+                value = self.kind(value)
+            except ValueError:
+                return _nothing
+        is_fixed = value is UNSET or isinstance(value, (str, int, float, type(None)))
+        return value if is_fixed else _nothing
+
     def read(
         self,
         owner: Any,
@@ -325,13 +348,43 @@ def read_settings(instance: Any, kwargs: MutableMapping[str, Any]) -> None:
     cls = type(instance)
     values = vars(instance)
     project = _ProjectSettings()
+    defaults = _fixed_defaults(cls, instance.esp_name)  # type: ignore[arg-type]
+    found = project.find_names(defaults.names)
     for attribute, declared in declared_settings(cls).items():
         is_option = kwargs and any(name in kwargs for name in declared.options)
         if is_option or (attribute not in values and declared.options):
             override = _plain_value(cls, attribute)
+            if override is UNSET and not is_option and attribute in defaults.values:
+                names, value = defaults.values[attribute]
+                if found.isdisjoint(names):
+                    values[attribute] = value
+                    continue
             if override is not UNSET and hasattr(override, "__get__"):
                 continue  # a property or method of a subclass
             values[attribute] = declared.read(instance, kwargs, override, project)
+
+
+class _Defaults(NamedTuple):
+    """What settings of a class are that nobody has set, if that is always the same.
+
+    (Most are. To look for all of them takes long.)
+    """
+
+    values: dict[str, tuple[frozenset[str], Any]]
+    """The names to look for, and the default, by attribute."""
+    names: frozenset[str]
+    """All of these names."""
+
+
+@lru_cache(maxsize=128)
+def _fixed_defaults(cls: type, esp_name: str) -> _Defaults:
+    values: dict[str, tuple[frozenset[str], Any]] = {}
+    for attribute, declared in declared_settings(cls).items():
+        default = declared.fixed_default()
+        if default is not _nothing:
+            key = setting_name(declared.name, None if declared.general else esp_name)
+            values[attribute] = frozenset({key, f"ANYMAIL_{key}"}), default
+    return _Defaults(values, frozenset().union(*(names for names, _ in values.values())))
 
 
 _nothing = object()
