@@ -23,6 +23,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
+from operator import attrgetter
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -116,8 +117,23 @@ def is_usual(session: Any) -> bool:
     return (
         attributes.get("get_redirect_target") is no_redirect
         and attributes.keys().isdisjoint(_OWN_METHODS)
-        and all(_is_own(getattr(cls, name), requests.sessions) for name in _OWN_METHODS)
+        and _are_own(_methods_of(cls))
     )
+
+
+_methods_of = attrgetter(*_OWN_METHODS)
+_known_methods: tuple[Any, ...] = ()
+
+
+def _are_own(methods: tuple[Any, ...]) -> bool:
+    """Tell whether these are requests' own methods of a session. (Nearly always, the same ones.)"""
+    global _known_methods  # noqa: PLW0603
+    if methods == _known_methods:
+        return True
+    if not all(_is_own(method, requests.sessions) for method in methods):
+        return False
+    _known_methods = methods
+    return True
 
 
 def is_intercepted(session: Session, url: str) -> bool:
