@@ -17,6 +17,7 @@ TOPICS = (
     *(
         "imports",
         "connections",
+        "calls",
         "concurrency",
         "async_sending",
         "shared_calls",
