@@ -327,8 +327,15 @@ class ConcurrentSending(_Runner):
             step.made.wait()  # If this is interrupted, the step is still to be taken.
         self._steps.popleft()
         self._calls_under_way -= 1
-        if step.made is not None and not step.is_given_up:
+        if step.made is None or step.is_given_up:
+            return
+        try:
             self._take_answers(step, step.made.result)
+        except BaseException as error:
+            for part in step.parts:
+                if part.under_way.has_no_outcome:
+                    part.under_way.error = _canceled(error, before_call=False)
+            raise
 
     def _take_answers(self, call: _Call, get_answer: Callable[[], Any]) -> None:
         if len(call.parts) == 1:
@@ -366,6 +373,9 @@ class ConcurrentSending(_Runner):
             if mask is not None and isinstance(error, AnymailError):
                 error._mask_others = mask
             self._fail(part.under_way, error)
+        except BaseException as error:
+            self._fail(part.under_way, _canceled(error, before_call=False))
+            raise
 
     def _split(self, call: _Call) -> None:
         """Have a call made again in two parts, to find out which message it's refused for."""
@@ -471,6 +481,11 @@ class _UnderWay:
         self.journey = journey
         self.sending: Sending | None = None
         self.error: Exception | None = None
+
+    @property
+    def has_no_outcome(self) -> bool:
+        """Whether there is neither an answer nor an error yet."""
+        return self.error is None and (self.sending is None or not self.sending.has_answers)
 
     def may_have_been_sent(self, error: Exception) -> bool:
         return self.sending is not None and self.sending.is_unclear(error)

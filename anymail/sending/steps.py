@@ -170,6 +170,11 @@ class Sending:
             self._note_failure(payload, error)
             raise
 
+    @property
+    def has_answers(self) -> bool:
+        """Whether an answer was taken."""
+        return bool(self._responses)
+
     def _take_response(self, payload: Any, response: Any) -> None:
         if self._responses:
             self.backend.forget_call(self._responses[-1])

@@ -777,10 +777,16 @@ class RunnerTests(SharedCallTestCase):
                 if signal == "pre_send" and message.subject == "2 plain":
                     interrupt()
 
+        class InAnswer(Run):
+            def send(self, backend: Any) -> int:
+                with patch.object(backend, "parse_recipient_status", interrupt):
+                    return super().send(backend)
+
         in_call = Server("postmark")
         in_call.provider.handle = interrupt
         for run_class, server, problem in (
             (Run, in_call, Problem.UNCLEAR),
+            (InAnswer, Server("postmark"), Problem.UNCLEAR),
             (InPreSend, Server("postmark"), Problem.UNREACHABLE),
         ):
             failures: list[Any] = []
@@ -795,7 +801,7 @@ class RunnerTests(SharedCallTestCase):
             self.assertEqual(caught.exception.sent_count, 0)
             self.assertEqual(failures, [(number, problem) for number in "012"])
             self.assertEqual(len(server.calls), problem is Problem.UNCLEAR)
-            self.assertEqual(server.accepted, [])
+            self.assertEqual(len(server.accepted), 3 if run_class is InAnswer else 0)
 
     def test_repeated(self):
         """Messages of a call that wait to be sent again wait together."""
