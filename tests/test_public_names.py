@@ -167,6 +167,7 @@ INTERNAL = {
         "anymail.later.storage",
         "anymail.sending",
         "anymail.sending.async_http",
+        "anymail.sending.answers",
         "anymail.sending.attributes",
         "anymail.sending.calls",
         "anymail.sending.failures",

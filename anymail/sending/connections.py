@@ -39,6 +39,7 @@ from urllib3.response import HTTPResponse
 
 from .._docs import with_docs
 from ..exceptions import AnymailWarning
+from .answers import Answer
 
 MAX_HOSTS = 32
 _FIRST_WRITE = 16384
@@ -165,12 +166,12 @@ def _path_of(url: str) -> str:
     return request.path_url
 
 
+_ANSWERS = frozenset({Answer, http.client.HTTPResponse})
+
+
 def is_plain(raw: Any) -> bool:
     """Tell whether an answer that a requests Response is made of is what urllib3 has received."""
-    return (
-        type(raw) is HTTPResponse
-        and type(getattr(raw, "_original_response", None)) is http.client.HTTPResponse
-    )
+    return type(raw) is HTTPResponse and type(getattr(raw, "_original_response", None)) in _ANSWERS
 
 
 def has_cookies(raw: Any) -> bool:
@@ -229,6 +230,7 @@ class _KeptConnection(_ConnectionBase):
     one system call.
     """
 
+    response_class = Answer
     idle_until = math.inf
     _is_connecting = False
     _was_used = False
