@@ -76,15 +76,17 @@ def private_key() -> Any:
 
 @cache
 def signed_tracking_view() -> Callable[..., HttpResponseBase]:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
     from anymail.webhooks.sendgrid import SendGridTrackingWebhookView
 
-    key = private_key().public_key()
-    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return SendGridTrackingWebhookView.as_view(
-        tracking_webhook_verification_key=base64.b64encode(der).decode()
-    )
+    return SendGridTrackingWebhookView.as_view(tracking_webhook_verification_key=public_key())
+
+
+def public_key() -> str:
+    """Return the key for what signature_headers() signs, as SendGrid shows it."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    der = private_key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(der).decode()
 
 
 def signature_headers(body: bytes) -> dict[str, str]:

@@ -148,6 +148,18 @@ def sendgrid_raw(size: int) -> Call:
     return Call("sendgrid/inbound/", **multipart({"email": raw_message(size)}))
 
 
+def sendgrid_signed(size: int) -> Call:
+    from .receiving import public_key, signature_headers
+
+    form = multipart({"email": raw_message(size)})
+    return Call(
+        "sendgrid/inbound/",
+        **form,
+        headers=signature_headers(form["body"]),
+        settings={"SENDGRID_INBOUND_WEBHOOK_VERIFICATION_KEY": public_key()},
+    )
+
+
 def sendgrid_parsed(size: int) -> Call:
     fields = {"headers": "Subject: An order", "text": TEXT, "html": HTML, "files": "attachment%d"}
     return Call("sendgrid/inbound/", **multipart(fields, contents(size * 78 // 57)))
@@ -312,6 +324,7 @@ FORMATS: dict[str, Callable[[int], Call]] = {
     "Resend, raw": resend_raw,
     "SendGrid, parsed": sendgrid_parsed,
     "SendGrid, raw": sendgrid_raw,
+    "SendGrid, raw, signed": sendgrid_signed,
     "SparkPost": sparkpost,
     "SparkPost, base64": lambda size: sparkpost(size, is_base64=True),
 }

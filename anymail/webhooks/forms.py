@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import secrets
 from binascii import a2b_qp
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -33,6 +34,9 @@ NAMELESS = "file"
 """For Django, the name of an uploaded file with a name that can't be used."""
 
 _BAD_PERCENT = re.compile(rb"%(?![0-9a-fA-F]{2})")
+# Of parts in multipart forms
+_MAX_PART_HEADERS = 1024
+_NOT_PLAIN = re.compile(rb"filename|content-transfer-encoding", re.IGNORECASE)
 _NAME_AS_SENT = "name_as_sent"
 
 
@@ -100,18 +104,18 @@ class Fields(Mapping[str, bytes]):
             start = end + 1
         return fields
 
-    def add(self, name: str, raw: bytes, text: str | None = None) -> None:
-        """Add a field, and the text that it was decoded to, if POST has that."""
-        is_lossless = self.is_utf8 and "\N{REPLACEMENT CHARACTER}" not in (text or "")
-        self._kept[name] = text if text is not None and is_lossless else raw
+    def add(self, name: str, raw: bytes | memoryview, text: str) -> None:
+        """Add a field, and the text that it was decoded to, which POST has."""
+        is_lossless = self.is_utf8 and "\N{REPLACEMENT CHARACTER}" not in text
+        self._kept[name] = text if is_lossless else bytes(raw)
 
-    def add_latin1(self, name: str, value: str, charset: str) -> str:
-        """Add a field that was decoded as Latin-1, and return what POST is to have."""
-        if self.is_utf8 and value.isascii():
+    def add_sent(self, name: str, value: str, sent: memoryview | None = None) -> str:
+        """Add a field that was decoded as Latin-1, or is in bytes. Returns what POST is to have."""
+        if sent is None and self.is_utf8 and value.isascii():
             self._kept[name] = value  # without copies
             return value
-        raw = value.encode("latin-1")
-        text = raw.decode(charset, "replace")
+        raw = value.encode("latin-1") if sent is None else sent
+        text = str(raw, self.charset, "replace")
         self.add(name, raw, text)
         return text
 
@@ -308,15 +312,77 @@ class _FormAsSent(FileUploadHandler):
         encoding: str | None = None,
     ) -> tuple[QueryDict, MultiValueDict[str, Any]]:
         encoding = encoding or settings.DEFAULT_CHARSET
+        body = getattr(self.request, "_body", None)
+        long_fields = _LongFields(body or b"", boundary)
+        if body is not None and _is_within_limit(body):
+            input_data = long_fields
         parser = _AsSentParser(meta, input_data, self.upload_handlers, encoding)
         raw_form, files = parser.parse()
         self.fields = Fields(encoding)
         form = QueryDict(mutable=True, encoding=encoding)
         for name, values in raw_form.lists():
             for value in values:
-                form.appendlist(name, self.fields.add_latin1(name, value, encoding))
+                form.appendlist(name, self.fields.add_sent(name, value, long_fields.get(value)))
         form._mutable = False
         return form, files
+
+
+def _is_within_limit(body: bytes) -> bool:
+    """Tell whether Django would take a form whatever of it is fields."""
+    limit: int | None = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    return limit is None or len(body) <= limit
+
+
+class _LongFields:
+    """The body of a multipart form without its long fields, and what is in their place.
+
+    It's a stream for Django's parser, which would make copies of a field.
+    """
+
+    def __init__(self, body: bytes, boundary: bytes) -> None:
+        self._body = body
+        self._found: dict[str, slice] = {}
+        # Nobody can have sent that.
+        self._mark = f"long {secrets.token_hex(8)} "
+        self._left = self._cut(b"--" + boundary)
+
+    def _cut(self, delimiter: bytes) -> Iterator[bytes]:
+        start, end = 0, self._body.find(delimiter)
+        while end >= 0:
+            next_start = end + len(delimiter)
+            next_end = self._body.find(delimiter, next_start)
+            value = self._long_value(next_start, next_end)
+            if value is not None:
+                mark = f"{self._mark}{len(self._found)}"
+                self._found[mark] = value
+                yield from self._pieces(start, value.start)
+                yield mark.encode()
+                start = value.stop
+            end = next_end
+        yield from self._pieces(start, len(self._body))
+
+    def _long_value(self, start: int, end: int) -> slice | None:
+        """Return where a part has a long value, if it's one that is sent as it is."""
+        headers = self._body[start : start + _MAX_PART_HEADERS].partition(b"\r\n\r\n")
+        value_start = start + len(headers[0]) + 4
+        if end - value_start <= PIECE or not headers[1] or _NOT_PLAIN.search(headers[0]):
+            return None
+        # As Django does it, a line break belongs to the delimiter.
+        end -= self._body[end - 1 : end] == b"\n"
+        end -= self._body[end - 1 : end] == b"\r"
+        return slice(value_start, end)
+
+    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
+        for piece in range(start, end, PIECE):
+            yield self._body[piece : min(piece + PIECE, end)]
+
+    def read(self, size: int) -> bytes:
+        return next(self._left, b"")
+
+    def get(self, value: str) -> memoryview | None:
+        """Return the bytes of a field, if that was a long one."""
+        found = self._found.get(value)
+        return None if found is None else memoryview(self._body)[found]
 
 
 class _AsSentParser(MultiPartParser):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlencode
 
-from django.core.exceptions import TooManyFieldsSent
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.http import QueryDict
 from django.test import RequestFactory, SimpleTestCase, override_settings
 from hypothesis import example, given
@@ -44,6 +45,56 @@ class ReadFormTests(SimpleTestCase):
 
     def test_bytes_that_are_no_text_are_kept(self):
         self.assertGreater(self.read(b"\xe4" + b"x" * SIZE), 2 * SIZE)
+
+
+PART = b'Content-Disposition: form-data; name="%b"%b\r\n\r\n'
+FILE = PART % (b"c", b'; filename="c.txt"')
+BASE64 = PART % (b"d", b"\r\nContent-Transfer-Encoding: base64")
+
+
+class FormInMemoryTests(SimpleTestCase):
+    """Where the body is in memory, for a signature, long fields are not copied from there."""
+
+    def read(self, body: bytes, *, in_memory: bool) -> Any:
+        request = RequestFactory().generic("POST", "/", body, "multipart/form-data; boundary=x")
+        if in_memory:
+            self.assertEqual(request.body, body)
+        try:
+            fields = dict(read_form(request, "ESP"))
+        except AnymailWebhookValidationFailure as error:
+            return str(error)
+        files = [(name, file.name, file.read()) for name, file in request.FILES.items()]
+        return fields, dict(request.POST.lists()), files
+
+    @examples(600)
+    @example(pieces=[b"--x\r\n", PART % (b"a", b""), "ä".encode() * 9, b"\n--x", b"--\r\n"])
+    @example(pieces=[b"--x\r\n", PART % (b"a", b""), b"\xe4" * 9, b"\r\n--x--\r\n"])
+    @example(pieces=[b"--x\r\n", FILE, b"a long value", b"\r\n--x--\r\n"])
+    @example(pieces=[b"--x\r\n", BASE64, b"YSBsb25nIG9uZQ==", b"\r\n--x--\r\n"])
+    @given(
+        pieces=st.lists(
+            st.sampled_from([b"--x\r\n", b"\r\n--x\r\n", b"\r\n--x--\r\n", b"--x", b"\r\n", b"\n"])
+            | st.sampled_from([PART % (b"a", b""), PART % (b"b", b""), FILE, BASE64])
+            | st.sampled_from([b"a long value", b"\xe4\r\n and more", b"YSBsb25nIG9uZQ==", b"-"])
+        )
+    )
+    def test_same(self, pieces: list[bytes]) -> None:
+        body = b"".join(pieces)
+        with patch.object(forms, "PIECE", 8):
+            expected = self.read(body, in_memory=False)
+            self.assertEqual(self.read(body, in_memory=True), expected)
+
+    def test_limit(self) -> None:
+        """It is Django that tells that a field is too long."""
+        body = b"--x\r\n" + PART % (b"a", b"") + b"long" * 99 + b"\r\n--x--\r\n"
+        request = RequestFactory().generic("POST", "/", body, "multipart/form-data; boundary=x")
+        self.assertEqual(request.body, body)
+        with (
+            patch.object(forms, "PIECE", 8),
+            override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=90),
+            self.assertRaises(RequestDataTooBig),
+        ):
+            read_form(request, "ESP")
 
 
 class UrlencodedTests(SimpleTestCase):
