@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import smtplib
 import threading
@@ -88,6 +89,18 @@ class StandInTests(SimpleTestCase):
                 self.assertEqual(sent.status.status, statuses)
                 self.assertEqual(message.anymail_status.message_id, sent.message_id)
                 self.assertEqual(mail.outbox[-1].subject, "Hello")
+                box.assert_nothing_more()
+
+    def test_asyncio(self):
+        """They know nothing of event loops, and so are called in a thread."""
+        for config, provider in [(POSTMARK, "postmark"), (LOCMEM, None), (SMTP, None)]:
+            message = AnymailMessage("Hello", "Text", "a@example.com", ["b@example.com"])
+            mailers = {"default": failover("leaf"), "leaf": config}
+            with self.subTest(config["BACKEND"]), outbox(mailers=mailers) as box:
+                self.assertEqual(asyncio.run(message.asend()), 1)
+                box.assert_sent(to="b@example.com", provider=provider, mailer="leaf")
+                asyncio.run(message.asend(using="leaf"))
+                box.assert_sent(to="b@example.com", provider=provider, mailer="leaf")
                 box.assert_nothing_more()
 
     def test_settings_of_the_project(self):

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 
 from anymail.addresses import EmailAddress
+from anymail.aio import asend_mail, asend_messages
 from anymail.backends.postmark import EmailBackend as PostmarkBackend
 from anymail.exceptions import (
     AnymailAPIError,
@@ -46,6 +47,14 @@ else:
     from typing_extensions import assert_type
 
 LOGO = Path("logo.png")
+
+
+async def send_with_asyncio() -> None:
+    assert_type(await compose().asend(using="default"), int)
+    assert_type(await asend_messages([compose(), EmailMessage()], concurrency=5), int)
+    assert_type(await asend_mail("Subject", "Text", None, ["a@example.com"]), int)
+    async with PostmarkBackend() as backend:
+        await backend.asend_messages([compose()])
 
 
 def compose() -> AnymailMessage:
