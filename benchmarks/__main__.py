@@ -1,6 +1,7 @@
-"""`python -m benchmarks [topic ...]`: measure, and print tables.
+"""`python -m benchmarks`: what common tasks cost with Anymail, and without it.
 
-With --docs, the tables and figures also go into the documentation (docs/performance/).
+`python -m benchmarks topic ...` measures topics in detail, with the goals that we have set
+ourselves; `python -m benchmarks all` all of them. With --docs, the chart in docs/ is made anew.
 """
 
 from __future__ import annotations
@@ -10,44 +11,48 @@ import importlib
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parent.parent / "docs" / "performance"
+CHART = Path(__file__).parent.parent / "docs" / "performance" / "ways_to_send.svg"
+
+OVERVIEW = "overview"
 
 # Modules of this package. Each has `run() -> list[Table]`.
 TOPICS = (
+    *("imports", "calls", "connections", "ways_to_send", "concurrency", "shared_calls"),
     *(
-        "imports",
-        "connections",
-        "calls",
-        "concurrency",
         "async_sending",
-        "shared_calls",
         "failover",
         "later",
         "payloads",
+        "receiving",
+        "receiving_memory",
+        "webhooks_later",
+        "scale",
     ),
-    *("receiving", "receiving_memory", "webhooks_later", "scale"),
 )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("topics", nargs="*", metavar="topic", help=", ".join(TOPICS))
-    parser.add_argument(
-        "--docs", action="store_true", help="write the tables and figures into docs/"
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("topics", nargs="*", metavar="topic", help=f"all, {', '.join(TOPICS)}")
+    parser.add_argument("--docs", action="store_true", help="make the chart of docs/ anew")
     options = parser.parse_args()
-    if unknown := set(options.topics) - set(TOPICS):
+    if unknown := set(options.topics) - {*TOPICS, "all"}:
         parser.error(f"no such topic: {', '.join(sorted(unknown))}")
-    for topic in options.topics or TOPICS:
-        tables = importlib.import_module(f"benchmarks.{topic}").run()
-        for table in tables:
+    topics = TOPICS if "all" in options.topics else options.topics
+    if options.docs:
+        from . import ways_to_send
+
+        CHART.parent.mkdir(exist_ok=True)
+        CHART.write_text(ways_to_send.chart(ways_to_send.measure(rounds=3)), encoding="utf-8")
+        if not topics:
+            return 0
+    for topic in topics or [OVERVIEW]:
+        for table in importlib.import_module(f"benchmarks.{topic}").run():
             print(table.text(), flush=True)
-        if options.docs:
-            DOCS.mkdir(exist_ok=True)
-            text = "\n\n".join(table.rst() for table in tables)
-            (DOCS / f"{topic}.inc").write_text(text, encoding="utf-8")
-            for figure in filter(None, (table.svg for table in tables)):
-                (DOCS / f"{topic}.svg").write_text(figure, encoding="utf-8")
     return 0
 
 

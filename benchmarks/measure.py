@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -69,8 +68,6 @@ class Table:
     columns: Sequence[str]
     rows: list[Sequence[str]] = field(default_factory=list)
     note: str = ""
-    svg: str = ""
-    """The same results as a figure."""
 
     def add(self, *cells: str) -> None:
         self.rows.append(cells)
@@ -88,15 +85,6 @@ class Table:
                 "",
             ]
         )
-
-    def rst(self) -> str:
-        """Return the table for the documentation."""
-        lines = [f".. list-table:: {self.title}", "   :header-rows: 1", ""]
-        for cells in (self.columns, *self.rows):
-            first, *others = cells
-            lines += [f"   * - {first}", *(f"     - {cell}" for cell in others)]
-        text = "\n".join([*lines, "", *([self.note, ""] if self.note else [])])
-        return re.sub(" +$", "", text, flags=re.MULTILINE)
 
 
 def _aligned(cells: Iterable[str], widths: Sequence[int]) -> str:

@@ -18,7 +18,6 @@ from .server import LoopbackServer
 
 MESSAGES = 500
 SERVER_SECONDS = 0.03
-ROUNDS = 3
 PLAIN = "requests, one after the other"
 
 
@@ -60,12 +59,12 @@ def ways(url: str) -> dict[str, Callable[[], Any]]:
     }
 
 
-def measure() -> dict[str, float]:
+def measure(rounds: int = 1) -> dict[str, float]:
     """Return the median seconds of each way, connections included."""
     set_up()
     seconds: dict[str, list[float]] = {}
     with LoopbackServer(SERVER_SECONDS) as server:
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for name, way in ways(server.url).items():
                 started = time.perf_counter()
                 way()
@@ -80,7 +79,7 @@ def chart(seconds: dict[str, float]) -> str:
 
 
 def run() -> list[Table]:
-    seconds = measure()
+    seconds = measure(rounds=3)
     table = Table(
         f"{MESSAGES} different messages, {SERVER_SECONDS * 1000:g} ms for a call at the provider",
         ["", "all messages", "to requests"],
