@@ -669,7 +669,11 @@ class Attempt(Journey):
         self._time_left = delivery.time_left
 
     def begin(self) -> bool:
-        self.is_under_way = True
+        # So is that of a strategy which has this one as a mailer.
+        attempt: Journey = self
+        while isinstance(attempt, Attempt):
+            attempt.is_under_way = True
+            attempt = attempt.delivery.journey
         return self.delivery.may_attempt(self)
 
     def go_on(self) -> None:

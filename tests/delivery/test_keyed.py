@@ -117,6 +117,21 @@ class KeyedTests(KeyedTestCase):
         self.assertTrue(error.may_have_been_sent)
         self.assertEqual(len(CALLS), 1)
 
+    def test_killed(self):
+        """Nobody knows what has become of it, however many strategies it has come through."""
+
+        class Killed(BaseException):
+            pass
+
+        self.use_mailers(inner=failover("a", "b"), outer=failover("inner", "c"))
+        for using in ("a", "inner", "outer"):
+            with self.subTest(using=using):
+                self.reset()
+                self.script(a=Killed())
+                with self.assertRaises(Killed):
+                    mailers[using].send_messages([self.message()])
+                self.assertEqual(self.state(), "claimed")
+
     def test_somebody_else_has_died(self):
         """The claim is over, and nobody knows whether they had called the provider."""
 
