@@ -15,7 +15,6 @@ from typing import Any, Literal
 import django
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 
-from .attachments import Attachment
 from .datastructures import UNSET, Unset
 
 __all__ = [
@@ -121,6 +120,9 @@ class AnymailMessageMixin(EmailMessage):
         """
         is_bytes = isinstance(content, (bytes, bytearray, memoryview))
         if is_bytes and "charset" in str(mimetype).lower():
+            # With an HTTP library, which who only makes messages need not have imported
+            from .attachments import Attachment
+
             content = Attachment((filename, content, mimetype)).content
         super().attach(filename, content, mimetype)
 

@@ -53,13 +53,9 @@ def _pattern(webhook: Webhook) -> URLPattern:
     return path(webhook.path, view, name=webhook.url_name)
 
 
-urlpatterns = [
-    _pattern(webhook) for provider in PROVIDERS.values() for webhook in provider.webhook_urls()
-]
+_webhooks = [webhook for provider in PROVIDERS.values() for webhook in provider.webhook_urls()]
+
+urlpatterns = [_pattern(webhook) for webhook in _webhooks]
 
 # Path, module and class of the view in anymail.webhooks, name of the URL pattern.
-WEBHOOKS = [
-    (webhook.path, webhook.view, webhook.url_name)
-    for provider in PROVIDERS.values()
-    for webhook in provider.webhook_urls()
-]
+WEBHOOKS = [(webhook.path, webhook.view, webhook.url_name) for webhook in _webhooks]

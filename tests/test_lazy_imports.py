@@ -40,9 +40,11 @@ NOT_FOR_BACKENDS = {
     "anymail.webhooks",
 }
 
-# What is for keys, failures, limits, strategies, received mail and checks only: most messages need
-# none of that.
+# What is for keys, failures, limits, strategies, several messages at a time, received mail and
+# checks only: most messages need none of that.
 NOT_FOR_PLAIN_BACKENDS = {
+    *("anymail.sending.calls", "anymail.sending.joining", "anymail.sending.runners"),
+    *("anymail.sending.async_http", "anymail.sending.failures", "anymail.sending.suspendable"),
     *("anymail.address_syntax", "anymail.charsets", "anymail.diagnosis", "anymail.known_settings"),
     *("anymail.delivery.decisions", "anymail.delivery.keyed", "anymail.delivery.ledger"),
     *("anymail.delivery.meaning", "anymail.delivery.memory", "anymail.delivery.pauses"),
@@ -51,8 +53,12 @@ NOT_FOR_PLAIN_BACKENDS = {
     *("django.core.cache.backends.db", "smtplib"),
 }
 
-# The one provider whose backend can't do without an optional package, and the alias.
-NEEDED = {"amazon_ses": {"boto3", "botocore"}, "sendinblue": {"anymail.backends.brevo"}}
+# The one provider whose backend can't do without an optional package, and the aliases.
+NEEDED = {
+    "amazon_ses": {"boto3", "botocore"},
+    "sendinblue": {"anymail.backends.brevo"},
+    "sending": {"anymail.sending.joining", "anymail.sending.runners"},
+}
 
 
 def modules_in(package: str) -> set[str]:
@@ -117,6 +123,16 @@ class UrlsTests(LazyImportTestCase):
 
 
 @tag("exhaustive")
+class MessagesTests(LazyImportTestCase):
+    def test_no_http_library(self):
+        """Who makes messages, for a worker to send, has no use for one."""
+        modules = self.modules_after("from anymail.message import AnymailMessage")
+        self.assertIn("anymail.message", modules)
+        unwanted = {"requests", "urllib3", "anymail.attachments", "anymail.backends"}
+        self.assertEqual(modules & unwanted, set())
+
+
+@tag("exhaustive")
 class WebhooksTests(LazyImportTestCase):
     def test_one_view(self):
         modules = self.modules_after("import anymail.webhooks.postmark")
@@ -160,10 +176,10 @@ class BackendsTests(LazyImportTestCase):
             f"anymail.backends.{other}"
             for other in modules_in("backends") - SHARED["backends"] - {name}
         }
-        unwanted = (NOT_FOR_BACKENDS | others) - NEEDED.get(name, set())
+        unwanted = NOT_FOR_BACKENDS | others
         if name not in STRATEGIES:
             unwanted |= NOT_FOR_PLAIN_BACKENDS
-        self.assertEqual(modules & unwanted, set())
+        self.assertEqual(modules & unwanted - NEEDED.get(name, set()), set())
 
     def test_each_backend(self):
         names = modules_in("backends")

@@ -178,6 +178,7 @@ INTERNAL = {
         "anymail.sending.payload",
         "anymail.sending.problems",
         "anymail.sending.runners",
+        "anymail.sending.sequential",
         "anymail.sending.steps",
         "anymail.sending.suspendable",
         "anymail.sending.telling",

@@ -59,7 +59,6 @@ from ..masking import find_credentials
 from ..message import AnymailRecipientStatus, AnymailStatus
 from ..sending.attributes import Combiner, Converter, MessageAttr
 from ..sending.awaitable import AwaitableBackend, send_with, suspendable
-from ..sending.failures import busy_error, report_failure
 from ..sending.journey import DEFAULT_CALL_SECONDS, Journey, journey_of, on_journey
 from ..sending.payload import BasePayload, not_implemented
 from ..sending.problems import (
@@ -69,7 +68,7 @@ from ..sending.problems import (
     is_json_object,
     retry_after,
 )
-from ..sending.runners import ConcurrentSending, SequentialSending
+from ..sending.sequential import SequentialSending
 from ..sending.shared_calls import SharedCall
 from ..sending.steps import ApiCall, note_subject, send
 from ..sending.waiting import loop_side, send_signal
@@ -78,6 +77,7 @@ from ..signals import post_send, pre_send
 if TYPE_CHECKING:
     from ..delivery.rate import RateLimit
     from ..sending.calls import CallsInLoop
+    from ..sending.runners import ConcurrentSending
 
 # Other packages import these from here, too.
 __all__ = [
@@ -340,6 +340,8 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
         except Exception as error:
             error.sent_count = 0  # type: ignore[attr-defined]
             first = next(iter(self.journeys_of(email_messages)))
+            from ..sending.failures import report_failure
+
             report_failure(first, error, backend=self, esp_name=self.esp_name)
             raise
         is_single = isinstance(email_messages, list) and len(email_messages) == 1
@@ -393,6 +395,8 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
         max_wait = self.max_wait if time_left is None else min(self.max_wait, time_left)
         rest = limit.wait(self.rate_cost(payload), max_wait)
         if rest:
+            from ..sending.failures import busy_error
+
             raise busy_error(
                 f"No more messages are sent with {self.esp_name} right now, as RATE says "
                 f"({self.rate})",
@@ -417,6 +421,8 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
                     sent = send_with(self, [journey.message])
                 except Exception as error:
                     if journey.error is None and journey.sent is None:
+                        from ..sending.failures import report_failure
+
                         report_failure(journey, error, backend=self, esp_name=self.esp_name)
                     if journey.ends_sending:
                         raise
@@ -436,6 +442,7 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
         if not self.is_open or not self._takes_usual_steps():
             return SequentialSending(self)
         from ..sending.calls import CallsInTurn, ThreadedCalls
+        from ..sending.runners import ConcurrentSending
 
         if side is not None:
             calls_in_loop = self._calls_in_loop()

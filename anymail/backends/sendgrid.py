@@ -11,7 +11,6 @@ import copy
 import uuid  # noqa: F401 (tests of projects replace its uuid4 here)
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -134,19 +133,25 @@ class EmailBackend(AnymailRequestsBackend):
         }
 
 
-@dataclass
 class Personalization:
     """One message to be: who gets it, and what is particular to them."""
 
-    fields: dict[str, Any]
-    """All of it, in SendGrid's form."""
-    to: Sequence[EmailAddress | None]
-    """The ``to`` recipients as the sender wrote them. None for what can't be an address: that is
-    for SendGrid to refuse."""
-    copies: Sequence[EmailAddress | None] = ()
-    """Those in cc and bcc."""
     own: BatchRecipient | None = None
     """What the message has for the ``to`` recipient, if there is just one."""
+
+    def __init__(
+        self,
+        fields: dict[str, Any],
+        to: Sequence[EmailAddress | None],
+        copies: Sequence[EmailAddress | None],
+    ) -> None:
+        self.fields = fields
+        """All of it, in SendGrid's form."""
+        self.to = to
+        """The ``to`` recipients as the sender wrote them. None for what can't be an address: that
+        is for SendGrid to refuse."""
+        self.copies = copies
+        """Those in cc and bcc."""
 
     def split(self) -> list[Personalization]:
         """Return one for each ``to`` recipient, which share nothing that is changed.

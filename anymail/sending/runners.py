@@ -1,4 +1,4 @@
-"""How ``send_messages()`` gets through its messages: one by one, or several at a time.
+"""How ``send_messages()`` gets through several messages at a time. See also sequential.py.
 
 That can be several API calls, and several messages in each of them. Payloads are built, signals
 sent and statuses set in the thread that called it, in the order of the messages, in any case.
@@ -8,7 +8,6 @@ Nothing but API calls overlaps.
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -16,11 +15,7 @@ from itertools import repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.core.mail import EmailMessage
-
-from ..exceptions import AnymailAPIError, AnymailError
-from ..message import AnymailStatus
-from .failures import report_failure
+from ..exceptions import AnymailError
 from .joining import (
     CallToShare,
     UnclearAnswer,
@@ -30,9 +25,10 @@ from .joining import (
     take_apart,
 )
 from .journey import Journey, on_journey
+from .sequential import Runner, canceled
 from .steps import ApiCall, Sending, prepare
 from .telling import log
-from .waiting import in_thread, loop_side, raise_if_canceled
+from .waiting import raise_if_canceled
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -41,84 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("anymail.backends")
 
 
-class _Runner:
-    """Takes messages through a backend, which is open."""
-
-    def __init__(self, backend: AnymailBaseBackend) -> None:
-        self.backend = backend
-        self.sent_count = 0
-
-    def send(self, messages: Iterable[EmailMessage]) -> int:
-        """Send the messages. Returns how many were sent.
-
-        Raises the first error in the order of the messages.
-        """
-        return self.run(self.backend.journeys_of(messages))
-
-    def run(self, journeys: Iterable[Journey]) -> int:
-        """Take journeys to their ends. Returns how many messages were sent.
-
-        Raises the first error in the order of the messages, of those that end the sending.
-        """
-        raise NotImplementedError
-
-    def _ends_sending(self, journey: Journey, error: Exception) -> bool:
-        """Tell whether no more messages are started after an error."""
-        is_silent = self.backend.fail_silently and isinstance(error, AnymailError)
-        return journey.ends_sending and not is_silent
-
-    def _report(self, journey: Journey, error: Exception) -> None:
-        if error is journey.receivers_error:
-            journey.succeed(True)
-        else:
-            report_failure(journey, error, backend=self.backend, esp_name=self.backend.esp_name)
-
-
-class SequentialSending(_Runner):
-    """Sends messages one after the other. The first error ends it."""
-
-    def __init__(self, backend: AnymailBaseBackend) -> None:
-        super().__init__(backend)
-        # A subclass can have a way of its own to send, which knows nothing of event loops.
-        self._send: Callable[[EmailMessage], bool] = backend._send
-        if loop_side() is not None:
-            self._send = partial(in_thread, backend._send)  # type: ignore[call-arg]
-
-    def run(self, journeys: Iterable[Journey]) -> int:
-        for journey in journeys:
-            attempt: Journey | None = journey
-            while attempt is not None:
-                attempt = self._make_attempt(attempt)
-        return self.sent_count
-
-    def _make_attempt(self, journey: Journey) -> Journey | None:
-        """Send a message. Returns the next attempt to do so, if there is to be one."""
-        raise_if_canceled()
-        try:
-            if not journey.begin():
-                self.sent_count += bool(journey.sent)
-                return None
-            with on_journey(journey):
-                sent = bool(self._send(journey.message))
-        except Exception as error:
-            self._report(journey, error)
-            if (following := journey.next_attempt()) is not None:
-                return following
-            if self._ends_sending(journey, error):
-                # It can have been accepted for some recipients all the same.
-                status = getattr(journey.message, "anymail_status", AnymailStatus())
-                self.sent_count += status.is_accepted
-                raise
-        except (KeyboardInterrupt, CancelledError) as error:
-            self._report(journey, _canceled(error, before_call=journey.is_before_call))
-            raise
-        else:
-            self.sent_count += sent
-            journey.succeed(sent)
-        return None
-
-
-class ConcurrentSending(_Runner):
+class ConcurrentSending(Runner):
     """Sends messages with so many API calls under way at most, and so many messages in each.
 
     When a message fails, no further ones are started; those that are under way are finished.
@@ -156,7 +75,7 @@ class ConcurrentSending(_Runner):
                 self._open_call = None
                 for step in self._steps:
                     if isinstance(step, _Call):
-                        step.give_up(_canceled(error))
+                        step.give_up(canceled(error))
                 self._finish_all()
                 self._log(self._errors.values())
                 raise
@@ -193,13 +112,13 @@ class ConcurrentSending(_Runner):
         under_way = self._to_repeat.popleft()
         journey = under_way.journey
         if self._interruption is not None:
-            self._report(journey, _canceled(self._interruption))
+            self._report(journey, canceled(self._interruption))
             return
         try:
             raise_if_canceled()
             following = journey.next_attempt()
         except BaseException as interruption:
-            self._report(journey, _canceled(interruption))
+            self._report(journey, canceled(interruption))
             raise
         if following is not None:
             self._start(under_way.number, following)
@@ -221,7 +140,7 @@ class ConcurrentSending(_Runner):
         except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
             self._fail(under_way, error)
         except BaseException as error:
-            under_way.error = under_way.error or _canceled(error)
+            under_way.error = under_way.error or canceled(error)
             self._steps.append(under_way)
             raise
         self._steps.append(under_way)
@@ -334,7 +253,7 @@ class ConcurrentSending(_Runner):
         except BaseException as error:
             for part in step.parts:
                 if part.under_way.has_no_outcome:
-                    part.under_way.error = _canceled(error, before_call=False)
+                    part.under_way.error = canceled(error, before_call=False)
             raise
 
     def _take_answers(self, call: _Call, get_answer: Callable[[], Any]) -> None:
@@ -374,7 +293,7 @@ class ConcurrentSending(_Runner):
                 error._mask_others = mask
             self._fail(part.under_way, error)
         except BaseException as error:
-            self._fail(part.under_way, _canceled(error, before_call=False))
+            self._fail(part.under_way, canceled(error, before_call=False))
             raise
 
     def _split(self, call: _Call) -> None:
@@ -454,15 +373,6 @@ class ConcurrentSending(_Runner):
                 continue  # The interruption itself is raised.
             text = "Another message of the same send_messages() failed"
             log(logger, logging.ERROR, text, exc_info=error)
-
-
-def _canceled(cause: BaseException, *, before_call: bool = True) -> AnymailAPIError:
-    """Return the error for a message whose sending was interrupted, before a call or later."""
-    error = AnymailAPIError("Sending was interrupted, or its task was canceled")
-    error.handed_over = False if before_call else None
-    error.is_canceled = True
-    error.__cause__ = cause
-    return error
 
 
 def _raise(error: Exception) -> Any:

@@ -8,7 +8,7 @@
   accepted.
 
 :func:`send` takes all of them, one after the other. How many messages are on their way at a time
-is for runners to decide: see runners.py.
+is for runners to decide: see sequential.py and runners.py.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ from anymail.exceptions import (
     AnymailError,
 )
 from anymail.message import AnymailMessage
-from anymail.sending.runners import ConcurrentSending, SequentialSending
+from anymail.sending.runners import ConcurrentSending
+from anymail.sending.sequential import SequentialSending
 from anymail.signals import post_send, pre_send
 
 from ..http_server import Answer, HttpServer, ReceivedRequest
