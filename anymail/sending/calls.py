@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from time import monotonic
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import AnymailAPIError
 from .steps import ApiCall
-from .waiting import wait_for
+from .waiting import until_done, wait_for
 
 LONGEST_TURN = 0.002
 """After so many seconds, other tasks of an event loop get a turn."""
@@ -143,8 +142,7 @@ class _CallInThread(Future[Any]):
             self.set_result(answer)
 
     def wait(self) -> None:
-        with suppress(CancelledError):
-            self.exception()
+        until_done(self)
 
 
 class CallsInLoop:

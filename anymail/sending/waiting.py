@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -76,6 +78,19 @@ def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     call = asyncio.ensure_future(sync_to_async(function)(*args, **kwargs))
     side.wait_until_done(call)
     return call.result()
+
+
+def until_done(future: Future[Any]) -> None:
+    """Return when what another thread does is done, or has been given up."""
+    side = loop_side()
+    if side is None:
+        with suppress(CancelledError):
+            future.exception()
+    elif not future.done():
+        in_loop = asyncio.wrap_future(future)
+        # Whoever wants the result asks the other one for it.
+        in_loop.add_done_callback(lambda done: done.cancelled() or done.exception())
+        side.wait_for(asyncio.wait([in_loop]))
 
 
 def raise_if_canceled() -> None:

@@ -40,6 +40,19 @@ class AmazonSESTests(LoopTestCase):
     def test_several_at_a_time(self):
         self.assertEqual(len(self.send(20, 10)), 10)
 
+    def test_loop_goes_on(self):
+        """Other tasks of the loop run while calls are under way: one of them ends these calls."""
+        go_on = threading.Event()
+
+        def call_api(client: Any, operation: str, params: Any) -> Any:
+            self.loop.call_soon_threadsafe(self.loop.call_later, 0.01, go_on.set)
+            self.assertTrue(go_on.wait(5))
+            return {"MessageId": "id"}
+
+        with patch("botocore.client.BaseClient._make_api_call", call_api):
+            messages = [make_message() for _ in range(3)]
+            self.assertEqual(self.await_(self.make_backend().asend_messages(messages)), 3)
+
     def test_as_many_as_with_threads(self):
         self.assertEqual(len(self.send(24, 12, send_concurrency=12)), 12)
 

@@ -288,7 +288,8 @@ class ConcurrencyTests(SimpleTestCase):
         self.addCleanup(signal.signal, signal.SIGINT, handler)
         main_thread = threading.get_ident()
         for interrupted_at in ("in the iterable", "while it waits"):
-            self.barrier = threading.Barrier(2)
+            # Both calls have begun by then.
+            self.barrier = threading.Barrier(3 if interrupted_at == "in the iterable" else 2)
             self.provider = Provider()
             messages = [make_message(subject=subject) for subject in ("a", "error 500")]
             told = []
@@ -296,6 +297,7 @@ class ConcurrencyTests(SimpleTestCase):
             def iterate(messages=messages, interrupted_at=interrupted_at):
                 yield from messages
                 if interrupted_at == "in the iterable":
+                    self.barrier.wait(10)
                     raise KeyboardInterrupt
 
             def request(session, interrupted_at=interrupted_at, **params):
