@@ -8,15 +8,18 @@ import json
 import os
 import socket
 import socketserver
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections import OrderedDict
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import Mock, create_autospec, patch
 
 import requests
@@ -25,6 +28,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase, HTTPDigestAuth
 from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, Retry
 from urllib3.connection import HTTPSConnection
+from urllib3.exceptions import InsecureRequestWarning
 
 from anymail.backends.postmark import EmailBackend
 from anymail.exceptions import AnymailRequestsAPIError
@@ -33,6 +37,7 @@ from anymail.sending import lean
 from anymail.sending.connections import make_adapter
 
 from ..http_server import Answer, HttpServer
+from ..tls import make_certificate, server_context
 from ..utils import make_message, skip_without
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -291,6 +296,8 @@ def filled(value: Any, texts: dict[str, str]) -> Any:
     """Return what a case has, with the texts in the place of their names, and files opened."""
     if type(value) is dict:
         return {name: filled(item, texts) for name, item in value.items()}
+    if type(value) in (list, tuple) and all(isinstance(item, str) for item in value):
+        return type(value)(filled(item, texts) for item in value)
     if isinstance(value, partial):
         return value()
     for name, text in texts.items():
@@ -380,6 +387,92 @@ class SameCallsTests(SimpleTestCase):
                 self.assertEqual(self.run_case(case, session, lean.request), expected)
 
 
+@skip_without("cryptography")
+class SameTlsTests(SimpleTestCase):
+    """Certificates come from the same places as with requests."""
+
+    CASES: ClassVar[list[dict[str, Any]]] = [
+        {},
+        {"environment": {"REQUESTS_CA_BUNDLE": "{own}"}},
+        {"environment": {"CURL_CA_BUNDLE": "{own}"}},
+        {"environment": {"REQUESTS_CA_BUNDLE": "{own}", "CURL_CA_BUNDLE": "/missing"}},
+        {"environment": {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "{own}"}},
+        {"environment": {"REQUESTS_CA_BUNDLE": "/missing"}},
+        {"environment": {"REQUESTS_CA_BUNDLE": "{own}"}, "session": {"trust_env": False}},
+        {"environment": {"REQUESTS_CA_BUNDLE": "{own}"}, "session": {"verify": False}},
+        {"environment": {"REQUESTS_CA_BUNDLE": "{other}"}, "session": {"verify": False}},
+        {"environment": {"REQUESTS_CA_BUNDLE": "{other}"}, "session": {"verify": "{own}"}},
+        {"environment": {"REQUESTS_CA_BUNDLE": "{other}"}, "params": {"verify": "{own}"}},
+        {"environment": {"REQUESTS_CA_BUNDLE": "{other}"}, "params": {"verify": True}},
+        {"environment": {"REQUESTS_CA_BUNDLE": "{other}"}, "params": {"verify": False}},
+        {"session": {"verify": "{own}"}},
+        {"session": {"verify": "{other}"}},
+        {"session": {"verify": "{directory}"}},
+        {"session": {"verify": "/missing"}},
+        {"session": {"verify": False}},
+        {"session": {"verify": None}},
+        {"session": {"verify": "{own}", "cert": "{own}"}},
+        {"session": {"verify": "{own}", "cert": ("{own}", "{own}")}},
+        {"session": {"verify": "{own}", "cert": "/missing"}},
+        {"session": {"verify": "{own}"}, "params": {"cert": ["{own}", "/missing"]}},
+        {"session": {"verify": "{own}", "cert": "/missing"}, "params": {"cert": "{own}"}},
+    ]
+
+    def test_certificates(self):
+        with ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore", InsecureRequestWarning)
+            directory, other = (
+                Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2)
+            )
+            own = make_certificate(directory)
+            texts = {"own": str(own), "other": str(make_certificate(other))}
+            texts["directory"] = str(directory)
+            context = server_context(own)
+            context.load_verify_locations(own)
+            context.verify_mode = ssl.CERT_OPTIONAL
+            server = stack.enter_context(HttpServer(tls=context))
+            answered = 0
+            for case in self.CASES:
+                with self.subTest(case):
+                    expected, outcome = (
+                        self.outcome(case, server.url, texts, session, call)
+                        for session, call in (
+                            (plain_session(), call_plainly),
+                            (session_like_ours(), lean.request),
+                        )
+                    )
+                    self.assertEqual(outcome, expected)
+                    answered += expected == 200
+            self.assertEqual(answered, 13)
+
+    def outcome(self, case: Any, url: str, texts: dict[str, str], session: Any, call: Any) -> Any:
+        for name, value in filled(case.get("session", {}), texts).items():
+            setattr(session, name, value)
+        environment = filled(case.get("environment", {}), texts)
+        params = {"method": "POST", "url": url, "timeout": 10, **case.get("params", {})}
+        with session, patch.dict(os.environ, environment, clear=True):
+            try:
+                return call(session, filled(params, texts)).status_code
+            except Exception as error:  # noqa: BLE001 (the same must come from both)
+                return type(error)
+
+    def test_environment_that_changes(self):
+        """It counts for each call, also of a session that is open."""
+        with tempfile.TemporaryDirectory() as directory, session_like_ours() as session:
+            own = make_certificate(Path(directory))
+            with HttpServer(tls=server_context(own)) as server:
+                params = {"method": "POST", "url": server.url, "timeout": 10}
+                for bundle in (str(own), None, str(own)):
+                    environment = {"REQUESTS_CA_BUNDLE": bundle} if bundle else {}
+                    with patch.dict(os.environ, environment, clear=True):
+                        if bundle:
+                            self.assertEqual(lean.request(session, params).status_code, 200)
+                            continue
+                        with self.assertRaises(requests.exceptions.SSLError):
+                            lean.request(session, params)
+
+
 @override_settings(ANYMAIL={"POSTMARK_SERVER_TOKEN": "token"})
 class InterceptionTests(SimpleTestCase):
     """What intercepts calls goes on doing so, also with a backend that has made others before."""
@@ -446,6 +539,44 @@ class InterceptionTests(SimpleTestCase):
         self.backend.session.mount(self.url, Adapter())
         self.assertEqual(self.send(self.backend), "intercepted")
         self.assertEqual(len(self.server.requests), 1)
+
+    def test_hooks_get_the_same(self):
+        def outcome(call: Any, session: Any) -> Any:
+            seen: list[Any] = []
+            session.hooks["response"] += [
+                lambda response, **kwargs: seen.append((response.status_code, kwargs)),
+                lambda response, **kwargs: seen.append(response.request.headers["A"]),
+            ]
+            session.verify = False
+            params = {"method": "POST", "url": self.url, "timeout": (3, 4), "headers": {"A": "b"}}
+            call(session, params)
+            return seen
+
+        self.assertEqual(
+            outcome(lean.request, session_like_ours()), outcome(call_plainly, plain_session())
+        )
+
+    def test_hook_that_repeats_the_call(self):
+        """Cookies of all answers are kept."""
+        answers = [
+            Answer(status=503, headers={"Set-Cookie": "first=1"}),
+            Answer(headers={"Set-Cookie": "second=2"}),
+        ]
+
+        def repeat(response: Any, **kwargs: Any) -> Any:
+            if response.status_code != 503:
+                return None
+            again = response.connection.send(response.request, **kwargs)
+            again.history.append(response)
+            return again
+
+        for call, session in ((lean.request, session_like_ours()), (call_plainly, plain_session())):
+            with HttpServer(*answers) as server:
+                session.hooks["response"].append(repeat)
+                response = call(session, {"method": "POST", "url": server.url, "timeout": 10})
+                self.assertEqual(response.status_code, 200)
+                self.assertEqual(session.cookies.get_dict(), {"first": "1", "second": "2"})
+                session.close()
 
     def test_hook(self):
         def replace(response, **kwargs):
