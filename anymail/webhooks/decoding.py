@@ -298,7 +298,7 @@ def as_tags(value: Any) -> list[str]:
     if value is None:
         return []
     values = value if isinstance(value, list) else [value]
-    return [tag for value in values if (tag := as_str(value))]
+    return [tag for item in values if (tag := item if isinstance(item, str) else as_str(item))]
 
 
 def as_metadata(value: Any) -> dict[str, Any]:

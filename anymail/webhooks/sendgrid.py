@@ -235,7 +235,9 @@ class SendGridTrackingWebhookView(SendGridBaseWebhookView):
             reject_reason = REJECT_REASONS.get(reason.lower(), RejectReason.OTHER)
         else:
             mta_response = as_str(get("response", get("reason")))
-        return AnymailTrackingEvent(
+        # In two steps, so that no dict is made of the arguments: calls can have many events.
+        event = AnymailTrackingEvent.__new__(AnymailTrackingEvent)
+        event.__init__(  # type: ignore[misc]
             event_type=event_type,
             timestamp=as_unix_time(get("timestamp")),
             event_id=as_str(get("sg_event_id")),
@@ -249,6 +251,7 @@ class SendGridTrackingWebhookView(SendGridBaseWebhookView):
             click_url=as_str(get("url")),
             user_agent=as_str(get("useragent")),
         )
+        return event
 
 
 @lru_cache(maxsize=64)  # The events of a call have the same few sets of fields.
