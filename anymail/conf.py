@@ -348,7 +348,10 @@ def read_settings(instance: Any, kwargs: MutableMapping[str, Any]) -> None:
     cls = type(instance)
     values = vars(instance)
     project = _ProjectSettings()
-    defaults = _fixed_defaults(cls, instance.esp_name)  # type: ignore[arg-type]
+    # A class without a provider's settings need not say whose it is.
+    is_of_provider = _has_provider_settings(cls)  # type: ignore[arg-type]
+    esp_name = instance.esp_name if is_of_provider else ""
+    defaults = _fixed_defaults(cls, esp_name)  # type: ignore[arg-type]
     found = project.find_names(defaults.names)
     for attribute, declared in declared_settings(cls).items():
         is_option = kwargs and any(name in kwargs for name in declared.options)
@@ -362,6 +365,11 @@ def read_settings(instance: Any, kwargs: MutableMapping[str, Any]) -> None:
             if override is not UNSET and hasattr(override, "__get__"):
                 continue  # a property or method of a subclass
             values[attribute] = declared.read(instance, kwargs, override, project)
+
+
+@lru_cache(maxsize=128)
+def _has_provider_settings(cls: type) -> bool:
+    return not all(declared.general for declared in declared_settings(cls).values())
 
 
 class _Defaults(NamedTuple):
