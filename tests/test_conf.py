@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
+from django.conf import settings
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import SimpleTestCase, override_settings
@@ -255,6 +258,49 @@ class DeclaredSettingsTests(SimpleTestCase):
         self.assertEqual(self.read(Early).region, "early")
         self.assertEqual(self.read(Early, region="option").region, "option")
         self.assertEqual(declared_settings(Redeclared)["region"].help, "Again.")
+
+    def test_settings_that_come_and_go(self):
+        """They are looked for each time."""
+        for value in range(2):
+            self.assertEqual(self.read().region, "eu")
+            with override_settings(ANYMAIL_MY_ESP_REGION=value), override_settings(DEBUG=True):
+                self.assertEqual(self.read().region, value)
+                with override_settings():
+                    del settings.ANYMAIL_MY_ESP_REGION
+                    self.assertEqual(self.read().region, "eu")
+            with override_settings(ANYMAIL={}):
+                settings.ANYMAIL["MY_ESP_REGION"] = "added"
+                self.assertEqual(self.read().region, "added")
+            with patch.object(Account, "region", "patched"):
+                self.assertEqual(self.read().region, "patched")
+
+    def test_settings_of_another_kind(self):
+        """Packages can put something else in the place of Django's settings."""
+        others = SimpleNamespace(ANYMAIL_MY_ESP_REGION="other")
+        with patch("anymail.conf.settings", others):
+            self.assertEqual(self.read().region, "other")
+
+    def test_without_a_name(self):
+        """Views of other packages need none, if all of their settings are general."""
+
+        class General:
+            first: int = setting("A number.", general=True, default=1)
+
+        class Particular(General):
+            second: int = setting("A number.", default=2)
+
+        general = General()
+        read_settings(general, {})
+        self.assertEqual(general.first, 1)
+        with self.assertRaisesMessage(AttributeError, "esp_name"):
+            read_settings(Particular(), {})
+
+    def test_invalid_default(self):
+        class Odd(Account):
+            number: int = setting("A number.", kind=number(minimum=2), default=1)
+
+        with self.assertRaisesMessage(AnymailConfigurationError, "MY_ESP_NUMBER must be a number"):
+            self.read(Odd)
 
     @override_settings(ANYMAIL={"MY_ESP_REGION": "setting"})
     def test_without_reading(self):
