@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from django.http import HttpRequest, RawPostDataException
@@ -212,6 +211,11 @@ class SendGridTrackingWebhookView(SendGridBaseWebhookView):
 
     signal = tracking
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # The events of a call have the same few sets of fields.
+        self._found_custom_args: dict[tuple[str, ...], tuple[str, ...]] = {}
+
     def decode(self, request: HttpRequest) -> list[dict[str, Any]]:
         if request.content_type in (MULTIPART, URLENCODED):
             form = form_data(request, self.esp_name)
@@ -247,16 +251,18 @@ class SendGridTrackingWebhookView(SendGridBaseWebhookView):
             reject_reason=reject_reason,
             mta_response=mta_response,
             tags=as_tags(get("category")),
-            metadata={name: esp_event[name] for name in _custom_args(tuple(esp_event))},
+            metadata={name: esp_event[name] for name in self._custom_args(tuple(esp_event))},
             click_url=as_str(get("url")),
             user_agent=as_str(get("useragent")),
         )
         return event
 
-
-@lru_cache(maxsize=64)  # The events of a call have the same few sets of fields.
-def _custom_args(fields: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in fields if name not in EVENT_FIELDS)
+    def _custom_args(self, fields: tuple[str, ...]) -> tuple[str, ...]:
+        found = self._found_custom_args.get(fields)
+        if found is None:
+            found = tuple(name for name in fields if name not in EVENT_FIELDS)
+            self._found_custom_args[fields] = found
+        return found
 
 
 # -- Inbound ----------------------------------------------------------------------------------
