@@ -44,7 +44,12 @@ def send_attachment(kilobytes: int) -> float:
 
 
 CURVES = [
-    Curve("Recipients of one batch (SendGrid)", "recipients", (1, 10, 100, 1000, 10_000), send_to),
+    Curve(
+        "Recipients of one batch (SendGrid)",
+        "recipients",
+        (1, 10, 100, 1000, 10_000, 100_000),
+        send_to,
+    ),
     Curve(
         "Size of an attachment (Postmark)",
         "kB",

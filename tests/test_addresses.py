@@ -22,6 +22,7 @@ from anymail.addresses import (
     EmailAddress,
     RecipientMap,
     ReportedAddresses,
+    are_plain_addresses,
     parse_address_list,
     parse_single_address,
 )
@@ -642,6 +643,16 @@ class PlainFormTests(SimpleTestCase):
                 self.assertNoDifference(parse_address_list, text)
                 self.assertNoDifference(EmailAddress, "Jane", addr_spec)
 
+    def test_several_without_parsing(self):
+        self.assertIs(are_plain_addresses(self.PLAIN), True)
+        for other in ("", "a@", "a@b, c@d", "=?utf-8?q?a?=@b", gettext_lazy("a@b"), None, 1):
+            with self.subTest(other=other):
+                self.assertIs(are_plain_addresses([*self.PLAIN, other]), False)
+
+    def test_addresses_stay_what_they_are(self):
+        address = EmailAddress("Jane", "a@example.com")
+        self.assertIs(parse_address_list([address, "b@example.com"])[0], address)
+
     def test_copies_are_like_any_other(self):
         for text in self.PLAIN:
             address = parse_single_address(text)
@@ -726,6 +737,12 @@ class RecipientMapTests(SimpleTestCase):
         self.assertEqual(self.get({'"odd@name"@example.com': 1}, '"odd@name"@example.com'), 1)
         self.assertEqual(self.get({gettext_lazy("a@example.com"): 1}, "a@example.com"), 1)
         self.assertIsNone(self.get({"bob@xn--mnchen-3ya.example": 1}, "bob@münchen.example"))
+
+    def test_several(self):
+        entries = {"a@example.com": 1, "B@EXAMPLE.com": 2}
+        recipients = parse_address_list(["a@example.com", "c@example.com", "B@example.com"])
+        self.assertEqual(RecipientMap(entries).get_all(recipients), [1, None, 2])
+        self.assertEqual(RecipientMap(entries).get_all(recipients[:1]), [1])
 
     def test_others_are_ignored(self):
         self.assertIsNone(self.get({"b@example.com": 1, "no address": 2}, "a@example.com"))

@@ -298,6 +298,16 @@ class LazyTests(SimpleTestCase):
         self.assertIs(type(result), dict)
         self.assertIs(type(result["A"]), dict)
 
+    def test_force_non_lazy_dict_of_recipients(self):
+        for value, text in ((1, 1), (self.lazy, "Lazy"), ({"y": [1]}, {"y": [1]})):
+            with self.subTest(value=value):
+                original = {"a": {"x": value}, "b": {"x": "2"}, "c": {}}
+                result = force_non_lazy_dict(original)
+                self.assertEqual(result, {"a": {"x": text}, "b": {"x": "2"}, "c": {}})
+                self.assertIs(type(result["a"]["x"]), type(text))
+                for name, inner in original.items():
+                    self.assertIsNot(result[name], inner)
+
     def test_force_non_lazy_dict_of_something_else(self):
         self.assertIs(type(force_non_lazy_dict(self.lazy)), str)
         self.assertIsNone(force_non_lazy_dict(None))

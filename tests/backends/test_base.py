@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import tracemalloc
+import uuid
 import warnings
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
@@ -1563,6 +1564,26 @@ class LargeBatchTests(SimpleTestCase):
 
         peak(100)  # what is kept for all messages
         self.assertLess(peak(1000), 1.5 * peak(100))
+
+
+class IdsTests(SimpleTestCase):
+    def ids(self, count: int, **kwargs: Any) -> list[str]:
+        payload = TestPayload(make_message(**kwargs), {}, EmailBackend())
+        return payload.make_ids([str(number) for number in range(count)])
+
+    def test_random(self):
+        for count in (0, 1, 9, 10, 500):
+            ids = self.ids(count)
+            self.assertEqual(len(set(ids)), count)
+            for text in ids:
+                parsed = uuid.UUID(text)
+                self.assertEqual((str(parsed), parsed.version), (text, 4))
+
+    def test_of_a_key(self):
+        ids = self.ids(20, idempotency_key="key")
+        self.assertEqual(ids, self.ids(20, idempotency_key="key"))
+        self.assertEqual(len(set(ids)), 20)
+        self.assertTrue(set(ids).isdisjoint(self.ids(20, idempotency_key="other")))
 
 
 class Minimal(BasePayload):
