@@ -45,6 +45,9 @@ MAX_HOSTS = 32
 _FIRST_WRITE = 16384
 """Bytes that are one record of TLS, and find room in the system's buffer, or an error, at once."""
 
+MAX_LINES = 32
+"""Headers that a connection remembers."""
+
 MAX_CONNECTIONS_PER_HOST = 64
 """Connections to a host that are kept. There can be more while they are in use."""
 
@@ -239,6 +242,11 @@ class _KeptConnection(_ConnectionBase):
     _headers: bytes | None = None
     """What is left to be written together with the body."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lines: dict[tuple[Any, tuple[Any, ...]], bytes] = {}
+        """Headers as they were checked and encoded for earlier requests."""
+
     def connect(self) -> None:
         _note_handover(False)
         self._is_connecting = True
@@ -257,6 +265,18 @@ class _KeptConnection(_ConnectionBase):
         finally:
             self._in_request = False
             self._headers = None
+
+    def putheader(self, header: Any, *values: Any) -> None:
+        # Most headers are the same in all requests. http.client puts their lines into _buffer.
+        buffer: list[bytes] = getattr(self, "_buffer", [])
+        line = self._lines.get((header, values))
+        if line is not None:
+            buffer.append(line)
+            return
+        before = len(buffer)
+        super().putheader(header, *values)
+        if len(buffer) == before + 1 and len(self._lines) < MAX_LINES:
+            self._lines[header, values] = buffer[-1]
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
         self._ends_headers = True
