@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import re
-import uuid
+import uuid  # noqa: F401 (tests of projects replace its uuid4 here)
 from collections.abc import Iterable, Mapping
+from itertools import repeat
 from typing import Any
 
 import requests
@@ -311,15 +312,20 @@ class PostmarkPayload(RequestsPayload):
         }
         model = content.pop("TemplateModel", {})
         metadata = content.pop("Metadata", {})
+        recipients = self.batch_recipients()
+        message_ids: Iterable[str | None] = repeat(None, len(recipients))
+        if self.backend.generate_message_id:
+            # The bulk API doesn't return the ids of the messages, but webhooks have metadata.
+            addr_specs = [recipient.email.addr_spec for recipient in recipients]
+            message_ids = self.make_ids(addr_specs)
+            self.message_ids = dict(zip(addr_specs, message_ids, strict=True))
         entries = []
-        for email, merge_data, merge_headers, merge_metadata in self.batch_recipients():
+        for recipient, message_id in zip(recipients, message_ids, strict=True):
+            email, merge_data, merge_headers, merge_metadata = recipient
             entry: dict[str, Any] = {"To": self.format_addresses([email]), **copies}
             entry_model = {**model, **(merge_data or {})}
             entry_metadata = {**metadata, **(merge_metadata or {})}
-            if self.backend.generate_message_id:
-                # The bulk API doesn't return the ids of the messages, but webhooks have metadata.
-                message_id = self.make_id(email.addr_spec) or str(uuid.uuid4())
-                self.message_ids[email.addr_spec] = message_id
+            if message_id is not None:
                 entry_metadata["anymail_id"] = message_id
             if entry_model:
                 entry["TemplateModel"] = entry_model

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import uuid
+import uuid  # noqa: F401 (tests of projects replace its uuid4 here)
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -195,11 +195,11 @@ class UnisenderGoPayload(RequestsPayload):
 
         The id in Unisender Go's answer is the same for all of them.
         """
+        addresses = [recipient["email"].lower() for recipient in self.data["recipients"]]
+        different = list(dict.fromkeys(addresses))
+        self.message_ids = dict(zip(different, self.make_ids(different), strict=True))
         recipients = []
-        for recipient in self.data["recipients"]:
-            address = recipient["email"].lower()
-            if address not in self.message_ids:
-                self.message_ids[address] = self.make_id(address) or str(uuid.uuid4())
+        for address, recipient in zip(addresses, self.data["recipients"], strict=True):
             metadata = recipient.get("metadata") or {}
             metadata = {**metadata, "anymail_id": self.message_ids[address]}
             recipients.append({**recipient, "metadata": metadata})
