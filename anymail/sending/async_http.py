@@ -36,6 +36,7 @@ from requests.utils import (
     prepend_scheme_if_needed,
     select_proxy,
 )
+from urllib3.util import SKIP_HEADER
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ..exceptions import AnymailImproperlyInstalled
@@ -81,12 +82,15 @@ _REQUESTS_ERRORS: dict[type[Exception], type[requests.RequestException]] = {
 def can_send(session: requests.Session, request: PreparedRequest) -> bool:
     """Tell whether a request can be sent here, so that the server can't tell the difference.
 
-    Not if its body is a file or a generator; if a header is not ASCII; or if its auth looks at the
-    answer, as that for digest authentication.
+    Not if its body is a file or a generator; if a header is not ASCII, or one that urllib3 is to
+    leave out; or if its auth looks at the answer, as that for digest authentication.
     """
     if not isinstance(request.body, (bytes, str, type(None))) or request.hooks != session.hooks:
         return False
-    return all(name.isascii() and value.isascii() for name, value in request.headers.items())
+    return all(
+        name.isascii() and value.isascii() and value != SKIP_HEADER
+        for name, value in request.headers.items()
+    )
 
 
 async def send(
