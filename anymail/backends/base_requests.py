@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urljoin
 
 import requests
-from asgiref.sync import sync_to_async
 from django.core.mail import EmailMessage
 from requests.utils import default_user_agent
 
@@ -38,7 +38,7 @@ from ..sending.problems import is_configuration_error
 from ..sending.results import RecipientResults
 from ..sending.shared_calls import PartOfResponse
 from ..sending.steps import ApiCall
-from ..sending.waiting import in_thread
+from ..sending.waiting import finish_in_thread, in_thread
 from .base import AnymailBaseBackend, BasePayload
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ __all__ = [
     "RequestsPayload",
     "get_anymail_setting",
 ]
+
+_ASYNC_HTTP = "anymail.sending.async_http"
 
 # Nearly all calls of a backend have the same URL.
 _join_url = lru_cache(urljoin)
@@ -204,7 +206,8 @@ class AnymailRequestsBackend(AnymailBaseBackend):
                 return None
         from ..sending.calls import CallsInLoop
 
-        in_thread(import_module, "..sending.async_http", __package__)  # It takes a while.
+        if _ASYNC_HTTP not in sys.modules:
+            in_thread(import_module, _ASYNC_HTTP)  # It takes a while.
         return CallsInLoop(self._make_in_loop)
 
     async def _make_in_loop(self, call: ApiCall) -> requests.Response:
@@ -215,12 +218,13 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         handover = watch_handover()
         try:
             request = lean.prepare(session, call.params)
-            if not async_http.can_send(session, request):
-                return await sync_to_async(self.make_call)(call)
+            environment = lean.environment(session, str(request.url), call.params)
+            if not async_http.can_send(session, request, environment):
+                return await finish_in_thread(self.make_call, call)
             response = await async_http.send(
                 session,
                 request,
-                lean.environment(session, str(request.url), call.params),
+                environment,
                 timeout=call.params.get("timeout"),
                 max_idle=self.connection_max_idle,
                 handover=handover,

@@ -79,13 +79,19 @@ _REQUESTS_ERRORS: dict[type[Exception], type[requests.RequestException]] = {
 }
 
 
-def can_send(session: requests.Session, request: PreparedRequest) -> bool:
+def can_send(
+    session: requests.Session, request: PreparedRequest, environment: Mapping[str, Any]
+) -> bool:
     """Tell whether a request can be sent here, so that the server can't tell the difference.
 
     Not if its body is a file or a generator; if a header is not ASCII, or one that urllib3 is to
-    leave out; or if its auth looks at the answer, as that for digest authentication.
+    leave out; if its auth looks at the answer, as that for digest authentication; or if its proxy
+    doesn't speak HTTP without TLS, such as one for SOCKS. ``environment`` is as for :func:`send`.
     """
     if not isinstance(request.body, (bytes, str, type(None))) or request.hooks != session.hooks:
+        return False
+    proxy = _proxy(str(request.url), environment["proxies"])
+    if proxy is not None and urlsplit(proxy).scheme.lower() != "http":
         return False
     return all(
         name.isascii() and value.isascii() and value != SKIP_HEADER
@@ -157,7 +163,7 @@ def _url(url: str) -> URL:
 
 def _proxy(url: str, proxies: Mapping[str, str]) -> str | None:
     """Return the URL of the proxy to use, if any, as requests' adapters do."""
-    proxy = select_proxy(url, proxies)
+    proxy = select_proxy(url, proxies) if proxies else None
     if not proxy:
         return None
     proxy = str(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
@@ -272,9 +278,10 @@ async def _clients_of_loop() -> _Clients:
     loop = asyncio.get_running_loop()
     clients = _clients.get(loop)
     if clients is None:
-        for other in [other for other in _clients if other.is_closed()]:
+        # (Other threads have loops, too.)
+        for other in [other for other in list(_clients) if other.is_closed()]:
             # Closed without a shutdown: nobody can use its connections any more.
-            del _clients[other]
+            _clients.pop(other, None)
         clients = _clients[loop] = _Clients()
         await clients.prepare()
     return clients

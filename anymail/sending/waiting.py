@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -80,6 +82,21 @@ def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return call.result()
 
 
+async def finish_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call what blocks, and needs nothing of Django's, in another thread.
+
+    It's finished even if the task is canceled, and its result returned: what it does can't be
+    undone.
+    """
+    call = asyncio.get_running_loop().run_in_executor(
+        None, partial(copy_context().run, function, *args, **kwargs)
+    )
+    while not call.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([call])
+    return call.result()
+
+
 def until_done(future: Future[Any]) -> None:
     """Return when what another thread does is done, or has been given up."""
     side = loop_side()
@@ -108,4 +125,11 @@ def send_signal(signal: Signal, sender: type, *, robust: bool = False, **named: 
     side = loop_side() if signal.receivers else None
     if side is None:
         return (signal.send_robust if robust else signal.send)(sender, **named)
-    return side.wait_for((signal.asend_robust if robust else signal.asend)(sender, **named))
+    try:
+        return side.wait_for((signal.asend_robust if robust else signal.asend)(sender, **named))
+    except Exception as error:
+        # Of several receivers that fail, Django 6.0 and newer raise a group.
+        several: Sequence[Any] = getattr(error, "exceptions", ())
+        if len(several) > 1:
+            raise several[0] from error
+        raise

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Coroutine
+from io import BytesIO
 from typing import Any
 from unittest.mock import patch
 
@@ -250,6 +251,21 @@ class CancellationTests(CancellationTestCase):
         self.assertEqual(self.subjects, ["a"])
         self.assertIsNone(Ledger().get("b"))
         self.assert_not_begun(messages[1])
+
+    def test_in_a_thread_by_requests(self):
+        """A call that aiohttp can't make."""
+
+        class OwnBackend(EmailBackend):
+            def prepare_call(self, payload: Any) -> Any:
+                call = super().prepare_call(payload)
+                call.params["data"] = BytesIO(call.params["data"].encode())
+                return call
+
+        self.answers["a"] = self.cancel_now
+        message = make_message(subject="a")
+        backend = OwnBackend(api_url=f"{self.server.url}/", server_token="token")
+        self.cancel_at(backend.asend_messages([message]))
+        self.assertEqual(message.anymail_status.message_id, "id of a")
 
     def test_keys(self):
         self.hold("a")

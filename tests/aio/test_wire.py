@@ -32,12 +32,13 @@ class WireTests(LoopTestCase, SameCallsTests):
 
     async def acall(self, session: requests.Session, params: dict[str, Any]) -> requests.Response:
         request = lean.prepare(session, params)
-        if not async_http.can_send(session, request):
+        environment = lean.environment(session, str(request.url), params)
+        if not async_http.can_send(session, request, environment):
             return lean.request(session, params)
         return await async_http.send(
             session,
             request,
-            lean.environment(session, str(request.url), params),
+            environment,
             timeout=params.get("timeout"),
             max_idle=30,
             handover=watch_handover(),

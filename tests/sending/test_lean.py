@@ -271,6 +271,12 @@ CASES: dict[str, Case] = {
     "proxy for all of the environment": Case(
         {"url": "http://esp.example/path"}, environment={"ALL_PROXY": "http://{host}"}
     ),
+    "proxy that doesn't speak HTTP": Case(
+        {"url": "http://esp.example/path"}, environment={"ALL_PROXY": "socks5://127.0.0.1:1"}
+    ),
+    "proxy with TLS": Case(
+        {"url": "http://esp.example/path"}, environment={"ALL_PROXY": "https://127.0.0.1:1"}
+    ),
     "proxy of the environment isn't trusted": Case(
         session={"trust_env": False}, environment={"http_proxy": "http://127.0.0.1:1"}
     ),
