@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence, Set
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -372,16 +372,17 @@ def _has_provider_settings(cls: type) -> bool:
     return not all(declared.general for declared in declared_settings(cls).values())
 
 
-class _Defaults(NamedTuple):
+class _Defaults:
     """What settings of a class are that nobody has set, if that is always the same.
 
     (Most are. To look for all of them takes long.)
     """
 
-    values: dict[str, tuple[frozenset[str], Any]]
-    """The names to look for, and the default, by attribute."""
-    names: frozenset[str]
-    """All of these names."""
+    def __init__(self, values: dict[str, tuple[frozenset[str], Any]]) -> None:
+        self.values = values
+        """The names to look for, and the default, by attribute."""
+        self.names = frozenset[str]().union(*(names for names, _ in values.values()))
+        """All of these names."""
 
 
 @lru_cache(maxsize=128)
@@ -392,7 +393,7 @@ def _fixed_defaults(cls: type, esp_name: str) -> _Defaults:
         if default is not _nothing:
             key = setting_name(declared.name, None if declared.general else esp_name)
             values[attribute] = frozenset({key, f"ANYMAIL_{key}"}), default
-    return _Defaults(values, frozenset().union(*(names for names, _ in values.values())))
+    return _Defaults(values)
 
 
 _nothing = object()

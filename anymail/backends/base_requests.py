@@ -31,8 +31,6 @@ from ..exceptions import AnymailRequestsAPIError
 from ..http import is_html_page, no_netrc, no_redirect
 from ..masking import CREDENTIAL_NAME, MASK, mask_credentials, mask_urls, mask_urls_in_error
 from ..message import AnymailRecipientStatus
-from ..sending import lean
-from ..sending.connections import make_adapter, watch_handover
 from ..sending.journey import current_journey
 from ..sending.problems import is_configuration_error
 from ..sending.results import RecipientResults
@@ -43,6 +41,7 @@ from .base import AnymailBaseBackend, BasePayload
 
 if TYPE_CHECKING:
     from ..sending.calls import CallsInLoop
+    from ..sending.connections import watch_handover
 
 DEFAULT_TIMEOUT = 30
 """Seconds, without a REQUESTS_TIMEOUT setting."""
@@ -141,6 +140,9 @@ class AnymailRequestsBackend(AnymailBaseBackend):
 
         Override it to mount adapters (for example, one that retries) or to add headers.
         """
+        # What connections take is imported for the first of them.
+        from ..sending.connections import make_adapter
+
         session = requests.Session()
         session.headers["User-Agent"] = (
             f"django-anymail/{__version__}-{self.esp_name.lower()} {default_user_agent()}"
@@ -181,6 +183,8 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         error is also an instance of the requests exception that caused it. Raises
         AnymailConfigurationError if there can't be such a call at all.
         """
+        from ..sending.connections import watch_handover
+
         try:
             with watch_handover() as handover:
                 response = self._make(call)
@@ -190,6 +194,8 @@ class AnymailRequestsBackend(AnymailBaseBackend):
 
     def _make(self, call: ApiCall) -> requests.Response:
         if call.function == "request":
+            from ..sending import lean
+
             return lean.request(self.session, call.params)
         response: requests.Response = call.make(self.session)
         return response
@@ -200,6 +206,8 @@ class AnymailRequestsBackend(AnymailBaseBackend):
         assert self.session is not None  # It's open.
         if cls.create_session is not usual.create_session or cls.make_call is not usual.make_call:
             return None
+        from ..sending import lean
+
         # (A URL of another kind is an error of each message.)
         with suppress(requests.exceptions.InvalidSchema):
             if lean.is_intercepted(self.session, self.api_url):
@@ -212,7 +220,8 @@ class AnymailRequestsBackend(AnymailBaseBackend):
 
     async def _make_in_loop(self, call: ApiCall) -> requests.Response:
         """Do what make_call() does, in an event loop."""
-        from ..sending import async_http
+        from ..sending import async_http, lean
+        from ..sending.connections import watch_handover
 
         session: Any = self.session
         handover = watch_handover()
