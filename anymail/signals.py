@@ -20,6 +20,11 @@ _logger = logging.getLogger("anymail.delivery")
 
 
 class _SendFailed(Signal):
+    @property
+    def has_async_receivers(self) -> bool:
+        """Whether one has to be awaited."""
+        return any(is_async for *_, is_async in self.receivers)
+
     def _log_robust_failure(self, receiver: Any, err: Exception) -> None:
         with logging_of_failure():
             super()._log_robust_failure(receiver, err)  # type: ignore[misc]

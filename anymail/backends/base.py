@@ -344,16 +344,20 @@ class AnymailBaseBackend(AwaitableBackend, BaseEmailBackend):
 
             report_failure(first, error, backend=self, esp_name=self.esp_name)
             raise
-        is_single = isinstance(email_messages, list) and len(email_messages) == 1
+        self._begin_use(created_session)
+        try:
+            return self._send_all(email_messages)
+        finally:
+            self._end_use()
+
+    def _send_all(self, messages: Sequence[EmailMessage]) -> int:
+        is_single = isinstance(messages, list) and len(messages) == 1
         sending = self._runner(may_share_calls=not is_single)
         try:
-            return sending.send(email_messages)
+            return sending.send(messages)
         except BaseException as error:
             error.sent_count = sending.sent_count  # type: ignore[attr-defined]
             raise
-        finally:
-            if created_session:
-                self.close()
 
     def journeys_of(self, messages: Iterable[EmailMessage]) -> Iterable[Journey]:
         """Return journeys for messages that are to be sent with this backend only."""

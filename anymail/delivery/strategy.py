@@ -32,7 +32,7 @@ from ..sending.failures import busy_error, tell_failure
 from ..sending.journey import Journey, Verdict, clear_outcome
 from ..sending.keys import idempotency_key
 from ..sending.telling import log
-from ..sending.waiting import in_thread, sleep
+from ..sending.waiting import in_spite_of_cancellation, in_thread, sleep
 from . import decisions
 from .decisions import Failure, Options
 from .foreign import fail_to_open, run_with
@@ -181,12 +181,11 @@ class StrategyBackend(BackendWithMailers):
         journeys = [_Caller(message, mailer=self.alias) for message in email_messages or ()]
         if not journeys:
             return 0
-        opened = self.open()
+        self._begin_use(self.open())
         try:
             self.run_journeys(journeys)
         finally:
-            if opened:
-                self.close()
+            self._end_use()
         sent_count = sum(bool(journey.sent) for journey in journeys)
         errors = [journey.error for journey in journeys]
         for error in (*errors, *(journey.receivers_error for journey in journeys)):
@@ -251,7 +250,7 @@ class Run:
             self._run()
         except BaseException:  # KeyboardInterrupt or CancelledError, for example
             for delivery in deliveries:
-                delivery.abandon()
+                in_spite_of_cancellation(delivery.abandon)
             raise
 
     def _run(self) -> None:

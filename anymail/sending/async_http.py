@@ -183,7 +183,6 @@ def _headers(request: PreparedRequest) -> list[tuple[str, str]]:
     return [
         (_as_str(name), _ENCODINGS if value == DEFAULT_ACCEPT_ENCODING else _as_str(value))
         for name, value in request.headers.items()
-        if value != SKIP_HEADER
     ]
 
 

@@ -28,7 +28,7 @@ from .journey import Journey, on_journey
 from .sequential import Runner, canceled
 from .steps import ApiCall, Sending, prepare
 from .telling import log
-from .waiting import raise_if_canceled
+from .waiting import in_spite_of_cancellation, raise_if_canceled
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -74,9 +74,9 @@ class ConcurrentSending(Runner):
                 self._interruption = error
                 self._open_call = None
                 for step in self._steps:
-                    if isinstance(step, _Call):
-                        step.give_up(canceled(error))
-                self._finish_all()
+                    if isinstance(step, _Call) and step.give_up():
+                        self._cancel(step, error)
+                in_spite_of_cancellation(self._finish_all)
                 self._log(self._errors.values())
                 raise
         if not self._errors:
@@ -298,6 +298,9 @@ class ConcurrentSending(Runner):
 
     def _split(self, call: _Call) -> None:
         """Have a call made again in two parts, to find out which message it's refused for."""
+        if self._interruption is not None:
+            self._cancel(call, self._interruption)
+            return
         half = len(call.parts) // 2
         for parts in (call.parts[half:], call.parts[:half]):
             self._steps.appendleft(_Call(parts))
@@ -327,9 +330,18 @@ class ConcurrentSending(Runner):
             except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
                 self._fail(under_way, error)
             except BaseException:
-                self._end(under_way)  # What became of it is known all the same.
+                # What became of it is known all the same.
+                self._note_refusal(under_way, sending)
+                self._end(under_way)
                 raise
         self._end(under_way)
+
+    def _note_refusal(self, under_way: _UnderWay, sending: Sending) -> None:
+        if under_way.error is None:
+            try:
+                sending.raise_if_refused()
+            except Exception as error:  # noqa: BLE001 (raised when what is under way is finished)
+                self._fail(under_way, error)
 
     def _end(self, under_way: _UnderWay) -> None:
         journey, error = under_way.journey, under_way.error
@@ -339,8 +351,13 @@ class ConcurrentSending(Runner):
             return
         if self._interruption is not None and isinstance(error, AnymailError):
             error.is_canceled = True
-        self._report(journey, error)
-        if journey.will_repeat:
+        try:
+            self._report(journey, error)
+        finally:
+            self._note_failed(under_way, error)
+
+    def _note_failed(self, under_way: _UnderWay, error: Exception) -> None:
+        if under_way.journey.will_repeat:
             self._to_repeat.append(under_way)
             return
         self._note_error(under_way, error)
@@ -355,6 +372,11 @@ class ConcurrentSending(Runner):
             under_way.error = error
         if not under_way.journey.can_repeat:  # No others are to be started.
             self._note_error(under_way, error)
+
+    def _cancel(self, call: _Call, interruption: BaseException) -> None:
+        """Let all messages of a call fail, which is not made."""
+        for part in call.parts:
+            self._fail(part.under_way, canceled(interruption))
 
     def _fail_all(self, call: _Call, error: Exception) -> None:
         """Let all messages of a call fail, each with an error of its own."""
@@ -426,9 +448,7 @@ class _Call:
     def payloads(self) -> list[Any]:
         return [part.payload for part in self.parts]
 
-    def give_up(self, error: Exception) -> None:
-        """Have its messages fail, unless it has begun."""
-        if self.made is None or self.made.cancel():
-            self.is_given_up = True
-            for part in self.parts:
-                part.under_way.error = error_of_its_own(error)
+    def give_up(self) -> bool:
+        """Don't make it, if it has not begun. Returns whether that is so."""
+        self.is_given_up = self.is_given_up or self.made is None or self.made.cancel()
+        return self.is_given_up

@@ -80,8 +80,14 @@ class SequentialSending(Runner):
             with on_journey(journey):
                 sent = bool(self._send(journey.message))
         except Exception as error:
-            self._report(journey, error)
-            if (following := journey.next_attempt()) is not None:
+            try:
+                self._report(journey, error)
+                following = journey.next_attempt()
+            except (KeyboardInterrupt, CancelledError) as interruption:
+                if journey.will_repeat:
+                    self._report(journey, canceled(interruption))
+                raise
+            if following is not None:
                 return following
             if self._ends_sending(journey, error):
                 # It can have been accepted for some recipients all the same.

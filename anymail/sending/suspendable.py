@@ -43,11 +43,16 @@ class Suspendable(greenlet):
         self.raise_if_canceled()
         return result
 
-    def wait_for(self, awaitable: Awaitable[Any]) -> Any:
-        """Return what comes of something awaitable, or raise it."""
+    def wait_for(self, awaitable: Awaitable[Any], *, if_canceled: bool = False) -> Any:
+        """Return what comes of something awaitable, or raise it.
+
+        If the task was canceled while something could not be left, that is raised before, or with
+        ``if_canceled`` when something else is waited for.
+        """
         assert self.parent is not None
         try:
-            self.raise_if_canceled()
+            if not if_canceled:
+                self.raise_if_canceled()
         except asyncio.CancelledError:
             if isinstance(awaitable, Coroutine):
                 awaitable.close()

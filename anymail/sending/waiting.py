@@ -110,6 +110,18 @@ def until_done(future: Future[Any]) -> None:
         side.wait_for(asyncio.wait([in_loop]))
 
 
+def in_spite_of_cancellation(function: Callable[[], object]) -> None:
+    """Call a function until it gets through: again if the task is canceled meanwhile.
+
+    For what notes and tells what has happened. The task is canceled already: that is for the caller
+    to raise.
+    """
+    while True:
+        with suppress(asyncio.CancelledError):
+            function()
+            return
+
+
 def raise_if_canceled() -> None:
     """Raise CancelledError, in an event loop, if the task was canceled during in_thread()."""
     side = loop_side()
@@ -120,13 +132,18 @@ def raise_if_canceled() -> None:
 def send_signal(signal: Signal, sender: type, *, robust: bool = False, **named: Any) -> Any:
     """Send a signal, with Django's asend() or asend_robust() in an event loop.
 
-    There, synchronous receivers run in Django's thread for them.
+    There, synchronous receivers run in Django's thread for them. With ``robust``, they are told of
+    what has happened: they are called in any case, if the task was canceled before.
     """
     side = loop_side() if signal.receivers else None
     if side is None:
         return (signal.send_robust if robust else signal.send)(sender, **named)
+    if robust:
+        if getattr(signal, "has_async_receivers", True):
+            return side.wait_for(signal.asend_robust(sender, **named), if_canceled=True)
+        return in_thread(signal.send_robust, sender, **named)
     try:
-        return side.wait_for((signal.asend_robust if robust else signal.asend)(sender, **named))
+        return side.wait_for(signal.asend(sender, **named))
     except Exception as error:
         # Of several receivers that fail, Django 6.0 and newer raise a group.
         several: Sequence[Any] = getattr(error, "exceptions", ())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from io import BytesIO
 from typing import Any
 from unittest.mock import patch
+
+from asgiref.sync import sync_to_async
 
 from anymail import mailers
 from anymail.aio import asend_messages
@@ -274,6 +276,140 @@ class CancellationTests(CancellationTestCase):
         entry = Ledger().get("key")
         assert entry is not None
         self.assertEqual(entry.state, "unclear")
+
+
+class CanceledWhileTellingTests(CancellationTestCase):
+    """Receivers are told of what has happened, and that is noted, however often it's canceled."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.told: list[tuple[str, Any, bool]] = []
+
+    async def cancel_again(self, coroutine: Coroutine[Any, Any, Any], *at: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        for wait_until in at:
+            await asyncio.wait_for(wait_until, 3)
+            task.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await task
+
+    def slow_receiver(self, signal: Any, *subjects: str) -> Callable[[], Coroutine[Any, Any, Any]]:
+        """Connect a receiver. Returns a function that waits until it's called for a message."""
+        called: asyncio.Queue[str] = asyncio.Queue()
+
+        async def receive(message: Any, **kwargs: Any) -> None:
+            if signal is send_failed:
+                self.told.append((message.subject, kwargs["error"].problem, kwargs["final"]))
+            if message.subject in subjects:
+                called.put_nowait(message.subject)
+                await asyncio.sleep(10)
+
+        self.connect(signal, receive)
+        return called.get
+
+    async def under_way(self, count: int) -> None:
+        for _ in range(1000):
+            if len(self.server.requests) == count:
+                return
+            await asyncio.sleep(0.005)
+        self.fail(f"{len(self.server.requests)} requests")
+
+    def states(self, keys: str) -> list[str | None]:
+        return [(entry := Ledger().get(key)) and entry.state for key in keys]
+
+    def test_again_at_once(self):
+        self.now = asyncio.Event()
+        self.hold("a")
+        self.hold("b")
+        messages = [make_message(subject=subject, idempotency_key=subject) for subject in "ab"]
+        sending = asend_messages(messages)
+        turn = asyncio.sleep
+        self.await_(self.cancel_again(sending, self.under_way(2), turn(0), turn(0), turn(0)))
+        for message in messages:
+            self.assert_canceled(message, Problem.UNCLEAR)
+        self.assertEqual(self.failed, [(subject, Problem.UNCLEAR, True) for subject in "ab"])
+        self.assertEqual(self.states("ab"), ["unclear", "unclear"])
+        self.assertEqual(asyncio.all_tasks(self.loop), set())
+
+    def test_again_while_receivers_are_told(self):
+        self.now = asyncio.Event()
+        for subject in "abc":
+            self.hold(subject)
+        told = self.slow_receiver(send_failed, "a", "b")
+        for using in ("default", "failover"):
+            with self.subTest(using):
+                self.told.clear()
+                self.server.requests.clear()
+                messages = [make_message(subject=s, idempotency_key=using + s) for s in "abc"]
+                sending = asend_messages(messages, using=using)
+                self.await_(self.cancel_again(sending, self.under_way(3), told(), told()))
+                for message in messages:
+                    self.assert_canceled(message, Problem.UNCLEAR)
+                self.assertEqual(self.told, [(s, Problem.UNCLEAR, True) for s in "abc"])
+                self.assertEqual([Ledger().get(using + s).state for s in "abc"], ["unclear"] * 3)
+
+    def test_before_another_attempt(self):
+        """While receivers are told of the first one."""
+        self.answers["a"] = Answer(503, b"{}", {"Retry-After": "1"})
+        told = self.slow_receiver(send_failed, "a")
+        options: Any = {"api_url": f"{self.server.url}/", "server_token": "token", "retries": 1}
+        own = type("OwnBackend", (EmailBackend,), {"make_call": _make_call})
+        for name, backend, problem in (
+            ("default", EmailBackend(**options), Problem.UNREACHABLE),
+            ("one by one", own(**options), Problem.UNREACHABLE),
+            ("failover", mailers["failover"], Problem.BUSY),
+        ):
+            with self.subTest(name):
+                self.told.clear()
+                message = make_message(subject="a", idempotency_key="a")
+                sending = backend.asend_messages([message])  # type: ignore[attr-defined]
+                self.await_(self.cancel_again(sending, told(), told()))
+                self.assertEqual(self.told, [("a", Problem.BUSY, False), ("a", problem, True)])
+                self.assertIs(message.anymail_error.problem, problem)
+                self.assertEqual(self.states("a"), [None])
+
+    def test_refused(self):
+        """A message that was refused doesn't count as sent."""
+        told = self.slow_receiver(post_send, "a")
+        self.answers["a"] = Answer(422, b'{"ErrorCode": 406, "Message": "Inactive recipient"}')
+        message = make_message(subject="a", idempotency_key="a")
+        self.await_(self.cancel_again(message.asend(), told()))
+        self.assertIsInstance(message.anymail_error, AnymailAPIError)
+        self.assertEqual(self.failed, [("a", Problem.MESSAGE, True)])
+        self.assertEqual(self.states("a"), [None])
+
+    def test_synchronous_receivers(self):
+        """They are called, although Django's thread is busy when the task is canceled."""
+        told: list[Any] = []
+        busy, go_on = threading.Event(), threading.Event()
+
+        async def cancel() -> None:
+            def block() -> None:
+                busy.set()
+                go_on.wait(10)
+
+            await message.asend()  # Everything is imported by now.
+            told.clear()
+            blocking = asyncio.ensure_future(sync_to_async(block)())
+            await asyncio.to_thread(busy.wait, 10)
+            task = asyncio.ensure_future(message.asend())
+            await self.under_way(2)
+            await asyncio.sleep(0.05)
+            task.cancel()
+            await asyncio.sleep(0.02)
+            go_on.set()
+            with self.assertRaises(asyncio.CancelledError):
+                await task
+            await blocking
+
+        message = make_message(subject="a")
+        self.connect(post_send, lambda message, **kwargs: told.append(message.subject))
+        self.await_(cancel())
+        self.assertEqual(told, ["a"])
+
+
+def _make_call(self: Any, call: Any) -> Any:
+    return EmailBackend.make_call(self, call)
 
 
 class CancellationOfStrategiesTests(CancellationTestCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -115,6 +116,10 @@ def choose(message: EmailMessage) -> str:
 CHOSEN_IN: list[threading.Thread] = []
 
 
+async def gather(*coroutines: Any) -> list[Any]:
+    return await asyncio.gather(*coroutines)
+
+
 class CallersTests(SendingTestCase):
     def test_message(self):
         message = make_message(subject="a")
@@ -194,6 +199,33 @@ class CallersTests(SendingTestCase):
 
         self.assertEqual(self.await_(send()), [[True, False], 2, True, False, True, False])
         self.assertEqual(self.server.connections, 1)
+
+    def test_backend_of_several_tasks(self):
+        """Who opened it doesn't close it while others send."""
+        self.answers = {"first": partial(self.wait_for, 2), "second": partial(self.wait_for, 2)}
+        for using in ("default", "failover"):
+            with self.subTest(using):
+                self.server.requests.clear()
+                backend: Any = mailers[using]
+                sending = (
+                    backend.asend_messages([make_message(subject="first")]),
+                    backend.asend_messages(
+                        [
+                            make_message(subject=subject)
+                            for subject in ("second", "third", "fourth")
+                        ],
+                        concurrency=1,
+                    ),
+                )
+                self.assertEqual(self.await_(gather(*sending)), [1, 3])
+                self.assertIs(backend.open(), True)  # It was closed by the last one.
+                backend.close()
+
+    def wait_for(self, count: int) -> None:
+        for _ in range(1000):
+            if len(self.server.requests) >= count:
+                return
+            time.sleep(0.005)
 
     def test_concurrency(self):
         barrier = threading.Barrier(3)
