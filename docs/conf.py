@@ -46,6 +46,8 @@ nitpick_ignore = {
     ("py:class", "requests.structures.CaseInsensitiveDict"),
     # What is private is not described.
     ("py:class", "anymail.conf._ProjectSettings"),
+    ("py:class", "Base64Bytes"),
+    ("py:class", "Base64File"),
     # Parts of Django that have no reference.
     ("py:class", "django.core.mail.backends.base.BaseEmailBackend"),
     ("py:class", "django.core.mail.backends.console.EmailBackend"),

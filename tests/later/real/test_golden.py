@@ -46,7 +46,8 @@ class GoldenMessagesTests(CeleryTestCase):
     def test_same_calls(self):
         site = self.start_project()
         client = site.client()
-        names = list(MESSAGES)
+        # (Each message that is queued is a job of its own.)
+        names = [name for name in MESSAGES if name != "different_messages"]
         direct, expected = {}, []
         for provider in self.provider_names:
             for name in names:
