@@ -22,7 +22,7 @@ from anymail.exceptions import AnymailAPIError, Problem
 from anymail.sending import waiting
 from anymail.signals import post_send, pre_send, send_failed
 
-from ..http_server import Answer
+from ..http_server import Answer, ReceivedRequest
 from ..utils import make_message
 from .test_sending import SendingTestCase
 
@@ -368,6 +368,34 @@ class CanceledWhileTellingTests(CancellationTestCase):
                 self.assertIs(message.anymail_error.problem, problem)
                 self.assertEqual(self.states("a"), [None])
 
+    def test_call_that_is_refused_for_one_of_its_messages(self):
+        """It's not made again in parts."""
+        self.now = asyncio.Event()
+        refused = Answer(422, b'{"ErrorCode": 300, "Message": "Invalid"}')
+        held = self.answers
+
+        def answer(received: ReceivedRequest) -> Answer:
+            if "first" in received.body.decode():
+                held["a"]()
+            return refused
+
+        self.server.answers[:] = [answer]
+        self.hold("a")
+        subjects = ["first", "second", "third", "fourth"]
+        messages = [make_message(subject=subject) for subject in subjects]
+        backend = mailers.create("default", send_batch_size=2)
+
+        async def both_answered() -> None:
+            await self.under_way(2)
+            await asyncio.sleep(0.05)
+
+        self.await_(self.cancel_again(backend.asend_messages(messages), both_answered()))
+        self.assertEqual(len(self.server.requests), 2)
+        for message, problem in zip(
+            messages, [Problem.UNCLEAR] * 2 + [Problem.UNREACHABLE] * 2, strict=True
+        ):
+            self.assert_canceled(message, problem)
+
     def test_refused(self):
         """A message that was refused doesn't count as sent."""
         told = self.slow_receiver(post_send, "a")
@@ -454,3 +482,4 @@ class CancellationOfStrategiesTests(CancellationTestCase):
         self.assertIs(message.anymail_error.problem, Problem.BUSY)
         self.assertEqual(self.failed, [("a", Problem.BUSY, False), ("a", Problem.BUSY, True)])
         self.assertIsNone(Ledger().get("key"))
+
