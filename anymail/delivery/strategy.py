@@ -32,7 +32,7 @@ from ..sending.failures import busy_error, tell_failure
 from ..sending.journey import Journey, Verdict, clear_outcome
 from ..sending.keys import idempotency_key
 from ..sending.telling import log
-from ..sending.waiting import in_spite_of_cancellation, in_thread, sleep
+from ..sending.waiting import give_others_a_turn, in_spite_of_cancellation, in_thread, sleep
 from . import decisions
 from .decisions import Failure, Options
 from .foreign import fail_to_open, run_with
@@ -239,6 +239,7 @@ class Run:
         """That of the strategy which has this one as a mailer."""
         self._waiting = []
         for journey in journeys:
+            give_others_a_turn()
             if isinstance(journey, Attempt):
                 self.outer = journey.delivery.run
             self._waiting.append(Delivery(self, journey))
@@ -260,6 +261,7 @@ class Run:
         while self._waiting:
             groups: dict[str, list[Delivery]] = {}
             for delivery in self._waiting:
+                give_others_a_turn()
                 if not self._is_given_up(delivery) and (mailer := delivery.choose_mailer()):
                     groups.setdefault(mailer, []).append(delivery)
             self._waiting = []
@@ -268,6 +270,7 @@ class Run:
 
     def _begin_all(self, deliveries: Iterable[Delivery]) -> Iterator[Delivery]:
         for delivery in deliveries:
+            give_others_a_turn()
             if self.is_ending:
                 break
             if delivery.begin():

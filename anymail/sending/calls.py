@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from time import monotonic
 from typing import Any, Protocol
 
 from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import AnymailAPIError
 from .steps import ApiCall
-from .waiting import until_done, wait_for
-
-LONGEST_TURN = 0.002
-"""After so many seconds, other tasks of an event loop get a turn."""
+from .waiting import give_others_a_turn, until_done, wait_for
 
 
 class CallUnderWay(Protocol):
@@ -150,7 +146,6 @@ class CallsInLoop:
 
     def __init__(self, make: Callable[[ApiCall], Coroutine[Any, Any, Any]]) -> None:
         self.make = make
-        self._resumed = monotonic()
 
     def __enter__(self) -> CallsInLoop:
         return self
@@ -160,15 +155,6 @@ class CallsInLoop:
 
     def new(self, call: ApiCall) -> CallUnderWay:
         return _CallInLoop(self, call)
-
-    def wait_for(self, awaitable: Awaitable[Any]) -> None:
-        wait_for(awaitable)
-        self._resumed = monotonic()
-
-    def give_others_a_turn(self) -> None:
-        """Let other tasks of the loop run, if they haven't for a while."""
-        if monotonic() - self._resumed > LONGEST_TURN:
-            self.wait_for(asyncio.sleep(0))
 
 
 class _CallInLoop:
@@ -180,7 +166,7 @@ class _CallInLoop:
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._make())
-        self._calls.give_others_a_turn()
+        give_others_a_turn()
 
     async def _make(self) -> Any:
         self._has_begun = True
@@ -188,9 +174,7 @@ class _CallInLoop:
 
     def wait(self) -> None:
         if self._task is not None and not self._task.done():
-            self._calls.wait_for(asyncio.wait([self._task]))
-        else:
-            self._calls.give_others_a_turn()
+            wait_for(asyncio.wait([self._task]))
 
     def cancel(self) -> bool:
         has_begun = self._has_begun

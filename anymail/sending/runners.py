@@ -28,7 +28,7 @@ from .journey import Journey, on_journey
 from .sequential import Runner, canceled
 from .steps import ApiCall, Sending, prepare
 from .telling import log
-from .waiting import in_spite_of_cancellation, raise_if_canceled
+from .waiting import give_others_a_turn, in_spite_of_cancellation, raise_if_canceled
 
 if TYPE_CHECKING:
     from ..backends.base import AnymailBaseBackend
@@ -91,6 +91,7 @@ class ConcurrentSending(Runner):
         number = 0
         try:
             for number, journey in enumerate(journeys, 1):
+                give_others_a_turn()
                 self._be_ready()
                 if self._errors:
                     break
@@ -235,6 +236,7 @@ class ConcurrentSending(Runner):
                 self._be_ready()
 
     def _take_step(self) -> None:
+        give_others_a_turn()
         step = self._steps[0]
         if not isinstance(step, _Call):
             self._steps.popleft()
@@ -277,6 +279,7 @@ class ConcurrentSending(Runner):
                 self._split(call)
                 return
             for part, answer in zip(call.parts, answers or repeat(response), strict=False):
+                give_others_a_turn(can_be_left=False)
                 self._receive(part, partial(_same, answer), masks if answers is None else None)
 
     def _receive(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from time import monotonic
 from typing import Any
 
 from ..exceptions import AnymailImproperlyInstalled
@@ -14,6 +15,10 @@ except ImportError as err:
     raise AnymailImproperlyInstalled(
         missing_package="greenlet", install_extra="async", feature="sending with asyncio"
     ) from err
+
+
+LONGEST_TURN = 0.002
+"""After so many seconds, other tasks of the event loop get a turn."""
 
 
 class Suspendable(greenlet):
@@ -29,6 +34,7 @@ class Suspendable(greenlet):
         """What is still to be raised."""
         self.concurrency = concurrency
         """How many calls of a provider's API can be under way."""
+        self._resumed = monotonic()
 
     async def drive(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the function returns, or raise what it raises."""
@@ -57,7 +63,23 @@ class Suspendable(greenlet):
             if isinstance(awaitable, Coroutine):
                 awaitable.close()
             raise
-        return self.parent.switch(awaitable)
+        try:
+            return self.parent.switch(awaitable)
+        finally:
+            self._resumed = monotonic()
+
+    def give_others_a_turn(self, *, can_be_left: bool = True) -> None:
+        """Let other tasks of the loop run, if they haven't for a while.
+
+        If the task is canceled meanwhile, that is raised here if what is done ``can_be_left``.
+        """
+        if monotonic() - self._resumed <= LONGEST_TURN:
+            return
+        turn = asyncio.sleep(0)
+        if can_be_left:
+            self.wait_for(turn)
+        else:
+            self.wait_until_done(asyncio.ensure_future(turn))
 
     def raise_if_canceled(self) -> None:
         """Raise CancelledError if the task was canceled while something could not be left."""

@@ -122,6 +122,17 @@ def in_spite_of_cancellation(function: Callable[[], object]) -> None:
             return
 
 
+def give_others_a_turn(*, can_be_left: bool = True) -> None:
+    """In an event loop, let other tasks run, if they haven't for a while.
+
+    Where there can be hundreds of messages before anything is waited for. If the task is canceled
+    meanwhile, that is raised here if what is done ``can_be_left``, and later if not.
+    """
+    side = loop_side()
+    if side is not None:
+        side.give_others_a_turn(can_be_left=can_be_left)
+
+
 def raise_if_canceled() -> None:
     """Raise CancelledError, in an event loop, if the task was canceled during in_thread()."""
     side = loop_side()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import Callable, Coroutine
@@ -19,12 +20,12 @@ from anymail.delivery.ledger import Ledger
 from anymail.delivery.memory import forget_in_this_process
 from anymail.delivery.pauses import IN_USE, Pauses
 from anymail.exceptions import AnymailAPIError, Problem
-from anymail.sending import waiting
+from anymail.sending import suspendable, waiting
 from anymail.signals import post_send, pre_send, send_failed
 
 from ..http_server import Answer, ReceivedRequest
 from ..utils import make_message
-from .test_sending import SendingTestCase
+from .test_sending import OK, SendingTestCase
 
 
 class CancellationTestCase(SendingTestCase):
@@ -396,6 +397,30 @@ class CanceledWhileTellingTests(CancellationTestCase):
         ):
             self.assert_canceled(message, problem)
 
+    def test_while_the_answer_to_a_shared_call_is_taken_apart(self):
+        """All of it is taken."""
+        backend = mailers.create("default", send_batch_size=5)
+        messages = [make_message(subject=subject) for subject in "abcde"]
+        self.server.answers[:] = [Answer(200, json.dumps([OK for _ in messages]).encode())]
+
+        def parse(response: Any, payload: Any, message: Any) -> Any:
+            if message is messages[2]:
+                asyncio.current_task().cancel()  # type: ignore[union-attr]
+            return parse_recipient_status(response, payload, message)
+
+        async def send() -> None:
+            await backend.asend_messages(messages)  # type: ignore[attr-defined]
+
+        parse_recipient_status = backend.parse_recipient_status  # type: ignore[attr-defined]
+        with (
+            patch.object(backend, "parse_recipient_status", parse),
+            patch.object(suspendable, "LONGEST_TURN", -1),
+            self.assertRaises(asyncio.CancelledError),
+        ):
+            self.await_(send())
+        self.assertEqual([m.anymail_status.status for m in messages], [{"sent"}] * 5)
+        self.assertEqual([m.anymail_error for m in messages], [None] * 5)
+
     def test_refused(self):
         """A message that was refused doesn't count as sent."""
         told = self.slow_receiver(post_send, "a")
@@ -482,4 +507,3 @@ class CancellationOfStrategiesTests(CancellationTestCase):
         self.assertIs(message.anymail_error.problem, Problem.BUSY)
         self.assertEqual(self.failed, [("a", Problem.BUSY, False), ("a", Problem.BUSY, True)])
         self.assertIsNone(Ledger().get("key"))
-

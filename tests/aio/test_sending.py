@@ -27,7 +27,7 @@ from anymail import mailers
 from anymail.aio import asend_mail, asend_messages
 from anymail.backends.postmark import EmailBackend
 from anymail.exceptions import AnymailCancelSend, AnymailImproperlyInstalled, Problem
-from anymail.sending import async_http, waiting
+from anymail.sending import async_http, suspendable, waiting
 from anymail.signals import post_send, pre_send, send_failed
 
 from ..backends.test_concurrency import KINDS, Run
@@ -566,6 +566,37 @@ class InThreadsTests(SendingTestCase):
             self.assertEqual(self.await_(backend.asend_messages([make_message()])), 1)
         self.assertIn(1, map(round, slept))
         blocking.assert_not_called()
+
+    def test_others_have_turns(self):
+        """While hundreds of messages are prepared for one call, for example."""
+        turns_before_call: list[int] = []
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            turns_before_call.append(turns)
+            raise requests.ConnectionError
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async def send(backend: Any) -> None:
+            others = asyncio.ensure_future(take_turns())
+            with self.assertRaises(requests.ConnectionError):
+                await backend.asend_messages([make_message() for _ in range(20)])
+            others.cancel()
+
+        for backend in (mailers.create("default", send_batch_size=500), mailers["failover"]):
+            turns = 0
+            turns_before_call.clear()
+            with (
+                patch.object(async_http, "send", call),
+                patch.object(suspendable, "LONGEST_TURN", -1),
+                patch("anymail.sending.runners.log"),
+            ):
+                self.await_(send(backend))
+            self.assertGreaterEqual(turns_before_call[0], 20)
 
     def test_rate(self):
         slept: list[float] = []
