@@ -215,6 +215,7 @@ class Sending:
             except Exception:
                 # What a receiver raises (Django has logged it) must not hide the error.
                 if error is None:
+                    self.raise_if_refused()
                     raise
                 self.journey.receivers_error = None
 

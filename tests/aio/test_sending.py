@@ -26,7 +26,13 @@ from hypothesis import strategies as st
 from anymail import mailers
 from anymail.aio import asend_mail, asend_messages
 from anymail.backends.postmark import EmailBackend
-from anymail.exceptions import AnymailCancelSend, AnymailImproperlyInstalled, Problem
+from anymail.delivery.ledger import Ledger
+from anymail.exceptions import (
+    AnymailAPIError,
+    AnymailCancelSend,
+    AnymailImproperlyInstalled,
+    Problem,
+)
 from anymail.sending import async_http, suspendable, waiting
 from anymail.signals import post_send, pre_send, send_failed
 
@@ -384,6 +390,30 @@ class SignalsTests(SendingTestCase):
         ):
             self.await_(message.asend())
         self.assertEqual(message.anymail_status.message_id, "id of a")
+
+    def test_receiver_of_post_send_fails_for_a_refused_message(self):
+        """With ``await`` and without, the message has failed."""
+
+        def fail(message: Any, **kwargs: Any) -> None:
+            raise ZeroDivisionError("a bug")
+
+        self.connect(post_send, fail)
+        refused = Answer(422, b'{"ErrorCode": 406, "Message": "Inactive recipient"}')
+        self.answers = {"a": refused}
+        for concurrency in (0, 1, 2):
+            backend: Any = mailers.create("default", send_concurrency=max(concurrency, 1))
+            message = make_message(subject="a", idempotency_key=f"key {concurrency}")
+            with (
+                self.subTest(concurrency=concurrency),
+                self.assertLogs("django.dispatch", "ERROR"),
+                self.assertRaises(AnymailAPIError) as caught,
+            ):
+                if concurrency:
+                    backend.send_messages([message])
+                else:
+                    self.await_(backend.asend_messages([message]))
+            self.assertIs(message.anymail_error, caught.exception)
+            self.assertIsNone(Ledger().get(f"key {concurrency}"))
 
     def test_mail_about_failures_is_not_told_of(self):
         """A receiver of send_failed that sends mail, which fails, too, is not called for that."""
