@@ -92,7 +92,7 @@ class Suspendable(greenlet):
 
         If the task is canceled meanwhile, that is raised when something else is waited for.
         """
-        cancellation: asyncio.CancelledError | None = None
+        cancellation = self._cancellation
         while not future.done():
             try:
                 self.wait_for(asyncio.wait([future]))

@@ -574,10 +574,14 @@ class SendOneTests(SimpleTestCase):
     def test_post_send_errors(self):
         self.backend.fail_at["post_send"] = AnymailError("from the receiver")
         message = make_message()
-        with self.assertLogs("django.dispatch"), self.assertRaises(AnymailError):
+        with (
+            self.assertLogs("django.dispatch"),
+            self.assertRaisesMessage(AnymailError, "from the receiver"),
+        ):
             self.send(message)
         self.assertEqual(message.anymail_status.status, {"sent"})
-        self.assertNotIn("raise_for_recipient_status", self.backend.events)
+        # If the message had been refused, that would be the error.
+        self.assertEqual(self.backend.events[-1], "raise_for_recipient_status")
 
     def test_post_send_anymail_error_can_be_silent(self):
         self.backend = fail_silently(Recorder)
