@@ -34,20 +34,20 @@ class AwaitableBackend:
     close: Callable[[], None]
     send_messages: Callable[..., int]
 
-    _uses = 0
-    """How many ``send_messages()`` use the connection now: in several tasks, there can be some."""
-    _is_to_be_closed = False
+    _uses = 0, False
+    """How many ``send_messages()`` use the connection now: in several tasks, there can be some. And
+    whether the last one is to close it."""
 
     def _begin_use(self, opened: bool | None) -> None:
         """Note that messages are sent with the connection; ``opened`` if it was opened for that."""
-        self._uses += 1
-        self._is_to_be_closed |= bool(opened)
+        count, is_to_be_closed = self._uses
+        self._uses = count + 1, is_to_be_closed or bool(opened)
 
     def _end_use(self) -> None:
         """Close the connection, if it was opened to send messages, after the last ones."""
-        self._uses -= 1
-        if self._is_to_be_closed and not self._uses:
-            self._is_to_be_closed = False
+        count, is_to_be_closed = self._uses
+        self._uses = count - 1, is_to_be_closed and count > 1
+        if is_to_be_closed and count == 1:
             self.close()
 
     async def aopen(self) -> bool | None:
