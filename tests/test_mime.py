@@ -84,12 +84,14 @@ def read(folded: str, name: str = "Subject") -> str:
 class TextTests(SimpleTestCase):
     @example(GROESSE)
     @example(f"{GROESSE}\u2028{GROESSE}\x85\x0b\x1c")
+    @example("=?  ")
     @given(texts)
     @examples(2000)
     def test_round_trip(self, text):
         value = read(fold_text("Subject", text))
         if "=?" in text and re.fullmatch(r"[\t -~]*", text):
-            self.assertEqual(value, text)  # Whoever writes an encoded-word means it.
+            # Whoever writes an encoded-word means it.
+            self.assertEqual(value.strip("\t "), text.strip("\t "))
         else:
             self.assertEqual(decode(value).strip("\t "), text.strip("\t "))
 
