@@ -58,7 +58,9 @@ def run() -> list[Table]:
         events[0],
         "json.loads of the same",
     )
-    (ours, memory), (theirs, their_memory) = receiving.parsing()
+    parsing = receiving.parsing()
+    ours, memory = parsing[receiving.OUR_PARSER]
+    theirs, their_memory = parsing[receiving.PLAIN_PARSER]
     size = f"{receiving.MESSAGE_SIZE / MB:.0f} MB"
     add(f"Read a received message of {size}: CPU", ours, theirs, "email.parser")
     add_memory(f"Read a received message of {size}: memory", memory, their_memory, "email.parser")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import AnymailAPIError
+from .sequential import canceled
 from .steps import ApiCall
 from .waiting import give_others_a_turn, until_done, wait_for
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class CallUnderWay(Protocol):
@@ -42,17 +46,21 @@ class Calls(Protocol):
         """Return a call that is to be started."""
 
 
-class CallsInTurn:
-    """Makes one call after the other, in this thread, with ``make``."""
+class _CallsWithoutEnd:
+    """Makes calls with ``make``. At their end, there is nothing to do."""
 
     def __init__(self, make: Callable[[ApiCall], Any]) -> None:
         self.make = make
 
-    def __enter__(self) -> CallsInTurn:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         pass
+
+
+class CallsInTurn(_CallsWithoutEnd):
+    """Makes one call after the other, in this thread, with ``make``."""
 
     def new(self, call: ApiCall) -> CallUnderWay:
         return _CallInTurn(self.make, call)
@@ -80,9 +88,7 @@ class _CallInTurn:
         except Exception as error:  # noqa: BLE001 (raised where the answer is wanted)
             self._error = error
         except BaseException as error:
-            self._error = AnymailAPIError("The call of the provider's API was interrupted")
-            self._error.is_canceled = True
-            self._error.__cause__ = error
+            self._error = canceled(error, before_call=False)
             raise
         finally:
             self._has_ended = True
@@ -141,17 +147,8 @@ class _CallInThread(Future[Any]):
         until_done(self)
 
 
-class CallsInLoop:
-    """Makes calls in an event loop, with ``make``; for code that waiting.run() runs."""
-
-    def __init__(self, make: Callable[[ApiCall], Coroutine[Any, Any, Any]]) -> None:
-        self.make = make
-
-    def __enter__(self) -> CallsInLoop:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
+class CallsInLoop(_CallsWithoutEnd):
+    """Makes calls in an event loop, with ``make``, which is awaited; see waiting.run()."""
 
     def new(self, call: ApiCall) -> CallUnderWay:
         return _CallInLoop(self, call)
